@@ -1,0 +1,56 @@
+"""Every error that a user can cause.
+
+    SamsumStreamError
+    ├── ConfigError             the YAML, a key, or the value of a key
+    │   └── TrustError          a name that would import code nobody trusted
+    ├── SourceError             rows that cannot be opened or read
+    │   └── RowError            one row that breaks a rule, with its position
+    ├── TokenizerError          a tokenizer that cannot be loaded or proven
+    │   └── BackendMismatchError    two backends that disagree about a text
+    └── TopologyError           ranks, workers and lanes that do not fit together
+
+A message says the rule, the value it got, where, and the remedy.
+"""
+
+__all__ = [
+    "BackendMismatchError",
+    "ConfigError",
+    "RowError",
+    "SamsumStreamError",
+    "SourceError",
+    "TokenizerError",
+    "TopologyError",
+    "TrustError",
+]
+
+
+class SamsumStreamError(Exception):
+    """The root of all errors that this package raises on purpose."""
+
+
+class ConfigError(SamsumStreamError):
+    """A config that breaks a rule; the message names file, line and dotted path where they are known."""
+
+
+class TrustError(ConfigError):
+    """A config names code outside the modules that the caller trusts."""
+
+
+class SourceError(SamsumStreamError):
+    """Rows cannot be opened or read."""
+
+
+class RowError(SourceError):
+    """One row breaks a rule; the message starts with its position."""
+
+
+class TokenizerError(SamsumStreamError):
+    """A tokenizer cannot be loaded, or its border between prompt and response cannot be proven."""
+
+
+class BackendMismatchError(TokenizerError):
+    """Two backends give different ids for the same text."""
+
+
+class TopologyError(SamsumStreamError):
+    """Ranks, workers and lanes do not fit together."""
