@@ -1,10 +1,11 @@
 """The values that travel from stage to stage.
 
-    Rows ──prompt──▶ Segments ──tokenizer──▶ Chunk of Examples ──packer──▶ Pack
+Rows ──prompt──▶ Segments ──tokenizer──▶ Chunk of Examples ──packer──▶ Pack
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -63,3 +64,125 @@ class Rows:
             shards=self.shards[indices],
             rows=self.rows[indices],
         )
+
+
+class Ragged(NamedTuple):
+    """Sequences of different lengths, end to end: sequence `i` is `ids[offsets[i]:offsets[i + 1]]`."""
+
+    ids: Int32Array
+    offsets: Int64Array
+
+    @property
+    def lengths(self) -> Int64Array:
+        return np.diff(self.offsets)
+
+    @classmethod
+    def of(cls, sequences: Sequence[Int32Array]) -> "Ragged":
+        ids = np.concatenate(sequences) if sequences else np.empty(0, np.int32)
+        return cls(ids, offsets_of([len(sequence) for sequence in sequences]))
+
+    def split(self) -> list[Int32Array]:
+        """One view per sequence."""
+        ends = self.offsets.tolist()
+        return [self.ids[start:end] for start, end in pairwise(ends)]
+
+
+def offsets_of(lengths: Sequence[int] | Int64Array | Int32Array) -> Int64Array:
+    """`[0, l0, l0 + l1, ...]`: where sequences of these lengths start, and where the last one ends."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+class Example(NamedTuple):
+    """One tokenized row. The arrays are views, int32, of shape `[T]`."""
+
+    input_ids: Int32Array
+    num_prompt_tokens: int
+    position: RowPosition
+
+    @property
+    def labels(self) -> Int32Array:
+        """`input_ids` on the response, `IGNORE_INDEX` on the prompt and on the first token.
+
+        In a pack the first token would be predicted from the previous document, so it never trains.
+        """
+        labels = self.input_ids.copy()
+        labels[: max(self.num_prompt_tokens, 1)] = IGNORE_INDEX
+        return labels
+
+
+EXAMPLE_RECORD = np.dtype(
+    [
+        ("length", np.int32),
+        ("num_prompt_tokens", np.int32),
+        ("shard", np.int32),
+        ("epoch", np.int32),
+        ("row", np.int64),
+    ]
+)
+"""What is known of an example beside its tokens: 24 bytes, which travel with them from chunk to batch."""
+
+Records = NDArray[np.void]
+"""Examples as an array of `EXAMPLE_RECORD`, shape `[n]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """`n` examples in flat arrays: no Python object per token, none per example."""
+
+    tokens: Ragged
+    records: Records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def record_words(self) -> Int32Array:
+        """The records as int32 words, shape `[n, 6]`."""
+        return self.records.view(np.int32).reshape(len(self), -1)
+
+    def select(self, kept: NDArray[np.bool_]) -> "Chunk":
+        """The examples where `kept` is true, shape `[n]`."""
+        ids = [ids for ids, keep in zip(self.tokens.split(), kept.tolist(), strict=True) if keep]
+        return Chunk(Ragged.of(ids), self.records[kept])
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Examples that share one row of a batch."""
+
+    examples: tuple[Example, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(example.input_ids) for example in self.examples)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The packs of one batch, end to end: `n` examples, of which pack `p` has `pack_sizes[p]`."""
+
+    tokens: Ragged
+    records: Records
+    pack_sizes: Int32Array
+
+    @classmethod
+    def of_packs(cls, packs: Sequence[Pack]) -> "Batch":
+        examples = [example for pack in packs for example in pack.examples]
+        records = np.zeros(len(examples), EXAMPLE_RECORD)
+        records["length"] = [len(example.input_ids) for example in examples]
+        records["num_prompt_tokens"] = [example.num_prompt_tokens for example in examples]
+        tokens = Ragged.of([example.input_ids for example in examples])
+        return cls(tokens, records, np.array([len(pack.examples) for pack in packs], np.int32))
+
+    @property
+    def num_masked_tokens(self) -> Int32Array:
+        """Tokens without a label at the start of each example, shape `[n]`: the prompt, and always the first one."""
+        masked: Int32Array = np.maximum(self.records["num_prompt_tokens"], 1)
+        return masked
+
+    @property
+    def pack_offsets(self) -> Int64Array:
+        """Where each pack starts among the tokens, and where the last one ends, shape `[num_packs + 1]`."""
+        return self.tokens.offsets[offsets_of(self.pack_sizes)]

@@ -1,0 +1,68 @@
+"""Streams supervised fine-tuning data into PyTorch: rows in, packed and masked batches out, nothing written to disk."""
+
+from samsum_stream.config import StreamConfig, load_config, parse_config
+from samsum_stream.errors import (
+    BackendMismatchError,
+    ConfigError,
+    RowError,
+    SamsumStreamError,
+    SourceError,
+    TokenizerError,
+    TopologyError,
+    TrustError,
+)
+from samsum_stream.prompts import (
+    ChatMLFormat,
+    DefaultPrompt,
+    DollyFormat,
+    FewShotQA,
+    Llama2Format,
+    Message,
+    Prompt,
+    PromptFormat,
+    RedpajamaFormat,
+    Role,
+    StandaloneQuestion,
+    TextSummarization,
+    TogetherLlama2Format,
+    UserAssistantFormat,
+    VicunaFormat,
+    ZeroShotQA,
+)
+from samsum_stream.samples import IGNORE_INDEX, Example, Pack, RowPosition
+from samsum_stream.stream import SFTStream
+
+__all__ = [
+    "IGNORE_INDEX",
+    "BackendMismatchError",
+    "ChatMLFormat",
+    "ConfigError",
+    "DefaultPrompt",
+    "DollyFormat",
+    "Example",
+    "FewShotQA",
+    "Llama2Format",
+    "Message",
+    "Pack",
+    "Prompt",
+    "PromptFormat",
+    "RedpajamaFormat",
+    "Role",
+    "RowError",
+    "RowPosition",
+    "SFTStream",
+    "SamsumStreamError",
+    "SourceError",
+    "StandaloneQuestion",
+    "StreamConfig",
+    "TextSummarization",
+    "TogetherLlama2Format",
+    "TokenizerError",
+    "TopologyError",
+    "TrustError",
+    "UserAssistantFormat",
+    "VicunaFormat",
+    "ZeroShotQA",
+    "load_config",
+    "parse_config",
+]

@@ -1,0 +1,124 @@
+"""Packs to the tensors that a model takes, and nothing that it does not.
+
+    padded         [B, T]           input_ids, attention_mask, labels
+    packed         [B, max_length]  input_ids, labels, position_ids
+    padding_free   [1, sum T]       input_ids, labels, position_ids, cu_seq_lens_q/k, max_length_q/k
+
+Documents never see each other: `position_ids` restart at 0 with each example and no `attention_mask` is given,
+which is how transformers detects packed rows (`masking_utils.find_packed_sequence_indices`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from samsum_stream.samples import IGNORE_INDEX, Batch, Int32Array, Int64Array, Pack
+
+
+class Collator(ABC):
+    """Turns packs into a dict of tensors, int64 where a model takes ids.
+
+    Args:
+        pad_token_id: What fills up `input_ids`.
+        max_length: Tokens in a pack.
+        ignore_index: The label of tokens that do not train.
+    """
+
+    def __init__(self, *, pad_token_id: int, max_length: int, ignore_index: int = IGNORE_INDEX) -> None:
+        self.pad_token_id, self.max_length, self.ignore_index = pad_token_id, max_length, ignore_index
+
+    def __call__(self, packs: Sequence[Pack]) -> dict[str, Any]:
+        return self.collate(Batch.of_packs(packs))
+
+    @abstractmethod
+    def collate(self, batch: Batch) -> dict[str, Any]:
+        """The tensors of a batch."""
+
+    def _labels(self, batch: Batch, positions: Int64Array) -> Int64Array:
+        """Flat labels, shape `[sum T]`."""
+        labels = batch.tokens.ids.astype(np.int64)
+        labels[positions < np.repeat(batch.num_masked_tokens, batch.tokens.lengths)] = self.ignore_index
+        return labels
+
+
+class Padded(Collator):
+    """One example a row, filled up to the longest, or on to a multiple of `pad_to_multiple_of`."""
+
+    def __init__(
+        self,
+        *,
+        pad_token_id: int,
+        max_length: int,
+        ignore_index: int = IGNORE_INDEX,
+        pad_to_multiple_of: int | None = None,
+        padding_side: Literal["right", "left"] = "right",
+    ) -> None:
+        super().__init__(pad_token_id=pad_token_id, max_length=max_length, ignore_index=ignore_index)
+        self.pad_to_multiple_of = pad_to_multiple_of or 1
+        self.padding_side = padding_side
+
+    def collate(self, batch: Batch) -> dict[str, Any]:
+        lengths = batch.tokens.lengths
+        width = -(-int(lengths.max()) // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        columns = np.arange(width)
+        real = columns < lengths[:, None] if self.padding_side == "right" else columns >= width - lengths[:, None]
+        return {
+            "input_ids": _spread(batch.tokens.ids, real, self.pad_token_id),
+            "attention_mask": torch.from_numpy(real.astype(np.int64)),
+            "labels": _spread(self._labels(batch, positions_of(batch)), real, self.ignore_index),
+        }
+
+
+class Packed(Collator):
+    """One pack a row, filled up to `max_length`; positions restart at each example and are 0 on padding."""
+
+    def collate(self, batch: Batch) -> dict[str, Any]:
+        positions = positions_of(batch)
+        real = np.arange(self.max_length) < np.diff(batch.pack_offsets)[:, None]
+        return {
+            "input_ids": _spread(batch.tokens.ids, real, self.pad_token_id),
+            "labels": _spread(self._labels(batch, positions), real, self.ignore_index),
+            "position_ids": _spread(positions, real, 0),
+        }
+
+
+class PaddingFree(Collator):
+    """All examples of the batch end to end in one row, with the borders that varlen attention takes."""
+
+    def collate(self, batch: Batch) -> dict[str, Any]:
+        positions = positions_of(batch)
+        borders = torch.from_numpy(batch.tokens.offsets.astype(np.int32))
+        longest = int(batch.tokens.lengths.max())
+        return {
+            "input_ids": torch.from_numpy(batch.tokens.ids.astype(np.int64))[None],
+            "labels": torch.from_numpy(self._labels(batch, positions))[None],
+            "position_ids": torch.from_numpy(positions)[None],
+            "cu_seq_lens_q": borders,
+            "cu_seq_lens_k": borders,
+            "max_length_q": longest,
+            "max_length_k": longest,
+        }
+
+
+COLLATORS: dict[str, type[Collator]] = {
+    "packed": Packed,
+    "padded": Padded,
+    "padding_free": PaddingFree,
+}
+
+
+def positions_of(batch: Batch) -> Int64Array:
+    """The position of each token in its example, shape `[sum T]`."""
+    starts = batch.tokens.offsets[:-1]
+    return np.arange(len(batch.tokens.ids)) - np.repeat(starts, batch.tokens.lengths)
+
+
+def _spread(flat: Int64Array | Int32Array, real: NDArray[np.bool_], fill: int) -> torch.Tensor:
+    """Put flat values on the true places of `real`, row by row, and `fill` on the others."""
+    spread = np.full(real.shape, fill, np.int64)
+    spread[real] = flat
+    return torch.from_numpy(spread)

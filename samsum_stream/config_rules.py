@@ -1,0 +1,182 @@
+"""What pydantic finds wrong with a config, in the words of `config_errors`.
+
+loc ("lanes", "constrained-int")  ──▶  lanes: must be "auto" or a whole number of 1 or more; got 0 (whole number)
+"""
+
+import types
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from samsum_stream.config_errors import Path, Problem, dotted
+from samsum_stream.wording import closest, did_you_mean, quoted, shown, without_secrets
+
+_SEVERAL = "several_problems"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Stands in an `Annotated` type and says its rule aloud: `must be {text}`."""
+
+    text: str
+
+
+def several(problems: Iterable[tuple[Path, str]]) -> PydanticCustomError:
+    """What a validator raises for problems that lie below its own place in the config."""
+    return PydanticCustomError(_SEVERAL, "several problems", {"problems": list(problems)})
+
+
+def problems_of(error: ValidationError, *, model: type[BaseModel], older_keys: Sequence[str] = ()) -> list[Problem]:
+    """One problem for each place, in the order of the model; `older_keys` are known at the top beside the fields."""
+    found: dict[tuple[Path, str], Problem] = {}
+    for details in error.errors(include_url=False):
+        for problem in _translated(details, model, older_keys):
+            found.setdefault((problem.path, problem.text), problem)
+    return list(found.values())
+
+
+def _translated(details: ErrorDetails, model: type[BaseModel], older_keys: Sequence[str]) -> Iterator[Problem]:
+    path, annotation = _descend(model, details["loc"])
+    context = details.get("ctx", {})
+    if details["type"] == _SEVERAL:
+        yield from (Problem((*path, *below), text) for below, text in context["problems"])
+    elif details["type"] == "extra_forbidden":
+        yield Problem(path, _unknown_key(path, model, older_keys))
+    elif details["type"] == "missing":
+        yield Problem(path, f"this key is missing; it says {_description(model, path)}")
+    elif details["type"] == "value_error":
+        yield Problem(path, str(context["error"]))
+    elif details["loc"][-1] == "[key]":
+        yield Problem(path, f"a key must be text; got {shown(details['input'])} as a key")
+    elif details["type"] == "invalid_key":
+        yield Problem(path[:-1], f"a key must be text; got {shown(path[-1])} as a key")
+    else:
+        yield Problem(path, _must_be(annotation, details["input"], key=str(path[-1]) if path else ""))
+
+
+def _descend(model: Any, loc: Path) -> tuple[Path, Any]:
+    """The place in the file, and its type: pydantic goes on with the branches of a union, which no file spells."""
+    path: Path = ()
+    annotation: Any = model
+    for part in loc[:-2] if loc[-1:] == ("[key]",) else loc:
+        holder = _holder(annotation)
+        if holder is None:
+            break
+        path, annotation = (*path, part), _below(holder, part)
+    return path, annotation
+
+
+def _holder(annotation: Any) -> Any:
+    """The model or the dict among the types that a place accepts; None where nothing lies below."""
+    for leaf in _leaves(annotation):
+        if get_origin(leaf) is dict or _is_model(leaf):
+            return leaf
+    return None
+
+
+def _below(holder: Any, part: str | int) -> Any:
+    if get_origin(holder) is dict:
+        return get_args(holder)[1]
+    field = holder.model_fields.get(part)
+    if field is None:
+        return Any
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
+def _leaves(annotation: Any) -> list[Any]:
+    """The types of a union, one by one, with what their `Annotated` says."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [leaf for part in get_args(annotation) for leaf in _leaves(part)]
+    return [annotation]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _must_be(annotation: Any, value: Any, *, key: str) -> str:
+    names = _names(annotation)
+    got = f"got {shown(value, key=key)}"
+    if names and len(names) > 1:
+        ending = did_you_mean(value, names) if isinstance(value, str) else did_you_mean("", names)
+        return f"must be a known name; {got}; {ending}"
+    remedy = _remedy([_base(leaf) for leaf in _leaves(annotation)], value, key)
+    return f"must be {_rule(annotation)}; {got}{remedy}"
+
+
+def _names(annotation: Any) -> list[str]:
+    """The names that a `Literal` allows, where nothing else is allowed beside them."""
+    return list(get_args(annotation)) if get_origin(annotation) is Literal else []
+
+
+def _rule(annotation: Any) -> str:
+    leaves = _leaves(annotation)
+    rules = dict.fromkeys(_rule_of_leaf(leaf) for leaf in leaves if leaf is not types.NoneType)
+    return " or ".join(rules) + (", or null" if types.NoneType in leaves else "")
+
+
+def _rule_of_leaf(leaf: Any) -> str:
+    if get_origin(leaf) is Annotated:
+        told = [note.text for note in get_args(leaf)[1:] if isinstance(note, Rule)]
+        return told[0] if told else _rule(get_args(leaf)[0])
+    if get_origin(leaf) is Literal:
+        return " or ".join(quoted(name) for name in get_args(leaf))
+    if _is_model(leaf):
+        return f"a mapping with the keys {', '.join(leaf.model_fields)}"
+    rules = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+    return rules.get(leaf, "a mapping")
+
+
+def _base(leaf: Any) -> Any:
+    return get_args(leaf)[0] if get_origin(leaf) is Annotated else leaf
+
+
+def _remedy(accepted: list[Any], value: Any, key: str) -> str:
+    """How to write what was probably meant; empty where nobody can tell."""
+    if isinstance(value, str):
+        return _remedy_for_text(accepted, value)
+    if str in accepted and isinstance(value, (bool, int, float)) and key:
+        return "; write it in quotes"
+    if int in accepted and isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}"
+    if value is None and any(_is_model(leaf) for leaf in accepted):
+        return "; leave the key out for the defaults"
+    return ""
+
+
+def _remedy_for_text(accepted: list[Any], value: str) -> str:
+    is_number = value.strip().lstrip("+-").isdecimal()
+    if (is_number and int in accepted) or (value in ("true", "false") and bool in accepted):
+        return f"; write {value} without quotes"
+    if any(_is_model(leaf) and "method" in leaf.model_fields for leaf in accepted):
+        return f"; write {{method: {without_secrets(value)}}}" if value.isidentifier() else ""
+    near = closest(value, [name for leaf in accepted if get_origin(leaf) is Literal for name in get_args(leaf)])
+    return f'; did you mean "{near}"?' if near is not None else ""
+
+
+def _unknown_key(path: Path, model: type[BaseModel], older_keys: Sequence[str]) -> str:
+    name = str(path[-1])
+    homes = [dotted(home) for home in _homes(model, name) if home != path]
+    if homes:
+        return f"unknown key here; it belongs in {' or '.join(homes)}"
+    known = list(_holder(_descend(model, path[:-1])[1]).model_fields)
+    return f"unknown key; {did_you_mean(name, [*known, *older_keys] if len(path) == 1 else known)}"
+
+
+def _homes(model: Any, name: str, above: Path = ()) -> Iterator[Path]:
+    """The mappings of a config that know the key: `max_length` is at home in `packing_config.kwargs`."""
+    for key, field in model.model_fields.items():
+        holder = _holder(field.annotation)
+        if not _is_model(holder):
+            continue
+        if name in holder.model_fields and name not in ("method", "kwargs"):
+            yield (*above, key)
+        yield from _homes(holder, name, (*above, key))
+
+
+def _description(model: type[BaseModel], path: Path) -> str:
+    holder = _holder(_descend(model, path[:-1])[1])
+    return str(holder.model_fields[path[-1]].description)

@@ -1,0 +1,92 @@
+"""Who reads which row, and in which order, as pure arithmetic.
+
+The rows are divided into `V` lanes. Lane `v` reads the rows at `v, v + V, v + 2V, ...` of the epoch's
+permutation, and global batch `m` is the next batch of lane `m mod V`: the order is a function of
+(seed, epoch, number of lanes) alone, whoever reads it.
+"""
+
+from math import lcm
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samsum_stream.errors import TopologyError
+from samsum_stream.samples import Int64Array
+
+UInt64Array = NDArray[np.uint64]
+
+COMMON_TOPOLOGIES = 24
+"""Its divisors 1, 2, 3, 4, 6, 8, 12, 24 are the numbers of readers that one number of lanes should serve."""
+
+MIN_ROWS_PER_LANE = 512
+NUM_ROUNDS = 6
+
+
+def choose_num_lanes(num_rows: int, num_readers: int) -> int:
+    """What `lanes: auto` means: the most lanes that suit common topologies and have rows enough to pack well.
+
+    It is the largest divisor of `lcm(24, num_readers)` that is a multiple of `num_readers` and leaves each lane
+    at least 512 rows, else `num_readers`.
+    """
+    total = lcm(COMMON_TOPOLOGIES, num_readers)
+    fitting = [
+        lanes
+        for lanes in range(num_readers, total + 1, num_readers)
+        if total % lanes == 0 and num_rows >= lanes * MIN_ROWS_PER_LANE
+    ]
+    return max(fitting, default=num_readers)
+
+
+def check_num_lanes(num_lanes: int, *, num_rows: int | None, num_readers: int) -> None:
+    """Raises `TopologyError` where lanes cannot be shared evenly, or one of them would be empty."""
+    if num_lanes % num_readers:
+        raise TopologyError(
+            f"lanes: {num_lanes} lanes cannot be shared evenly by {num_readers} workers; "
+            f"use a number of workers that divides {num_lanes}, or lanes: auto"
+        )
+    if num_rows is not None and num_rows < num_lanes:
+        raise TopologyError(f"lanes: {num_lanes} lanes need as many rows, but the source has {num_rows}; lower lanes")
+
+
+def lanes_of_worker(worker: int, *, num_workers: int, num_lanes: int) -> range:
+    """The lanes of one worker, in the order in which it is asked for their batches.
+
+    A DataLoader asks its workers in turn, so that global batch `m` comes from worker `m mod num_workers`.
+    """
+    return range(worker, num_lanes, num_workers)
+
+
+def lane_size(lane: int, *, num_rows: int, num_lanes: int) -> int:
+    """How many of `num_rows` rows a lane reads in an epoch; lanes differ by one row at most."""
+    return (num_rows - lane + num_lanes - 1) // num_lanes
+
+
+def permute(places: Int64Array, *, length: int, key: tuple[int, ...]) -> Int64Array:
+    """What stands at `places` of the permutation of `range(length)` that `key` names: O(1) memory, any length.
+
+    A Feistel network permutes the numbers of `ceil(log2(length))` bits; a number that lands outside the range is
+    permuted on until it lands inside, which keeps the map one-to-one (cycle walking, Black and Rogaway 2002).
+    """
+    round_keys = np.random.SeedSequence(key).generate_state(NUM_ROUNDS, np.uint64).astype(np.uint64)
+    bits = max((length - 1).bit_length(), 2)
+    rows = _feistel(places.astype(np.uint64), keys=round_keys, bits=bits)
+    while (outside := rows >= length).any():
+        rows[outside] = _feistel(rows[outside], keys=round_keys, bits=bits)
+    return rows.astype(np.int64)
+
+
+def _feistel(numbers: UInt64Array, *, keys: UInt64Array, bits: int) -> UInt64Array:
+    """Each round mixes one half of the bits into the other and swaps them, so that it can be undone."""
+    low_bits, high_bits = bits // 2, bits - bits // 2
+    for key in keys:
+        high, low = numbers >> np.uint64(low_bits), numbers & np.uint64((1 << low_bits) - 1)
+        high ^= _mix(low ^ key) & np.uint64((1 << high_bits) - 1)
+        numbers = low << np.uint64(high_bits) | high
+        low_bits, high_bits = high_bits, low_bits
+    return numbers
+
+
+def _mix(x: UInt64Array) -> UInt64Array:
+    """Every bit of the result depends on every bit of `x`: two multiplications and a shift between them."""
+    x = x * np.uint64(0x9E3779B97F4A7C15)
+    return (x ^ (x >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93) >> np.uint64(32)

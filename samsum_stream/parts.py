@@ -1,0 +1,180 @@
+"""From a config to the parts of a stream: each one is built here, checked against the others, and warned about."""
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from samsum_stream.collation import COLLATORS, Collator
+from samsum_stream.config import StreamConfig
+from samsum_stream.errors import ConfigError
+from samsum_stream.packing import PACKERS
+from samsum_stream.pipeline import Pipeline
+from samsum_stream.prompts import FORMATS, PROMPTS, Prompt, PromptFormat, format_for_model
+from samsum_stream.registry import call, resolve
+from samsum_stream.rendering import RowRenderer
+from samsum_stream.sources import SOURCES, Source, as_source, default_name
+from samsum_stream.tokenization import (
+    Border,
+    HFBackend,
+    RowTokenizer,
+    SideEncoder,
+    SpecialTokens,
+    choose_backend,
+    find_border,
+    load_tokenizer,
+    pad_token_id,
+    require_fast,
+)
+from samsum_stream.wording import did_you_mean
+
+logger = logging.getLogger(__name__)
+
+NUM_PROBED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a stream is composed of."""
+
+    tokenizer: PreTrainedTokenizerBase
+    pipeline: Pipeline
+    collator: Collator
+
+
+def build_parts(
+    config: StreamConfig, *, rows: object, tokenizer: PreTrainedTokenizerBase | None, trust: Sequence[str]
+) -> Parts:
+    """Build the parts that `config` names; `rows` and `tokenizer` that are given take the place of its own."""
+    prompt = build_prompt(config, trust=trust)
+    tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
+    source = build_source(config, rows=rows, trust=trust)
+    packing, collating = config.packing_config, config.collator_config
+    pipeline = Pipeline(
+        source=source,
+        tokenizer=build_row_tokenizer(config, prompt, tokenizer, source),
+        packer=PACKERS[packing.method](max_length=packing.kwargs.max_length, buffer_size=packing.kwargs.buffer_size),
+        batch_size=config.batch_size,
+        shuffle=config.shuffle,
+        seed=config.seed,
+        epochs=config.epochs,
+        num_lanes=None if config.lanes == "auto" else config.lanes,
+    )
+    own = collating.model_dump()["kwargs"]
+    own.pop("attention", None)
+    collator = COLLATORS[collating.method](
+        pad_token_id=pad_token_id(tokenizer),
+        max_length=packing.kwargs.max_length,
+        ignore_index=config.ignore_index,
+        **own,
+    )
+    return Parts(tokenizer, pipeline, collator)
+
+
+def build_source(config: StreamConfig, *, rows: object, trust: Sequence[str]) -> Source:
+    """The rows that are given, else those that the config names."""
+    section = config.source_config
+    if rows is not None:
+        return as_source(rows, name="rows", columns=section.columns)
+    where = config.where("source_config", "method")
+    if section.method is None:
+        raise ConfigError(
+            f"{where}: says where rows come from, and is missing; {did_you_mean('', SOURCES)}, "
+            "path.to.module::name; or pass SFTStream(..., rows=rows)"
+        )
+    method = resolve(section.method, table=SOURCES, kind="source", trust=trust, where=where)
+    where = config.where("source_config", "kwargs")
+    return as_source(
+        functools.partial(call, method, section.kwargs, where=where),
+        name=default_name(section.method, section.kwargs),
+        columns=section.columns,
+    )
+
+
+def build_prompt(config: StreamConfig, *, trust: Sequence[str]) -> Prompt:
+    """The prompt in its format; without a format in the config, in that of the base model."""
+    section, style = config.prompt_config, config.prompt_format_config
+    method = resolve(
+        section.method, table=PROMPTS, kind="prompt", trust=trust, where=config.where("prompt_config", "method")
+    )
+    kwargs: Mapping[str, Any] = section.kwargs
+    if style is not None:
+        where = config.where("prompt_format_config", "method")
+        format_method = resolve(style.method, table=FORMATS, kind="format", trust=trust, where=where)
+        where = config.where("prompt_format_config", "kwargs")
+        kwargs = {**kwargs, "format": call(format_method, style.kwargs, where=where)}
+    elif "format" not in kwargs:
+        kwargs = {**kwargs, "format": format_for_model(config.base_model or "")()}
+    prompt = call(method, kwargs, where=config.where("prompt_config", "kwargs"))
+    if not isinstance(prompt, Prompt):
+        raise ConfigError(
+            f"{config.where('prompt_config', 'method')}: {section.method} must make a samsum_stream.Prompt; "
+            f"got {type(prompt).__name__}"
+        )
+    if not prompt.has_border:
+        logger.warning(
+            "nothing separates the input from the response: neither the prompt nor the format says where the answer "
+            "starts; give the prompt a response_template such as 'Answer: {text}', or choose a prompt_format_config"
+        )
+    return prompt
+
+
+def build_row_tokenizer(
+    config: StreamConfig, prompt: Prompt, tokenizer: PreTrainedTokenizerBase, source: Source
+) -> RowTokenizer:
+    """The tokenizer behind its border, with the backend that is proven on the source's first rows."""
+    section = config.tokenizer_config
+    reference = HFBackend(tokenizer.backend_tokenizer.to_str())
+    border = find_border(reference)
+    special_tokens = SpecialTokens(reference, border)
+    _warn_of_unknown_tokens(prompt.format, special_tokens)
+    renderer = RowRenderer(prompt, bos=_added_text(tokenizer, border), eos=str(tokenizer.eos_token))
+    backend = choose_backend(
+        section.backend,
+        reference,
+        first_rows=[text for side in renderer.texts(source.first_rows(NUM_PROBED_ROWS)) for text in side],
+        verify_every=section.verify_every,
+    )
+    sides = SideEncoder(
+        renderer,
+        backend=backend,
+        border=border,
+        special_tokens=special_tokens,
+        policy=section.special_tokens_in_rows,
+        locate=functools.partial(source.position, epoch=0),
+    )
+    return RowTokenizer(
+        sides,
+        reference=reference,
+        eos_token_id=int(tokenizer.eos_token_id),
+        max_length=config.packing_config.kwargs.max_length,
+        truncation=config.truncation_config.method,
+    )
+
+
+def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:
+    if config.base_model is None:
+        raise ConfigError(
+            f"{config.where('base_model')}: says whose tokenizer to load, and is missing; give a Hub id or a folder, "
+            "or pass SFTStream(..., tokenizer=tokenizer)"
+        )
+    return load_tokenizer(config.base_model)
+
+
+def _added_text(tokenizer: PreTrainedTokenizerBase, border: Border) -> str:
+    """What the tokens that the tokenizer adds in front look like in a text."""
+    return "".join(tokenizer.convert_ids_to_tokens(border.added.tolist()))
+
+
+def _warn_of_unknown_tokens(prompt_format: PromptFormat, special_tokens: SpecialTokens) -> None:
+    unknown = [text for text in prompt_format.special_strings if text not in special_tokens.ids]
+    if unknown:
+        logger.warning(
+            "%s spells %s, which are no special tokens of this tokenizer: they are encoded as ordinary text; "
+            "choose the format that the model was trained on",
+            type(prompt_format).__name__,
+            ", ".join(map(repr, unknown)),
+        )

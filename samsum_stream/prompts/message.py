@@ -1,0 +1,42 @@
+"""What one turn of a conversation says, before any prompt or format dresses it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from samsum_stream.errors import ConfigError
+from samsum_stream.prompts.checks import check_keys, check_type
+from samsum_stream.wording import shown
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An input with the contexts it refers to, and its response; None where the model is to answer."""
+
+    input: str
+    response: str | None = None
+    contexts: Sequence[str] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All texts of the message, in the order in which every format says them."""
+        response = () if self.response is None else (self.response,)
+        return (*self.contexts, self.input, *response)
+
+
+def as_example(value: object, *, where: str) -> Message:
+    """A few-shot example from a message or from a dict; a single string counts as a list of one context."""
+    message = value if isinstance(value, Message) else _from_mapping(value, where=where)
+    if message.response is None:
+        raise ConfigError(f"{where}: an example shows an answer; got {shown(message.response)}; add a response")
+    check_type(f"{where}.input", message.input, str)
+    check_type(f"{where}.response", message.response, str)
+    check_type(f"{where}.contexts", message.contexts, Sequence)
+    for index, context in enumerate(message.contexts):
+        check_type(f"{where}.contexts[{index}]", context, str)
+    return message
+
+
+def _from_mapping(value: object, *, where: str) -> Message:
+    fields = check_keys(where, value, known=("input", "response", "contexts"), required=("input", "response"))
+    contexts = fields.get("contexts") or ()
+    return Message(fields["input"], fields["response"], (contexts,) if isinstance(contexts, str) else contexts)

@@ -1,0 +1,83 @@
+"""Rows with positions: one file a kind of source, one table of the names that a config can use.
+
+method(**kwargs) ──▶ Dataset, IterableDataset, list, iterable, callable, Opener ──as_source──▶ Source
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import datasets
+
+from samsum_stream.errors import ConfigError, SourceError
+from samsum_stream.sources.base import IndexedSource, Opener, SequentialSource, Shard, Source
+from samsum_stream.sources.columns import Columns, parse_columns
+from samsum_stream.sources.gather import shown
+from samsum_stream.sources.hub import load_dataset, load_from_disk, one_split
+from samsum_stream.sources.json_lines import jsonl
+from samsum_stream.sources.memory import IterableSource, ListSource, StreamSource
+from samsum_stream.sources.names import default_name
+from samsum_stream.sources.tables import TableSource
+
+__all__ = [
+    "SOURCES",
+    "IndexedSource",
+    "Opener",
+    "SequentialSource",
+    "Shard",
+    "Source",
+    "as_source",
+    "default_name",
+]
+
+SOURCES: dict[str, Callable[..., object]] = {
+    "jsonl": jsonl,
+    "load_dataset": load_dataset,
+    "load_from_disk": load_from_disk,
+}
+"""What `source_config.method` can name; each returns something that `as_source` understands."""
+
+
+def as_source(rows: object, *, name: str, columns: Mapping[str, str]) -> Source:
+    """The source behind `rows`, whatever holds them; `columns` maps our fields to the names that the rows use."""
+    parsed = parse_columns(columns)
+    if isinstance(rows, Source):
+        if columns:
+            raise ConfigError(f"{name}: a ready source has named its columns already; leave `columns:` out")
+        return rows
+    if isinstance(rows, Opener):
+        return rows.open(name=name, columns=parsed)
+    if isinstance(rows, datasets.DatasetDict | datasets.IterableDatasetDict):
+        one_split(rows, name=name)
+    if isinstance(rows, datasets.Dataset):
+        return TableSource(rows, name=name, columns=parsed)
+    if isinstance(rows, datasets.IterableDataset):
+        return StreamSource(rows, name=name, columns=parsed)
+    if callable(rows):
+        return _called(rows, name=name, columns=columns)
+    return _in_memory(rows, name=name, columns=parsed)
+
+
+def _called(function: Callable[[], Any], *, name: str, columns: Mapping[str, str]) -> Source:
+    """What `function` returns; where that can be read once only, `function` is called again for each pass."""
+    rows = function()
+    if isinstance(rows, Iterator):
+        return IterableSource(function, name=name, columns=parse_columns(columns))
+    return as_source(rows, name=name, columns=columns)
+
+
+def _in_memory(rows: Any, *, name: str, columns: Columns) -> Source:
+    if isinstance(rows, Mapping):
+        raise SourceError(
+            f"{name}: rows must be a list of dicts, got one {shown(rows)}; for a dict of columns pass "
+            f"`datasets.Dataset.from_dict(...)`"
+        )
+    if hasattr(rows, "to_dict") and hasattr(rows, "iloc"):
+        raise SourceError(f"{name}: rows must not be a {type(rows).__name__}; pass `datasets.Dataset.from_pandas(...)`")
+    if hasattr(rows, "__len__") and hasattr(rows, "__getitem__") and not isinstance(rows, str | bytes):
+        return ListSource(rows, name=name, columns=columns)
+    if isinstance(rows, Iterable) and not isinstance(rows, str | bytes):
+        return IterableSource(rows, name=name, columns=columns)
+    raise SourceError(
+        f"{name}: rows must be a datasets.Dataset or IterableDataset, a list or iterable of dicts, a callable that "
+        f"returns one of them, or a Source; got {shown(rows)}"
+    )

@@ -1,0 +1,101 @@
+"""Raw columns to validated rows: whole columns are checked at once, and only a column that fails is searched."""
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from samsum_stream.errors import RowError
+from samsum_stream.samples import Int32Array, Int64Array, Rows
+from samsum_stream.sources.base import Source
+from samsum_stream.sources.columns import Columns
+from samsum_stream.sources.gather import Locate, RawColumns, shown
+
+
+class _Field(NamedTuple):
+    """A field under validation: what an error about one of its values needs to know."""
+
+    name: str
+    column: str
+    locate: Locate
+
+    def error(self, index: int, *, rule: str, value: object) -> RowError:
+        origin = "" if self.column == self.name else f" (column {self.column!r})"
+        return RowError(
+            f"{self.locate(index)}: field {self.name!r}{origin} must be {rule}, got {shown(value)}; "
+            f"fix the row or leave it out, or name another column under `columns:`"
+        )
+
+
+def locator(source: Source, shards: Int32Array, rows: Int64Array) -> Locate:
+    """The positions of a chunk, made only when an error asks for one; a row is bad in every epoch, so it says 0."""
+    return lambda index: source.position(int(shards[index]), int(rows[index]), 0)
+
+
+def validated(
+    raw: RawColumns, *, columns: Columns, locate: Locate, shards: Int32Array, rows: Int64Array, is_unicode: bool = False
+) -> Rows:
+    """`raw` as rows; `is_unicode` promises that no text can hold half of a surrogate pair."""
+    input_field = _Field("input", columns.input, locate)
+    response_field = _Field("response", columns.response, locate)
+    contexts_field = _Field("contexts", columns.contexts[0] if columns.contexts_required else "contexts", locate)
+    inputs = _texts(raw.inputs, input_field)
+    responses = _texts(raw.responses, response_field)
+    if not all(map(str.strip, responses)):
+        _fail_first(responses, response_field, rule="a str that is not blank", is_good=lambda text: bool(text.strip()))
+    contexts = _context_lists(raw.contexts, contexts_field)
+    if not is_unicode:
+        _check_unicode(inputs, input_field)
+        _check_unicode(responses, response_field)
+        if contexts is not None:
+            _check_unicode(["".join(texts) for texts in contexts], contexts_field)
+    return Rows(inputs=inputs, responses=responses, contexts=contexts, shards=shards, rows=rows)
+
+
+def one_shard(num_rows: int) -> Int32Array:
+    """The shard numbers of rows that all come from shard 0, `[num_rows]`."""
+    return np.zeros(num_rows, dtype=np.int32)
+
+
+def _texts(values: list[Any], field: _Field) -> list[str]:
+    if set(map(type, values)) <= {str}:
+        return values
+    _fail_first(values, field, rule="a str", is_good=lambda value: isinstance(value, str))
+    # Subclasses (numpy.str_, enums of str) become plain texts without running their own __str__.
+    return list(map(str.__str__, values))
+
+
+def _fail_first(values: list[Any], field: _Field, *, rule: str, is_good: Callable[[Any], bool]) -> None:
+    for index, value in enumerate(values):
+        if not is_good(value):
+            raise field.error(index, rule=rule, value=value)
+
+
+def _check_unicode(texts: list[str], field: _Field) -> None:
+    try:
+        "".join([text for text in texts if not text.isascii()]).encode()
+    except UnicodeEncodeError:
+        _fail_first(texts, field, rule="text without lone surrogates", is_good=_is_unicode)
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _context_lists(values: list[Any] | None, field: _Field) -> list[list[str]] | None:
+    if values is None:
+        return None
+    is_plain = set(map(type, values)) <= {list} and set(map(type, chain.from_iterable(values))) <= {str}
+    lists = values if is_plain else [_context_list(value, field, index) for index, value in enumerate(values)]
+    return lists if any(lists) else None
+
+
+def _context_list(value: Any, field: _Field, index: int) -> list[str]:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if value is None or isinstance(value, str):
+        return [str.__str__(value)] if value else []
+    if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
+        return list(map(str.__str__, value))
+    raise field.error(index, rule="a list of str, one str, or null", value=value)

@@ -1,0 +1,82 @@
+"""Rows or batches of any origin, turned into one raw column a field: nothing is checked here but that it is there.
+
+[{"dialogue": ..., "summary": ...}, ...]  ──from_rows──▶  RawColumns(inputs, responses, contexts)
+{"dialogue": [...], "summary": [...]}     ──from_batch─▶
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from reprlib import Repr
+from typing import Any, NamedTuple
+
+from samsum_stream.errors import RowError
+from samsum_stream.samples import RowPosition
+from samsum_stream.sources.columns import Columns, missing_column
+
+Locate = Callable[[int], RowPosition]
+"""From an index within a chunk to the row's position."""
+
+
+class RawColumns(NamedTuple):
+    """The values of a chunk as its source had them: `n` entries in each; `contexts` is None where no row has any."""
+
+    inputs: list[Any]
+    responses: list[Any]
+    contexts: list[Any] | None
+
+
+def from_rows(rows: Sequence[Any], *, columns: Columns, locate: Locate) -> RawColumns:
+    """Rows as columns; the first row that is no mapping or misses a field is an error."""
+    try:
+        return RawColumns(
+            inputs=[row[columns.input] for row in rows],
+            responses=[row[columns.response] for row in rows],
+            contexts=_contexts_of_rows(rows, columns),
+        )
+    except (AttributeError, IndexError, KeyError, TypeError):
+        for index, row in enumerate(rows):
+            _check_row(row, columns=columns, locate=locate, index=index)
+        raise
+
+
+def from_batch(batch: Mapping[str, Sequence[Any]], *, columns: Columns, locate: Locate) -> RawColumns:
+    """A batch of columns; a field without its column is an error at the batch's first row."""
+    _check_row(batch, columns=columns, locate=locate, index=0)
+    return RawColumns(
+        inputs=list(batch[columns.input]),
+        responses=list(batch[columns.response]),
+        contexts=_first_present([list(batch[column]) for column in columns.contexts if column in batch]),
+    )
+
+
+def _contexts_of_rows(rows: Sequence[Any], columns: Columns) -> list[Any] | None:
+    if columns.contexts_required:
+        return [row[columns.contexts[0]] for row in rows]
+    return _first_present([[row.get(column) for row in rows] for column in columns.contexts])
+
+
+def _first_present(candidates: list[list[Any]]) -> list[Any] | None:
+    """Row by row the first candidate that is not null; None where all are null, so that the common case is free."""
+    used = [values for values in candidates if not set(map(type, values)) <= {type(None)}]
+    if len(used) < 2:
+        return used[0] if used else None
+    return [next((value for value in values if value is not None), None) for values in zip(*used, strict=True)]
+
+
+def _check_row(row: Any, *, columns: Columns, locate: Locate, index: int) -> None:
+    if not isinstance(row, Mapping):
+        raise RowError(f"{locate(index)}: a row must map column names to values, got {shown(row)}; fix the row")
+    required = {"input": columns.input, "response": columns.response}
+    if columns.contexts_required:
+        required["contexts"] = columns.contexts[0]
+    for field, column in required.items():
+        if column not in row:
+            raise RowError(f"{locate(index)}: {missing_column(field, column, list(row))}")
+
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+def shown(value: object) -> str:
+    """A value for a message: its type and a short repr."""
+    return f"{type(value).__name__}: {_SHORT.repr(value)}"

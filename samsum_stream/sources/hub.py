@@ -1,0 +1,99 @@
+"""The `datasets` library's own loaders, with errors that say what to do: Hub ids, local files, saved folders."""
+
+import json
+import posixpath
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import datasets
+import datasets.exceptions
+import fsspec.core
+
+from samsum_stream.errors import SourceError
+from samsum_stream.sources.redaction import explain, redact, secrets_in
+from samsum_stream.sources.trust import refuse_code, refuse_schemes
+from samsum_stream.wording import did_you_mean
+
+_REMEDIES: tuple[tuple[type[BaseException], str], ...] = (
+    (
+        datasets.exceptions.DatasetNotFoundError,
+        "check the id, log in with `hf auth login` for a private or gated one, or read local files: `path: json`",
+    ),
+    (FileNotFoundError, "check the path; a relative one starts at the working directory"),
+    (ConnectionError, "check the network and HF_HUB_OFFLINE, or read local files: `path: json`"),
+    (PermissionError, "check the credentials, or log in with `hf auth login`"),
+    (ImportError, "install the package that the message names"),
+    (TypeError, "check the names under `kwargs:`"),
+)
+"""The first that fits counts, so the more special errors stand first."""
+
+
+def load_dataset(**kwargs: Any) -> datasets.Dataset | datasets.IterableDataset:
+    """`datasets.load_dataset`: a Hub id, or local json, parquet and csv files by `path` and `data_files`."""
+    what = f"load_dataset {kwargs['path']}" if "path" in kwargs else "load_dataset"
+    refuse_code(kwargs)
+    refuse_schemes(kwargs)
+    passed = {key: value for key, value in kwargs.items() if key != "trust_remote_code"}
+    try:
+        loaded = datasets.load_dataset(**passed)
+    except Exception as error:
+        raise _failure(what, error, kwargs) from None
+    return one_split(loaded, name=redact(what))
+
+
+def load_from_disk(
+    dataset_path: str,
+    split: str | None = None,
+    storage_options: dict[str, Any] | None = None,
+    keep_in_memory: bool | None = None,
+) -> datasets.Dataset | datasets.IterableDataset:
+    """`datasets.load_from_disk`: a folder that `save_to_disk` wrote, local or behind an fsspec URL.
+
+    Of a saved `DatasetDict` only `split` is read.
+    """
+    what = f"load_from_disk {redact(str(dataset_path))}"
+    refuse_schemes({"dataset_path": dataset_path})
+    try:
+        path = _split_path(str(dataset_path), split=split, storage_options=storage_options or {})
+        loaded = datasets.load_from_disk(path, keep_in_memory=keep_in_memory, storage_options=storage_options)
+    except SourceError:
+        raise
+    except Exception as error:
+        raise _failure(what, error, {"storage_options": storage_options}) from None
+    return one_split(loaded, name=what)
+
+
+def one_split(loaded: object, *, name: str) -> datasets.Dataset | datasets.IterableDataset:
+    """`loaded` where it is one split; a dict of splits is an error that lists them."""
+    if isinstance(loaded, datasets.DatasetDict | datasets.IterableDatasetDict):
+        raise _no_split(name, loaded)
+    if not isinstance(loaded, datasets.Dataset | datasets.IterableDataset):
+        raise SourceError(f"{name}: `split` must name one split, got {type(loaded).__name__}; join splits as `a+b`")
+    return loaded
+
+
+def _split_path(path: str, *, split: str | None, storage_options: dict[str, Any]) -> str:
+    """The folder to read: `path` itself, or the folder of `split` in a saved `DatasetDict`."""
+    filesystem, root = fsspec.core.url_to_fs(path, **storage_options)
+    index = posixpath.join(root, "dataset_dict.json")
+    if filesystem.isfile(index):
+        splits = json.loads(filesystem.cat_file(index))["splits"]
+        if split is None or split not in splits:
+            raise _no_split(f"load_from_disk {redact(path)}", splits, split)
+        return posixpath.join(path, split)
+    if split is not None and filesystem.exists(root):
+        raise SourceError(f"load_from_disk {redact(path)}: it holds no splits, got `split: {split}`; leave `split` out")
+    return path
+
+
+def _no_split(name: str, splits: Iterable[Any], asked: str | None = None) -> SourceError:
+    known = list(map(str, splits))
+    problem = "`split` is missing" if asked is None else f"there is no split {asked!r}"
+    remedy = f"pick one, as in `kwargs: {{split: {known[0]}}}`" if known else "it was saved without any"
+    return SourceError(f"{name}: {problem}; splits {did_you_mean(asked or '', known)}; {remedy}")
+
+
+def _failure(what: str, error: Exception, kwargs: Mapping[str, Any]) -> SourceError:
+    remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), "check the values under `kwargs:`")
+    secrets = secrets_in(kwargs)
+    return SourceError(f"{redact(what, secrets=secrets)} failed: {explain(error, secrets=secrets)}; {remedy}")

@@ -1,0 +1,153 @@
+"""JSON lines: plain files are read anywhere by byte offset, gzip files from start to end."""
+
+import gzip
+import mmap
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samsum_stream.errors import SourceError
+from samsum_stream.samples import Int64Array, Rows
+from samsum_stream.sources.base import IndexedSource, Opener, SequentialSource, Shard, Source, shard_rows
+from samsum_stream.sources.columns import Columns
+from samsum_stream.sources.fields import locator, validated
+from samsum_stream.sources.gather import from_rows
+from samsum_stream.sources.json_text import parse_lines
+from samsum_stream.sources.lines import BOM, WHITE_SPACE, line_number, row_offsets
+from samsum_stream.sources.paths import expand_paths, shard_names
+
+
+def jsonl(path: str | Sequence[str]) -> "JsonlFiles":
+    """One JSON object a line in `path`: a file, a glob or a list of them; `.gz` is read as gzip."""
+    return JsonlFiles(expand_paths(path, name="jsonl"))
+
+
+class JsonlFiles(Opener):
+    """Files that exist; what they hold is looked at by `open`."""
+
+    def __init__(self, files: tuple[Path, ...]) -> None:
+        self.files = files
+
+    def open(self, *, name: str, columns: Columns) -> Source:
+        """An indexed source of plain files; one gzip file among them makes the whole sequential."""
+        if any(_is_gzip(file) for file in self.files):
+            return SequentialJsonl(self.files, name=name, columns=columns)
+        return IndexedJsonl(self.files, name=name, columns=columns)
+
+
+class IndexedJsonl(IndexedSource):
+    """Plain files by line offsets: 8 bytes a row in memory, the text in the page cache."""
+
+    def __init__(self, files: tuple[Path, ...], *, name: str, columns: Columns) -> None:
+        self._files = files
+        self._columns = columns
+        self._offsets = [row_offsets(file) for file in files]
+        counts = [len(offsets) - 1 for offsets in self._offsets]
+        for file, count in zip(files, counts, strict=True):
+            if count == 0:
+                raise SourceError(f"{name}: {file} holds only blank lines; write it again, or leave it out")
+        super().__init__(name=name, shards=tuple(map(Shard, shard_names(files), counts)))
+        self._starts = np.cumsum([0, *counts])
+        self._maps: dict[int, mmap.mmap] = {}
+
+    def take(self, indices: Int64Array) -> Rows:
+        """The rows at `indices`, `[n]`, in the order asked for; the files are read in their own order."""
+        shards = (np.searchsorted(self._starts, indices, side="right") - 1).astype(np.int32)
+        rows = indices - self._starts[shards]
+        locate = locator(self, shards, rows)
+        parsed = parse_lines(
+            self._read(indices), locate=locate, line_of=lambda index: self._line(int(shards[index]), int(rows[index]))
+        )
+        raw = from_rows(parsed, columns=self._columns, locate=locate)
+        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
+
+    def _read(self, indices: Int64Array) -> list[bytes]:
+        order = np.argsort(indices, kind="stable")
+        wanted = indices[order]
+        borders = np.searchsorted(wanted, self._starts)
+        lines: list[bytes] = []
+        for shard in np.flatnonzero(np.diff(borders)).tolist():
+            local = wanted[borders[shard] : borders[shard + 1]] - self._starts[shard]
+            offsets, data = self._offsets[shard], self._map(shard)
+            lines += [data[a:b] for a, b in zip(offsets[local].tolist(), offsets[local + 1].tolist(), strict=True)]
+        return [lines[place] for place in np.argsort(order).tolist()]
+
+    def _map(self, shard: int) -> mmap.mmap:
+        if shard not in self._maps:
+            if len(self._maps) == _MAX_OPEN:
+                self._maps.pop(next(iter(self._maps))).close()
+            self._maps[shard] = self._open_map(shard)
+        return self._maps[shard]
+
+    def _open_map(self, shard: int) -> mmap.mmap:
+        file, size = self._files[shard], int(self._offsets[shard][-1])
+        try:
+            with file.open("rb") as opened:
+                found = os.fstat(opened.fileno()).st_size
+                if found == size:
+                    return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise SourceError(f"{self.name}: {file} cannot be read: {error}") from error
+        raise SourceError(f"{self.name}: {file} was {size} bytes when it was opened and is {found} now; start again")
+
+    def _line(self, shard: int, row: int) -> int:
+        return line_number(self._map(shard), int(self._offsets[shard][row]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_maps": {}}
+
+
+_MAX_OPEN = 64
+"""Files that are mapped at a time, so that a thousand files do not hold a thousand descriptors."""
+
+
+class SequentialJsonl(SequentialSource):
+    """Files of which one at least is gzip, read one after the other."""
+
+    def __init__(self, files: tuple[Path, ...], *, name: str, columns: Columns) -> None:
+        super().__init__(name=name, shards=tuple(Shard(shard, None) for shard in shard_names(files)))
+        self._files = files
+        self._columns = columns
+
+    def read(self, num_rows: int) -> Iterator[Rows]:
+        """A fresh pass; a block never spans two files."""
+        for shard, file in enumerate(self._files):
+            lines, start = self._lines(shard), 0
+            while block := list(islice(lines, num_rows)):
+                yield self._rows(block, shard=shard, start=start)
+                start += len(block)
+            if start == 0:
+                raise SourceError(f"{self.name}: {file} holds no rows; write it again, or leave it out")
+
+    def _rows(self, block: list[tuple[int, bytes]], *, shard: int, start: int) -> Rows:
+        shards, rows = np.full(len(block), shard, dtype=np.int32), shard_rows(start, len(block))
+        locate = locator(self, shards, rows)
+        parsed = parse_lines([line for _, line in block], locate=locate, line_of=lambda index: block[index][0])
+        raw = from_rows(parsed, columns=self._columns, locate=locate)
+        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
+
+    def _lines(self, shard: int) -> Iterator[tuple[int, bytes]]:
+        """The lines that are not blank with their numbers; whatever stops them early is an error with its place."""
+        file, num_rows = self._files[shard], 0
+        try:
+            with gzip.open(file) if _is_gzip(file) else file.open("rb") as opened:
+                for number, line in enumerate(opened, start=1):
+                    content = line.removeprefix(BOM) if number == 1 else line
+                    if content.strip(WHITE_SPACE):
+                        yield number, content
+                        num_rows += 1
+        except (EOFError, zlib.error, OSError) as error:
+            problem = "is cut short" if isinstance(error, EOFError) else "cannot be read"
+            raise SourceError(
+                f"{self.name}/{self.shards[shard].name}:{num_rows}: {file} {problem} after {num_rows} whole rows "
+                f"({type(error).__name__}: {error}); fetch or write it again"
+            ) from error
+
+
+def _is_gzip(file: Path) -> bool:
+    return file.suffix == ".gz"

@@ -1,0 +1,49 @@
+"""Where the lines of a JSON-lines file start, found in one pass over its bytes.
+
+    {"a":1}\\n \\n {"b":2}\\n      offsets = [start of row 0, start of row 1, ..., size of the file]
+
+A row runs from its offset to the next one: blank lines between two rows end up behind the first, as white space.
+"""
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+
+from samsum_stream.samples import Int64Array
+
+WHITE_SPACE = b" \t\r\n"
+"""What JSON calls white space; a line of nothing else is blank."""
+
+BOM = b"\xef\xbb\xbf"
+
+_BLOCK = 1 << 24
+"""Bytes looked at together, so that the scan of a large file takes little memory."""
+
+
+def row_offsets(path: Path) -> Int64Array:
+    """The start of every line that is not blank, then the file's size: `[num_rows + 1]`; the file is not empty."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        ends = np.append(_newlines(data), len(data))
+        starts = np.append(len(BOM) if data[: len(BOM)] == BOM else 0, ends[:-1] + 1)
+        is_row = starts < ends
+        for line in np.flatnonzero(is_row & _starts_blank(data, starts)).tolist():
+            is_row[line] = bool(data[starts[line] : ends[line]].strip(WHITE_SPACE))
+        return np.append(starts[is_row], len(data))
+
+
+def line_number(data: mmap.mmap, offset: int) -> int:
+    """The number of the line that starts at `offset`, counted from 1 as editors do."""
+    return 1 + sum(data[start : min(start + _BLOCK, offset)].count(b"\n") for start in range(0, offset, _BLOCK))
+
+
+def _newlines(data: mmap.mmap) -> Int64Array:
+    blocks = range(0, len(data), _BLOCK)
+    found = [np.flatnonzero(np.frombuffer(data[start : start + _BLOCK], np.uint8) == ord("\n")) for start in blocks]
+    return np.concatenate([block + start for block, start in zip(found, blocks, strict=True)]).astype(np.int64)
+
+
+def _starts_blank(data: mmap.mmap, starts: Int64Array) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    """Which lines begin with white space, `[num_lines]`: only those can be blank, and they are few."""
+    first = np.frombuffer(data, np.uint8)[np.minimum(starts, len(data) - 1)]
+    return np.isin(first, np.frombuffer(WHITE_SPACE, np.uint8))

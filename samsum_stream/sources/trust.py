@@ -1,0 +1,49 @@
+"""What a config may not ask of a loader: code from elsewhere, and URLs that run or reach more than data."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from samsum_stream.errors import ConfigError, TrustError
+from samsum_stream.sources.redaction import redact, texts_in
+from samsum_stream.wording import did_you_mean
+
+SCHEMES = frozenset(
+    {"file", "local", "memory", "http", "https", "hf", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
+    | {"wasb", "wasbs", "oci", "oss", "hdfs", "webhdfs", "zip", "tar", "gzip", "bz2", "xz", "zstd"}
+    | {"simplecache", "filecache"}
+)
+"""The fsspec filesystems that a config can name; `ssh`, `sftp`, `reference`, `github` and the like are left out."""
+
+_PLACES = ("path", "data_files", "data_dir", "dataset_path")
+
+
+def refuse_code(kwargs: Mapping[str, Any]) -> None:
+    """An error for the arguments of `load_dataset` that would run code or unpickle files."""
+    if kwargs.get("trust_remote_code"):
+        raise TrustError("load_dataset: a config cannot set `trust_remote_code`; leave it out and name data files")
+    if kwargs.get("path") == "pandas":
+        raise TrustError("load_dataset: `path: pandas` unpickles files, which runs their code; use parquet instead")
+
+
+def refuse_schemes(kwargs: Mapping[str, Any]) -> None:
+    """An error for a URL, also one inside a chain (`zip://a.json::https://...`), whose scheme is not in `SCHEMES`."""
+    for key in _PLACES:
+        for place in texts_in(kwargs[key]) if key in kwargs else ():
+            _refuse_scheme(key, place)
+
+
+def _refuse_scheme(key: str, place: str) -> None:
+    for scheme in _schemes(place):
+        if scheme not in SCHEMES:
+            raise ConfigError(
+                f"{key}: the scheme {scheme!r} of {redact(place)} is not among those that a config can use; "
+                f"{did_you_mean(scheme, sorted(SCHEMES))}; or open it in your own code and pass `rows=`"
+            )
+
+
+def _schemes(place: str) -> Iterator[str]:
+    *wrappers, last = place.split("::")
+    for link in wrappers:
+        yield link.partition("://")[0]
+    if "://" in last:
+        yield last.partition("://")[0]

@@ -1,0 +1,128 @@
+"""`SFTStream`, the face: from a config to packs and batches."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
+from transformers import PreTrainedTokenizerBase
+
+from samsum_stream.config import StreamConfig, load_config, parse_config
+from samsum_stream.loader import StreamLoader
+from samsum_stream.parts import build_parts
+from samsum_stream.prompts.segments import text_of
+from samsum_stream.rendering import message_of
+from samsum_stream.samples import Pack, Rows
+from samsum_stream.sources import IndexedSource, as_source
+from samsum_stream.stats import Stats
+from samsum_stream.tokenization import SideEncoder
+from samsum_stream.topology import require_one_process
+from samsum_stream.wire import from_buffer, packs_of, to_buffer
+
+
+class SFTStream(IterableDataset[Pack]):
+    """Streams supervised fine-tuning data: rows in, packs of masked tokens out, nothing written to disk.
+
+    Args:
+        config: A config, from `load_config` or `parse_config`.
+        rows: Rows in memory that take the place of the config's source: a `datasets.Dataset`, an iterable of dicts.
+        tokenizer: A fast transformers tokenizer that takes the place of `base_model`'s.
+        trust: Modules whose code the config may name as `path.to.module::name`.
+
+    Attributes:
+        tokenizer: The transformers tokenizer.
+        collator: Turns a list of packs into a dict of tensors.
+        stats: What was handed over, dropped and cut so far. Batches that a plain `DataLoader` makes in worker
+            processes are not counted here; those of `loader()` are.
+
+    Raises:
+        SamsumStreamError: the config, the rows or the tokenizer break a rule.
+    """
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        *,
+        rows: object = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        trust: Sequence[str] = (),
+    ) -> None:
+        self.config = config
+        parts = build_parts(config, rows=rows, tokenizer=tokenizer, trust=trust)
+        self.tokenizer, self.collator, self.pipeline = parts.tokenizer, parts.collator, parts.pipeline
+        self.stats = Stats()
+        self.first_epoch = 0
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike[str], **kwargs: Any) -> Self:
+        """The stream of a YAML file; `kwargs` are those of the class."""
+        return cls(load_config(path), **kwargs)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **kwargs: Any) -> Self:
+        """The stream of a dict with the YAML's keys; `kwargs` are those of the class."""
+        return cls(parse_config(config), **kwargs)
+
+    def __iter__(self) -> Iterator[Pack]:
+        """The packs of `epochs` passes; the next `for` goes on with the next epochs.
+
+        Raises:
+            TopologyError: there is more than one process, each of which would read every row.
+        """
+        require_one_process()
+        info = get_worker_info()
+        worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
+        for packs in self.pipeline.batches(first_epoch=self.first_epoch, worker=worker, num_workers=num_workers):
+            batch = from_buffer(to_buffer(packs))
+            self.stats.add(self.pipeline.counts.take())
+            self.stats.hand_over(batch, max_length=self.collator.max_length)
+            yield from packs_of(batch, self.pipeline.source.position)
+        self.stats.add(self.pipeline.counts.take())
+        self.first_epoch += self.config.epochs or 0
+
+    def loader(self, *, num_workers: int | None = None, **kwargs: Any) -> StreamLoader:
+        """A DataLoader of whole batches, each a dict of tensors.
+
+        Args:
+            num_workers: Processes that read and tokenize; by default none, or the config's `num_proc` where that is
+                more than one.
+            kwargs: `pin_memory`, `prefetch_factor`, `multiprocessing_context` and the like of
+                `torch.utils.data.DataLoader`.
+        """
+        require_one_process()
+        if num_workers is None:
+            num_workers = self.config.num_proc if self.config.num_proc > 1 else 0
+        return StreamLoader(self.pipeline, collator=self.collator, stats=self.stats, num_workers=num_workers, **kwargs)
+
+    def render(self, row: Mapping[str, Any]) -> str:
+        """The full training text of a row, less the tokens that the tokenizer adds in front by itself.
+
+        The eos is appended as an id, and so not spelled unless the format spells it.
+        """
+        prompt, response = self._sides.renderer.prompt.segments(message_of(self._rows(row), 0))
+        return text_of(prompt)[self._sides.renderer.start :] + text_of(response)
+
+    def inference_prompt(self, row: Mapping[str, Any]) -> str:
+        """What to feed the model at inference: the training text of a row, up to the response.
+
+        Encode it with `stream.tokenizer(text)`, which adds special tokens in front as in training, and leave out the
+        eos where a tokenizer appends one.
+        """
+        rows = self._rows({**row, "response": "x"})
+        return text_of(self._sides.renderer.split(message_of(rows, 0)).prompt)
+
+    def inference_ids(self, row: Mapping[str, Any]) -> list[int]:
+        """The ids of `inference_prompt`, as training sees them."""
+        return self._sides.encode_prompts(self._rows({**row, "response": "x"}))[0]
+
+    @property
+    def _sides(self) -> SideEncoder:
+        return self.pipeline.tokenizer.sides
+
+    def _rows(self, row: Mapping[str, Any]) -> Rows:
+        """A row of the caller's, under our names of the columns or the config's, checked as those of a source are."""
+        columns = {} if "input" in row else self.config.source_config.columns
+        source = as_source([row], name="row", columns=columns)
+        assert isinstance(source, IndexedSource)
+        return source.take(np.zeros(1, np.int64))

@@ -1,0 +1,75 @@
+"""A transformers tokenizer from a Hub id or a folder, ready to pad."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from samsum_stream.errors import TokenizerError
+
+logger = logging.getLogger(__name__)
+
+
+def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of `base_model`, a Hub id or a folder.
+
+    Raises:
+        TokenizerError: there is none, or it has no fast form.
+    """
+    if _looks_like_folder(base_model) and not Path(base_model).expanduser().is_dir():
+        raise TokenizerError(
+            f"base_model: there is no folder {base_model!r} (seen from {Path.cwd()}); "
+            "give a folder that holds tokenizer.json, or the id of a model on the Hub"
+        )
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(Path(base_model).expanduser()) if _looks_like_folder(base_model) else base_model
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise TokenizerError(
+            f"base_model: no tokenizer could be loaded for {base_model!r} ({reason}); "
+            "give a folder that holds tokenizer.json, or the id of a model on the Hub that you may read"
+        ) from error
+    return tokenizer
+
+
+def require_fast(tokenizer: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer itself, where the `tokenizers` library backs it.
+
+    Raises:
+        TokenizerError: it is another object, or a tokenizer written in Python.
+    """
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise TokenizerError(
+            f"the tokenizer must be a fast one of transformers, with a backend_tokenizer; got "
+            f"{type(tokenizer).__name__}; load it with AutoTokenizer.from_pretrained"
+        )
+    if tokenizer.eos_token_id is None:
+        raise TokenizerError(
+            "the tokenizer has no eos token, so no response could end; "
+            "set one first: tokenizer.eos_token = '...' and pass SFTStream(..., tokenizer=tokenizer)"
+        )
+    checked: PreTrainedTokenizerBase = tokenizer
+    return checked
+
+
+def pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that fills up a batch. Labels are masked by position, so eos or unk may stand in."""
+    if tokenizer.pad_token_id is not None:
+        return int(tokenizer.pad_token_id)
+    name = "eos" if tokenizer.eos_token_id is not None else "unk"
+    stand_in = tokenizer.eos_token_id if name == "eos" else tokenizer.unk_token_id
+    logger.warning(
+        "the tokenizer has no pad token: its %s token pads instead; labels are masked by position, "
+        "so every response still learns its end",
+        name,
+    )
+    return int(stand_in)
+
+
+def _looks_like_folder(base_model: str) -> bool:
+    """Whether no Hub id can be meant: `org/name` and `name` can be either, and a folder wins."""
+    path = Path(base_model).expanduser()
+    return path.exists() or base_model.startswith((".", "/", "~")) or base_model.count("/") > 1

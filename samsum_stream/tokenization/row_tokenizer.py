@@ -1,0 +1,103 @@
+"""Rows to examples: one border, one eos, and nothing longer than `max_length`.
+
+[ what the tokenizer adds in front | prompt | response | eos ]
+ ------------- labels ignored -------------   trained
+"""
+
+import numpy as np
+
+from samsum_stream.errors import RowError
+from samsum_stream.rendering import message_of
+from samsum_stream.samples import EXAMPLE_RECORD, Chunk, Int32Array, Int64Array, Ragged, Rows, offsets_of
+from samsum_stream.stats import Counts
+from samsum_stream.tokenization.backends import HFBackend
+from samsum_stream.tokenization.sides import SideEncoder, Sides
+from samsum_stream.tokenization.truncation import METHODS, Dropped, Fitted, LongRow
+
+ADDED, PROMPT, RESPONSE, EOS = range(4)
+KINDS = np.arange(4, dtype=np.uint8)
+
+
+class RowTokenizer:
+    """Encodes chunks of rows, and fits each row into `max_length` tokens.
+
+    Args:
+        sides: Encodes both sides of a chunk.
+        reference: Says where the tokens of a text end.
+        eos_token_id: The id that ends every response.
+        max_length: Tokens that an example may have.
+        truncation: What happens to longer rows: a key of `METHODS`, or `error`.
+    """
+
+    def __init__(
+        self, sides: SideEncoder, *, reference: HFBackend, eos_token_id: int, max_length: int, truncation: str
+    ) -> None:
+        self.sides, self.reference = sides, reference
+        self.eos_token_id, self.max_length, self.truncation = eos_token_id, max_length, truncation
+
+    def encode(self, rows: Rows, *, epoch: int, counts: Counts) -> Chunk:
+        """The examples of `rows`, in order; what is dropped or cut is added to `counts`.
+
+        Raises:
+            RowError: a row cannot be encoded, or breaks a rule that is set to `error`.
+        """
+        sides, num_spelled = self.sides.encode(rows)
+        counts.special_tokens_in_rows += num_spelled
+        num_eos, kept = np.ones(len(rows), np.int64), np.ones(len(rows), bool)
+        lengths = sides.prompts.lengths + sides.responses.lengths
+        if (too_long := np.flatnonzero(lengths + 1 > self._room)).size:
+            sides = self._shorten(rows, too_long.tolist(), sides, num_eos, kept, counts)
+        chunk = self._assemble(rows, sides, num_eos, epoch)
+        untrained = kept & (chunk.tokens.lengths <= np.maximum(chunk.records["num_prompt_tokens"], 1))
+        if untrained.any():
+            counts.dropped["no_trained_token"] += int(untrained.sum())
+            kept &= ~untrained
+        return chunk if kept.all() else chunk.select(kept)
+
+    @property
+    def _room(self) -> int:
+        return self.max_length - len(self.sides.border.added)
+
+    def _shorten(
+        self, rows: Rows, too_long: list[int], sides: Sides, num_eos: Int64Array, kept: np.ndarray, counts: Counts
+    ) -> Sides:
+        """The sides with long rows exchanged for fitting ones; marks those that are dropped or lost their eos."""
+        prompts, responses = sides.prompts.split(), sides.responses.split()
+        for index in too_long:
+            outcome = self._fit(rows, index, prompts[index], responses[index])
+            if isinstance(outcome, Dropped):
+                counts.dropped[outcome.reason] += 1
+                kept[index] = False
+            else:
+                prompts[index], responses[index], num_eos[index] = outcome.prompt, outcome.response, outcome.has_eos
+                counts.truncated.update(outcome.cut)
+        return Sides(Ragged.of(prompts), Ragged.of(responses))
+
+    def _fit(self, rows: Rows, index: int, prompt: Int32Array, response: Int32Array) -> Fitted | Dropped:
+        if self.truncation == "error":
+            raise self._too_long(rows, index, num_tokens=self.max_length - self._room + len(prompt) + len(response) + 1)
+        message, ends = message_of(rows, index), self.reference.token_ends
+        return METHODS[self.truncation](LongRow(message, prompt, response, self._room, self.sides.encode_one, ends))
+
+    def _assemble(self, rows: Rows, sides: Sides, num_eos: Int64Array, epoch: int) -> Chunk:
+        """Lay out `added, prompt, response, eos` of every row: each kind of token is written in one step."""
+        added, (prompts, responses) = self.sides.border.added, sides
+        lengths = np.stack([np.full(len(rows), len(added)), prompts.lengths, responses.lengths, num_eos], axis=1)
+        kinds = np.repeat(np.tile(KINDS, len(rows)), lengths.ravel())
+        ids = np.full(len(kinds), self.eos_token_id, np.int32)
+        ids[kinds == PROMPT], ids[kinds == RESPONSE] = prompts.ids, responses.ids
+        if len(added):
+            ids[kinds == ADDED] = np.tile(added, len(rows))
+        records = np.empty(len(rows), EXAMPLE_RECORD)
+        records["length"] = lengths.sum(axis=1)
+        records["num_prompt_tokens"] = lengths[:, ADDED] + lengths[:, PROMPT]
+        records["shard"], records["row"], records["epoch"] = rows.shards, rows.rows, epoch
+        return Chunk(Ragged(ids, offsets_of(records["length"])), records)
+
+    def _too_long(self, rows: Rows, index: int, *, num_tokens: int) -> RowError:
+        place = self.sides.locate(int(rows.shards[index]), int(rows.rows[index]))
+        return RowError(
+            f"{place}: the row has {num_tokens:,} tokens and max_length is {self.max_length:,}, with "
+            "truncation_config.method error; raise packing_config.kwargs.max_length, or choose drop, contexts, "
+            "input or right"
+        )

@@ -1,0 +1,44 @@
+"""A batch on its way from a worker: one int32 buffer, which crosses a process border as one copy.
+
+[ num_packs, n | pack sizes | records, six words each | token ids ]
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from samsum_stream.packing import Item
+from samsum_stream.samples import EXAMPLE_RECORD, Batch, Example, Int32Array, Pack, Ragged, RowPosition, offsets_of
+
+HEADER = 2
+WORDS_PER_RECORD = EXAMPLE_RECORD.itemsize // 4
+
+
+def to_buffer(packs: Sequence[Sequence[Item]]) -> Int32Array:
+    """Copy the examples of `packs` into a buffer."""
+    items = [item for pack in packs for item in pack]
+    header = [len(packs), len(items), *map(len, packs)]
+    records, ids = [record for _, _, record in items], [ids for _, ids, _ in items]
+    return np.concatenate([np.array(header, np.int32), *records, *ids])
+
+
+def from_buffer(buffer: Int32Array) -> Batch:
+    """The batch of a buffer, as views into it."""
+    num_packs, n = buffer[:HEADER].tolist()
+    records_at = HEADER + num_packs
+    ids_at = records_at + n * WORDS_PER_RECORD
+    records = buffer[records_at:ids_at].view(EXAMPLE_RECORD)
+    return Batch(Ragged(buffer[ids_at:], offsets_of(records["length"])), records, buffer[HEADER:records_at])
+
+
+def packs_of(batch: Batch, locate: Callable[[int, int, int], RowPosition]) -> Iterator[Pack]:
+    """The packs of a batch, as objects; `locate` turns `(shard, row, epoch)` into a position."""
+    examples = [
+        Example(ids, num_prompt_tokens, locate(shard, row, epoch))
+        for ids, (_, num_prompt_tokens, shard, epoch, row) in zip(
+            batch.tokens.split(), batch.records.tolist(), strict=True
+        )
+    ]
+    ends = offsets_of(batch.pack_sizes).tolist()
+    return (Pack(tuple(examples[start:end])) for start, end in pairwise(ends))

@@ -1,0 +1,81 @@
+"""The words that messages share: a closest name, and a value shown without its secrets."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+MAX_SHOWN = 80
+"""Characters of a text that a message shows; longer ones are cut."""
+
+MAX_KNOWN = 24
+"""Known names that a message lists."""
+
+_SECRET_WORDS = re.compile(r"apikey|auth(orization)?|credentials?|keys?|pass(phrase|w(or)?d)|pwd|secrets?|token")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_URL = re.compile(r"(?P<scheme>\b[A-Za-z][\w+.-]*://)(?P<user>[^/\s?#]*@)?(?P<path>[^\s?#]*)(?P<query>\?[^\s#]*)?")
+_ACCESS_TOKEN = re.compile(r"\b(hf_|ghp_|sk-|AKIA)[\w-]{8,}")
+
+
+def quoted(text: str) -> str:
+    """A text in double quotes, on one line, cut where it is long."""
+    if len(text) > MAX_SHOWN:
+        return f'{json.dumps(text[:MAX_SHOWN], ensure_ascii=False)[:-1]}…" ({len(text):,} characters)'
+    return json.dumps(text, ensure_ascii=False)
+
+
+def without_secrets(text: str) -> str:
+    """The text with the credentials and queries of its URLs, and what looks like an access token, masked.
+
+    `s3://me:pw@bucket/a?X-Signature=b` reads `s3://***@bucket/a?***`.
+    """
+    return _ACCESS_TOKEN.sub(r"\1***", _URL.sub(_masked_url, text))
+
+
+def names_a_secret(key: str) -> bool:
+    """Whether a key such as `hf_token` or `secretAccessKey` says that its value is a secret (`max_tokens` is none)."""
+    return any(_SECRET_WORDS.fullmatch(word.lower()) for word in _WORD.findall(key))
+
+
+def shown(value: object, *, key: str = "") -> str:
+    """A value as messages show it, with its type: `"abc" (text)`; `key` is the name it stands under."""
+    if value is None:
+        return "null"
+    if isinstance(value, (Mapping, list, tuple)):
+        return type_name(value)
+    if names_a_secret(key):
+        return f"*** ({type_name(value)})"
+    if isinstance(value, bool):
+        return f"{str(value).lower()} ({type_name(value)})"
+    if isinstance(value, str):
+        return f"{quoted(without_secrets(value))} ({type_name(value)})"
+    return f"{value} ({type_name(value)})" if isinstance(value, (int, float)) else type_name(value)
+
+
+def type_name(value: object) -> str:
+    """What people call the type of a value that a config can hold."""
+    names = {str: "text", bool: "true or false", int: "whole number", float: "decimal number"}
+    names |= {dict: "a mapping", list: "a list", tuple: "a list", type(None): "null"}
+    return names.get(type(value), f"a Python {type(value).__name__}")
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is nearest to a misspelt one, in whatever case it is written; None if none is near."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return by_lower[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: `known: best_fit, greedy; did you mean "greedy"?`."""
+    names = list(known)
+    near = closest(name, names)
+    guess = f'; did you mean "{near}"?' if near is not None else ""
+    more = f", and {len(names) - MAX_KNOWN} more" if len(names) > MAX_KNOWN else ""
+    return f"known: {', '.join(names[:MAX_KNOWN]) or 'none'}{more}{guess}"
+
+
+def _masked_url(match: re.Match[str]) -> str:
+    user = "***@" if match["user"] else ""
+    query = "?***" if match["query"] else ""
+    return f"{match['scheme']}{user}{match['path']}{query}"

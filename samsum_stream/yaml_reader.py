@@ -1,0 +1,200 @@
+"""YAML to plain data that means what it looks like, with the line of every key.
+
+text ──compose (safe loader)──▶ nodes with lines ──▶ dicts, lists and scalars + lines + problems
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from samsum_stream.config_errors import Path, Places, Problem, config_error
+from samsum_stream.errors import ConfigError
+from samsum_stream.wording import names_a_secret, quoted, shown, without_secrets
+from samsum_stream.yaml_scalars import misread
+
+MAX_CHARACTERS = 1_000_000
+"""A file longer than this is data, not a config."""
+
+MAX_REPEATS = 1_000
+"""Values that aliases may repeat in one file: nine aliases of nine aliases, nine deep, are four hundred million."""
+
+_STANDARD = "tag:yaml.org,2002:"
+
+
+@dataclass
+class Document:
+    """The data of one YAML file, and what is wrong with it so far."""
+
+    origin: str
+    data: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Path, int] = field(default_factory=dict)
+    """The line of every key, and of every item of a list; the first line is 1."""
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Document:
+    """Reads a file; raises `ConfigError` where it is not one YAML mapping, and collects every other problem."""
+    origin = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            content = file.read(4 * MAX_CHARACTERS + 1)
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{origin}:{line}: not UTF-8 text; save the file as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{origin}: the config cannot be read: {error.strerror}") from error
+    return parse_yaml(text, origin=origin)
+
+
+def parse_yaml(text: str, *, origin: str) -> Document:
+    """The same for a text; `origin` is what messages call it."""
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{origin}: longer than {MAX_CHARACTERS:,} characters, so it is data and not a config")
+    with _yaml_errors_told(text, origin):
+        loader = yaml.SafeLoader(text)
+        try:
+            root = loader.get_single_node()
+            return _Builder(loader, origin).document(root)
+        finally:
+            loader.dispose()
+
+
+@contextmanager
+def _yaml_errors_told(text: str, origin: str) -> Iterator[None]:
+    try:
+        yield
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(_syntax_message(error, origin)) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"invalid YAML: the character U+{int(error.character):04X} is not allowed; remove it"
+        raise ConfigError(f"{origin}:{line}: {message}") from None
+    except RecursionError:
+        raise ConfigError(f"{origin}: nested too deeply for a config") from None
+
+
+def _syntax_message(error: yaml.MarkedYAMLError, origin: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    start = f"{origin}:{mark.line + 1}" if mark is not None else origin
+    parts = [part for part in (error.context, error.problem) if part]
+    remedy = "; indent with spaces instead of tabs" if "'\\t'" in str(error.problem) else ""
+    return f"{start}: invalid YAML: {without_secrets(', '.join(parts))}{remedy}"
+
+
+class _Builder:
+    """Walks the composed nodes once; safe values only, nothing is constructed by a tag's word."""
+
+    def __init__(self, loader: yaml.SafeLoader, origin: str) -> None:
+        self._loader = loader
+        self._document = Document(origin)
+        self._met: set[int] = set()
+        self._open: set[int] = set()
+        self._repeats = 0
+
+    def document(self, root: yaml.Node | None) -> Document:
+        if root is None or (isinstance(root, yaml.ScalarNode) and root.value == ""):
+            raise ConfigError(f"{self._document.origin}: the config is empty; it needs at least source_config")
+        data = self._value(root, ())
+        if not isinstance(data, dict):
+            where = f"{self._document.origin}:{_line(root)}"
+            raise ConfigError(f"{where}: a config is a mapping of keys to values; got {shown(data)}")
+        self._document.data = data
+        return self._document
+
+    def _value(self, node: yaml.Node, path: Path) -> Any:
+        self._count(node, path)
+        if id(node) in self._open:
+            return self._problem(path, "an alias stands inside of what it stands for; write the value out")
+        self._open.add(id(node))
+        try:
+            return self._plain(node, path)
+        finally:
+            self._open.remove(id(node))
+
+    def _plain(self, node: yaml.Node, path: Path) -> Any:
+        if node.tag != self._implicit_tag(node):
+            tag = quoted(node.tag.replace(_STANDARD, "!!"))
+            text = f"the tag {tag} is not allowed, as a config is data only; leave the tag out"
+            return self._problem(path, text, node)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return self._sequence(node, path)
+        return self._scalar(node, path) if isinstance(node, yaml.ScalarNode) else None
+
+    def _implicit_tag(self, node: yaml.Node) -> Any:
+        is_plain = isinstance(node, yaml.ScalarNode) and node.style is None
+        resolve: Any = self._loader.resolve
+        return resolve(type(node), node.value if is_plain else None, (is_plain, not is_plain))
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        first_lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            key = self._key(key_node, path)
+            if key is None:
+                continue
+            line = _line(key_node)
+            if key in first_lines:
+                text = f"the key stands twice, on line {first_lines[key]} and on line {line}; keep one of the two"
+                self._problem((*path, key), text, key_node)
+            first_lines.setdefault(key, line)
+            self._document.lines[*path, key] = line
+            data[key] = self._value(value_node, (*path, key))
+        return data
+
+    def _key(self, node: yaml.Node, path: Path) -> str | None:
+        if node.tag == f"{_STANDARD}merge":
+            self._problem(path, "merge keys (<<) are not supported; write the keys out", node)
+        elif not isinstance(node, yaml.ScalarNode):
+            self._problem(path, "a key must be text; got a list or a mapping as a key", node)
+        elif node.tag != f"{_STANDARD}str":
+            name = without_secrets(node.value)
+            reading = f"YAML reads {name} as {shown(self._construct(node))}"
+            self._problem(path, f"a key must be text; {reading}; write {quoted(name)} in quotes", node)
+        else:
+            return str(node.value)
+        return None
+
+    def _sequence(self, node: yaml.SequenceNode, path: Path) -> list[Any]:
+        items = []
+        for index, item in enumerate(node.value):
+            self._document.lines[*path, index] = _line(item)
+            items.append(self._value(item, (*path, index)))
+        return items
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        value = self._construct(node)
+        warning = misread(node.value, value) if node.style is None else None
+        if warning is None:
+            return value
+        if any(names_a_secret(str(key)) for key in path):
+            warning = "YAML reads this unquoted value as something else than it looks; write it in quotes"
+        return self._problem(path, warning, node)
+
+    def _construct(self, node: yaml.Node) -> Any:
+        try:
+            return self._loader.construct_object(node)
+        except (ValueError, yaml.constructor.ConstructorError):
+            # A date such as 2024-02-31, or a lone "=": plain scalars with a meaning of their own but no value.
+            return object()
+
+    def _count(self, node: yaml.Node, path: Path) -> None:
+        self._repeats += id(node) in self._met
+        self._met.add(id(node))
+        if self._repeats > MAX_REPEATS:
+            places = Places(self._document.origin, self._document.lines)
+            text = f"aliases repeat more than {MAX_REPEATS:,} values; write the values out"
+            raise config_error([Problem(path, text)], places)
+
+    def _problem(self, path: Path, text: str, node: yaml.Node | None = None) -> None:
+        self._document.problems.append(Problem(path, text, None if node is None else _line(node)))
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
