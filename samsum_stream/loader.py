@@ -1,16 +1,16 @@
 """A DataLoader of whole batches: workers send one buffer each, the training process expands it to tensors."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset
 
 from samsum_stream.collation import Collator
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.samples import Int32Array
 from samsum_stream.stats import Counts, Stats
+from samsum_stream.topology import this_worker
 from samsum_stream.wire import from_buffer, to_buffer
 
 Message = tuple[Int32Array, Counts]
@@ -52,8 +52,7 @@ class _Messages(IterableDataset[Message]):
         self.pipeline, self.first_epoch = pipeline, 0
 
     def __iter__(self) -> Iterator[Message]:
-        info = get_worker_info()
-        worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
+        worker, num_workers = this_worker()
         for packs in self.pipeline.batches(first_epoch=self.first_epoch, worker=worker, num_workers=num_workers):
             yield to_buffer(packs), self.pipeline.counts.take()
         yield np.empty(0, np.int32), self.pipeline.counts.take()

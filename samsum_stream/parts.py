@@ -49,9 +49,10 @@ def build_parts(
     config: StreamConfig, *, rows: object, tokenizer: PreTrainedTokenizerBase | None, trust: Sequence[str]
 ) -> Parts:
     """Build the parts that `config` names; `rows` and `tokenizer` that are given take the place of its own."""
-    prompt = build_prompt(config, trust=trust)
-    tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
+    base_model = config.base_model or getattr(tokenizer, "name_or_path", "")
+    prompt = build_prompt(config, base_model=base_model, trust=trust)
     source = build_source(config, rows=rows, trust=trust)
+    tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
     packing, collating = config.packing_config, config.collator_config
     pipeline = Pipeline(
         source=source,
@@ -94,7 +95,7 @@ def build_source(config: StreamConfig, *, rows: object, trust: Sequence[str]) ->
     )
 
 
-def build_prompt(config: StreamConfig, *, trust: Sequence[str]) -> Prompt:
+def build_prompt(config: StreamConfig, *, base_model: str, trust: Sequence[str]) -> Prompt:
     """The prompt in its format; without a format in the config, in that of the base model."""
     section, style = config.prompt_config, config.prompt_format_config
     method = resolve(
@@ -107,7 +108,7 @@ def build_prompt(config: StreamConfig, *, trust: Sequence[str]) -> Prompt:
         where = config.where("prompt_format_config", "kwargs")
         kwargs = {**kwargs, "format": call(format_method, style.kwargs, where=where)}
     elif "format" not in kwargs:
-        kwargs = {**kwargs, "format": format_for_model(config.base_model or "")()}
+        kwargs = {**kwargs, "format": format_for_model(base_model)()}
     prompt = call(method, kwargs, where=config.where("prompt_config", "kwargs"))
     if not isinstance(prompt, Prompt):
         raise ConfigError(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from samsum_stream.config import StreamConfig, load_config, parse_config
@@ -17,7 +17,7 @@ from samsum_stream.samples import Pack, Rows
 from samsum_stream.sources import IndexedSource, as_source
 from samsum_stream.stats import Stats
 from samsum_stream.tokenization import SideEncoder
-from samsum_stream.topology import require_one_process
+from samsum_stream.topology import require_one_process, this_worker
 from samsum_stream.wire import from_buffer, packs_of, to_buffer
 
 
@@ -71,8 +71,7 @@ class SFTStream(IterableDataset[Pack]):
             TopologyError: there is more than one process, each of which would read every row.
         """
         require_one_process()
-        info = get_worker_info()
-        worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
+        worker, num_workers = this_worker()
         for packs in self.pipeline.batches(first_epoch=self.first_epoch, worker=worker, num_workers=num_workers):
             batch = from_buffer(to_buffer(packs))
             self.stats.add(self.pipeline.counts.take())

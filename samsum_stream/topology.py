@@ -1,8 +1,9 @@
-"""Who else reads: the processes of a distributed job."""
+"""Who else reads: the processes of a distributed job, and the workers of a DataLoader."""
 
 import os
 
 import torch.distributed
+from torch.utils.data import get_worker_info
 
 from samsum_stream.errors import TopologyError
 
@@ -18,3 +19,16 @@ def require_one_process() -> None:
             f"this version feeds one process, and the job has {world_size} (torch.distributed or WORLD_SIZE): each of "
             "them would read every row; run a single process"
         )
+
+
+def this_worker() -> tuple[int, int]:
+    """The number of this DataLoader worker and how many there are; `(0, 1)` in the training process.
+
+    A worker encodes with one thread: the workers together are what uses the cores, and the `tokenizers` library
+    warns in every forked one that is not told so.
+    """
+    info = get_worker_info()
+    if info is None:
+        return 0, 1
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return info.id, info.num_workers

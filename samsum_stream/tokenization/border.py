@@ -16,6 +16,7 @@ from samsum_stream.samples import Int32Array, Ragged
 from samsum_stream.tokenization.backends import Backend, HFBackend
 
 SENTINEL = "\n"
+LINE = "Answer:" + SENTINEL
 STARTS = (
     "Yes",
     " Yes",
@@ -78,7 +79,7 @@ def find_border(backend: HFBackend) -> Border:
     """
     ids = _Ids(backend)
     added = np.array(_added_in_front(backend), np.int32)
-    if all(ids(SENTINEL + text) == ids(SENTINEL) + ids(text) for text in STARTS):
+    if all(ids(line + text) == ids(line) + ids(text) for line in (SENTINEL, LINE) for text in STARTS):
         return Border(added, np.empty(0, np.int32))
     sentinel = ids(SENTINEL)
     for text in (*STARTS, "\nYes", "\n\nYes"):
@@ -97,8 +98,7 @@ class _Ids:
 def _prove(ids: _Ids, sentinel: list[int], text: str) -> None:
     """The sentinel's tokens stand in front, and what follows is what follows any line that ends there."""
     marked = ids(SENTINEL + text)
-    line = "Answer:" + SENTINEL
-    if not sentinel or marked[: len(sentinel)] != sentinel or ids(line + text) != ids(line) + marked[len(sentinel) :]:
+    if not sentinel or marked[: len(sentinel)] != sentinel or ids(LINE + text) != ids(LINE) + marked[len(sentinel) :]:
         raise TokenizerError(
             f"this tokenizer changes the start of a text, and not even after a newline could the tokens of {text!r} be "
             "told from those in front: prompt and response cannot be encoded apart; use another tokenizer"
