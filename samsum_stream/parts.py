@@ -49,7 +49,7 @@ def build_parts(
     config: StreamConfig, *, rows: object, tokenizer: PreTrainedTokenizerBase | None, trust: Sequence[str]
 ) -> Parts:
     """Build the parts that `config` names; `rows` and `tokenizer` that are given take the place of its own."""
-    base_model = config.base_model or getattr(tokenizer, "name_or_path", "")
+    base_model = config.base_model or str(getattr(tokenizer, "name_or_path", ""))
     prompt = build_prompt(config, base_model=base_model, trust=trust)
     source = build_source(config, rows=rows, trust=trust)
     tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from samsum_stream.config_errors import Path, Problem
+from samsum_stream.config.problems import Path, Problem
 from samsum_stream.wording import shown
 
 OLDER_KEYS = ("chunksize", "dataset_writer_config")

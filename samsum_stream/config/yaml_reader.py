@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from samsum_stream.config_errors import Path, Places, Problem, config_error
+from samsum_stream.config.problems import Path, Places, Problem, config_error
+from samsum_stream.config.yaml_scalars import misread
 from samsum_stream.errors import ConfigError
 from samsum_stream.wording import names_a_secret, quoted, shown, without_secrets
-from samsum_stream.yaml_scalars import misread
 
 MAX_CHARACTERS = 1_000_000
 """A file longer than this is data, not a config."""

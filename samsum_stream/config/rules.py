@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from samsum_stream.config_errors import Path, Problem, dotted
+from samsum_stream.config.problems import Path, Problem, dotted
 from samsum_stream.wording import closest, did_you_mean, quoted, shown, without_secrets
 
 _SEVERAL = "several_problems"
