@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from samsum_stream.collation import Collator
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.samples import Int32Array
 from samsum_stream.stats import Counts, Stats
-from samsum_stream.topology import this_worker
+from samsum_stream.topology import require_one_process, this_worker
 from samsum_stream.wire import from_buffer, to_buffer
 
 Message = tuple[Int32Array, Counts]
@@ -36,6 +37,7 @@ class StreamLoader(DataLoader[Any]):
         self.collator, self.stats = collator, stats
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        require_one_process()
         for buffer, counts in super().__iter__():
             self.stats.add(counts)
             if len(buffer):
@@ -49,11 +51,13 @@ class _Messages(IterableDataset[Message]):
     """What a worker sends."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self.pipeline, self.first_epoch = pipeline, 0
+        self.pipeline = pipeline
+        # In shared memory, so that workers that outlive a pass see it as well.
+        self.first_epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __iter__(self) -> Iterator[Message]:
         worker, num_workers = this_worker()
-        for packs in self.pipeline.batches(first_epoch=self.first_epoch, worker=worker, num_workers=num_workers):
+        for packs in self.pipeline.batches(first_epoch=int(self.first_epoch), worker=worker, num_workers=num_workers):
             yield to_buffer(packs), self.pipeline.counts.take()
         yield np.empty(0, np.int32), self.pipeline.counts.take()
 

@@ -140,7 +140,7 @@ class Chunk:
     @property
     def record_words(self) -> Int32Array:
         """The records as int32 words, shape `[n, 6]`."""
-        return self.records.view(np.int32).reshape(len(self), -1)
+        return self.records.view(np.int32).reshape(len(self), EXAMPLE_RECORD.itemsize // 4)
 
     def select(self, kept: NDArray[np.bool_]) -> "Chunk":
         """The examples where `kept` is true, shape `[n]`."""

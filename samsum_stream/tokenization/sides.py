@@ -7,6 +7,7 @@ import numpy as np
 
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message
+from samsum_stream.prompts.segments import text_of
 from samsum_stream.rendering import RowRenderer, message_of
 from samsum_stream.samples import Int32Array, Ragged, RowPosition, Rows
 from samsum_stream.tokenization.backends import Backend
@@ -85,7 +86,9 @@ class SideEncoder:
     def _encode_apart(self, rows: Rows, index: int) -> tuple[Int32Array, Int32Array]:
         prompt, response = self.renderer.split(message_of(rows, index))
         return (
-            np.array(self.special_tokens.encode(prompt, continues=False), np.int32),
+            np.array(self.special_tokens.encode(prompt, continues=False), np.int32)
+            if self.special_tokens.spelled_by_row(prompt)
+            else self.backend.encode([text_of(prompt)]).ids,  # as at inference, where there is no response
             np.array(self.special_tokens.encode(response, continues=True), np.int32),
         )
 

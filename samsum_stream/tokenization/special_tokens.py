@@ -29,6 +29,10 @@ class SpecialTokens:
             found.update(self._scan(["\n".join(contexts) for contexts in rows.contexts]))
         return sorted(found)
 
+    def spelled_by_row(self, segments: Sequence[Segment]) -> bool:
+        """Whether a row's own text spells a special token."""
+        return any(from_row and self.pattern.search(text) for text, from_row in segments)
+
     def encode(self, segments: Sequence[Segment], *, continues: bool) -> list[int]:
         """The ids of segments where only the format's special tokens are special.
 

@@ -1,0 +1,120 @@
+"""What both examples share: the stream, a tiny model, and what they show of them."""
+
+import json
+import os
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.text import Text
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
+
+from samsum_stream import IGNORE_INDEX, Example, SFTStream
+
+ROOT = Path(__file__).resolve().parents[1]
+DIALOGUES = ROOT / "examples" / "data" / "dialogues.jsonl"
+LEARNING_RATE = 3e-3
+
+# Dialogues contain brackets and colons, which rich would otherwise read as markup and emoji.
+console = Console(markup=False, emoji=False, highlight=False)
+
+
+def parser(description: str) -> ArgumentParser:
+    """The arguments of both examples."""
+    parser = ArgumentParser(description=description)
+    parser.add_argument("--max-steps", type=int, default=200, help="optimizer steps (default: %(default)s)")
+    return parser
+
+
+def open_stream() -> SFTStream:
+    """The stream of `configs/quickstart.yaml`, whose paths start at the top of the repository."""
+    os.chdir(ROOT)
+    return SFTStream.from_yaml("configs/quickstart.yaml")
+
+
+def tiny_llama(stream: SFTStream) -> LlamaForCausalLM:
+    """A Llama of 1.4 million random weights, the same ones at every call, that takes the packs of the stream."""
+    set_seed(0)
+    tokenizer = stream.tokenizer
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        max_position_embeddings=stream.collator.max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        use_cache=False,
+    )
+    return LlamaForCausalLM(config)
+
+
+def show_example(stream: SFTStream) -> None:
+    """Print the shortest example of the first pack: what is read only, and what is trained."""
+    example = min(next(iter(stream)).examples, key=lambda example: len(example.input_ids))
+    trained = int((example.labels != IGNORE_INDEX).sum())
+    heading("One example")
+    console.print(
+        f"{example.position}: {len(example.input_ids)} tokens, of which {trained} are trained >>>like this<<<\n"
+    )
+    console.print(_coloured(example, stream.tokenizer))
+
+
+def _coloured(example: Example, tokenizer: PreTrainedTokenizerBase) -> Text:
+    """The text of an example, its trained part in green, and between arrows for a terminal without colour."""
+    border = int((example.labels == IGNORE_INDEX).sum())
+    prompt, response = example.input_ids[:border].tolist(), example.input_ids[border:].tolist()
+    return Text.assemble(
+        (tokenizer.decode(prompt), "dim"), ">>>", (tokenizer.decode(response), "bold green underline"), "<<<"
+    )
+
+
+def show_loss(step: int, loss: float) -> None:
+    """Print a line of the log."""
+    console.print(f"step {step:4d}   loss {loss:5.2f}")
+
+
+def show_speed(stream: SFTStream, *, steps: int, seconds: float) -> None:
+    """Print what the stream handed over, and how fast the model trained on it."""
+    stats = stream.stats
+    # The stream may have read ahead of the model, so the tokens of a step are an average.
+    tokens = stats.tokens / stats.packs * stream.config.batch_size * steps
+    console.print(
+        f"\n{steps} steps in {seconds:.0f} s: {tokens / seconds:,.0f} tokens per second, "
+        f"packing efficiency {stats.efficiency:.1%}, {stats.trained_tokens / stats.tokens:.0%} of the tokens trained"
+    )
+
+
+def show_summary(stream: SFTStream, model: LlamaForCausalLM) -> None:
+    """Print what the model writes for a dialogue that it was trained on, beside the summary of the data set."""
+    row = next(_dialogues())
+    input_ids = torch.tensor([stream.inference_ids(row)])
+    model.eval()
+    output = model.generate(
+        input_ids, attention_mask=torch.ones_like(input_ids), max_new_tokens=60, do_sample=False, use_cache=True
+    )
+    generated = stream.tokenizer.decode(output[0, input_ids.shape[1] :], skip_special_tokens=True)
+    heading("A generated summary")
+    console.print(Text("…" + stream.inference_prompt(row)[-160:], "dim"), Text(generated, "bold green"), sep="")
+    console.print(f"\nThe data set's own: {row['summary']}")
+
+
+def require_learning(losses: list[float]) -> None:
+    """Fail unless the last loss is at least a tenth below the first."""
+    if not losses[-1] < 0.9 * losses[0]:
+        raise SystemExit(f"The loss did not go down: {losses[0]:.2f} at first, {losses[-1]:.2f} at the end.")
+
+
+def heading(text: str) -> None:
+    """Print a line that sets off what follows."""
+    console.print(f"\n== {text} ==", style="bold")
+
+
+def _dialogues() -> Iterator[dict[str, Any]]:
+    with DIALOGUES.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)

@@ -1,0 +1,42 @@
+"""What all tests share: no network, no time limits on properties, and the small tokenizer."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+from hypothesis import settings
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+SMALL_TOKENIZER = Path(__file__).resolve().parents[1] / "examples" / "data" / "tokenizer"
+
+settings.register_profile("suite", deadline=None, database=None)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def small_tokenizer() -> PreTrainedTokenizerBase:
+    """A byte-level tokenizer that puts a bos in front; bos, eos and pad are three tokens."""
+    return AutoTokenizer.from_pretrained(SMALL_TOKENIZER)
+
+
+@pytest.fixture
+def bare_tokenizer() -> PreTrainedTokenizerBase:
+    """The same, but it adds no token by itself."""
+    tokenizer = AutoTokenizer.from_pretrained(SMALL_TOKENIZER)
+    return altered(tokenizer, post_processor=None)
+
+
+def altered(tokenizer: PreTrainedTokenizerBase, **parts: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer with other parts in its serialized form, such as `normalizer={"type": "Strip", ...}`."""
+    serialized = {**json.loads(tokenizer.backend_tokenizer.to_str()), **parts}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(serialized)),
+        bos_token=tokenizer.bos_token,
+        eos_token=tokenizer.eos_token,
+        pad_token=tokenizer.pad_token,
+    )

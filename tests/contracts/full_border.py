@@ -1,0 +1,107 @@
+"""C1 on every row: `python -m tests.contracts.full_border` prints a table and a total, and exits 1 on a mismatch.
+
+Arguments are names of tokenizers; all of them without any. The columns with mismatches:
+
+prefix      input_ids does not start with inference_ids
+tokenizer   inference_ids is not what the tokenizer makes of inference_prompt (rows without special tokens)
+response    the rest is not the response as rendered and one eos, or there is not one bos where the tokenizer adds it
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from samsum_stream import SFTStream
+from samsum_stream.prompts import FORMATS, Message
+from samsum_stream.prompts.segments import text_of
+from samsum_stream.rendering import message_of
+from samsum_stream.samples import Rows
+from samsum_stream.stats import Counts
+from tests.real_data import DATASETS, PROMPTS, TOKENIZERS, load_rows, make_stream, with_prompt
+from tests.text import as_read, decode_continuations
+
+CHUNK = 2048
+
+
+def main() -> int:
+    logging.disable(logging.WARNING)
+    start, total = time.perf_counter(), np.zeros(5, np.int64)
+    print(
+        f"{'data':<9}{'tokenizer':<14}{'prompt':<9}{'format':<22}{'rows':>8}{'special':>8}  prefix tokenizer response"
+    )
+    for place, counts in prove_all(sys.argv[1:] or TOKENIZERS):
+        total += counts
+        rows, special, prefix, tokenizer, response = counts
+        data, name, prompt, style = place
+        print(
+            f"{data:<9}{name:<14}{prompt:<9}{style:<22}{rows:>8}{special:>8}  {prefix:>6} {tokenizer:>9} {response:>8}",
+            flush=True,
+        )
+    print(
+        f"total: {total[0]:,} rows ({total[1]:,} spell a special token), mismatches: {total[2]} prefix, {total[3]} "
+        f"tokenizer, {total[4]} response; {time.perf_counter() - start:,.0f} s"
+    )
+    return int(total[2:].any())
+
+
+def prove_all(tokenizers: Sequence[str] = TOKENIZERS) -> Iterator[tuple[tuple[str, str, str, str], np.ndarray]]:
+    """For every data set, tokenizer, prompt and format: rows, rows that spell a special token, three mismatches."""
+    for name in tokenizers:
+        streams = {data: make_stream(name, load_rows(data)) for data in DATASETS}
+        for data, prompt, style in product(DATASETS, PROMPTS, FORMATS):
+            yield (data, name, prompt, style), prove(with_prompt(streams[data], prompt=prompt, format=style))
+
+
+def prove(stream: SFTStream) -> np.ndarray:
+    source = stream.pipeline.source
+    starts = range(0, source.num_rows, CHUNK)
+    chunks = (source.take(np.arange(start, min(start + CHUNK, source.num_rows))) for start in starts)
+    return sum((prove_rows(stream, rows) for rows in chunks), np.zeros(5, np.int64))
+
+
+def prove_rows(stream: SFTStream, rows: Rows) -> np.ndarray:
+    sides, tokenizer = stream._sides, stream.tokenizer
+    asked = replace(rows, responses=["x"] * len(rows))
+    prompts = [text_of(sides.renderer.split(message_of(asked, index)).prompt) for index in range(len(rows))]
+    inference_ids = sides.encode_prompts(asked)
+    chunk = stream.pipeline.tokenizer.encode(rows, epoch=0, counts=Counts())
+    assert len(chunk) == len(rows), "rows were dropped"
+    input_ids = [ids.tolist() for ids in chunk.tokens.split()]
+    answers = [ids[len(prompt) :] for ids, prompt in zip(input_ids, inference_ids, strict=True)]
+    expected = [as_read(tokenizer, text) for text in answers_of(stream, rows)]
+
+    special = set(sides.special_tokens.spelled_in(rows))
+    prefix = [ids[: len(prompt)] == prompt for ids, prompt in zip(input_ids, inference_ids, strict=True)]
+    known = tokenizer(prompts, return_attention_mask=False)["input_ids"]
+    same = [i in special or ids == inference_ids[i] for i, ids in enumerate(known)]
+    decoded = decode_continuations(tokenizer, answers)
+    ended = [text == wanted for text, wanted in zip(decoded, expected, strict=True)]
+    bos = tokenizer.bos_token_id if tokenizer("Yes")["input_ids"][0] == tokenizer.bos_token_id else None
+    eos = tokenizer.eos_token_id
+    whole = [is_whole(ids, answer, bos=bos, eos=eos) for ids, answer in zip(input_ids, answers, strict=True)]
+    response = [one and other for one, other in zip(ended, whole, strict=True)]
+    wrong = [len(rows) - sum(right) for right in (prefix, same, response)]
+    return np.array([len(rows), len(special), *wrong])
+
+
+def answers_of(stream: SFTStream, rows: Rows) -> Iterator[str]:
+    """Each response as the prompt renders it, and one eos, which the format spells or does not."""
+    prompt, eos = stream._sides.renderer.prompt, stream.tokenizer.eos_token
+    probe = text_of(prompt.segments(Message("x", "x")).response)
+    end = "" if probe.endswith(eos) else eos
+    return (text_of(prompt.segments(message_of(rows, index)).response) + end for index in range(len(rows)))
+
+
+def is_whole(input_ids: list[int], answer: list[int], *, bos: int | None, eos: int) -> bool:
+    """One eos behind the response, and one bos in front where the tokenizer adds it."""
+    starts = bos is None or (input_ids[0] == bos and bos not in input_ids[1:])
+    return starts and answer[-1] == eos and eos not in answer[:-1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

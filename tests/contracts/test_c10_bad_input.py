@@ -1,0 +1,408 @@
+"""C10: what a user can get wrong, and what each is told: the rule, the value, the place and the remedy."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from transformers import AutoTokenizer
+
+from samsum_stream import (
+    ConfigError,
+    RowError,
+    SamsumStreamError,
+    SFTStream,
+    SourceError,
+    TokenizerError,
+    TopologyError,
+    TrustError,
+)
+from tests.real_data import FOLDER, TOKENIZERS, needs_real_data
+from tests.streams import (
+    BOS,
+    EOS,
+    IM_END,
+    UNK,
+    make_config,
+    make_rows,
+    make_stream,
+    rows_of_packs,
+    word_tokenizer,
+    workers_that_end_at_once,
+    write_lines,
+)
+
+YAML = """\
+source_config:
+  method: jsonl
+  kwargs: {path: rows.jsonl}
+packing_config: {method: best_fit, kwargs: {max_length: 64}}
+batch_size: 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick_workers() -> Iterator[None]:
+    with workers_that_end_at_once():
+        yield
+
+
+def told(error: type[SamsumStreamError], read: Any, *parts: str) -> None:
+    """`read` raises `error`, whose message has all `parts`; and the error is of our tree and of that very class."""
+    with pytest.raises(SamsumStreamError) as caught:
+        read()
+    assert type(caught.value) is error
+    message = str(caught.value)
+    for part in parts:
+        assert part in message, message
+
+
+def from_yaml(folder: Path, text: str) -> Any:
+    path = folder / "stream.yaml"
+    path.write_text(text, encoding="utf-8")
+    write_lines(folder / "rows.jsonl", make_rows(3))
+    return lambda: SFTStream.from_yaml(path, tokenizer=word_tokenizer())
+
+
+# -------------------------------------------------------------------------------------------------- the config
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("batch_size: 2", "batch_sise: 2", ["stream.yaml:5: batch_sise: unknown key", 'did you mean "batch_size"?']),
+        ("batch_size: 2", "batch_size: two", ["stream.yaml:5: batch_size: must be a whole number", 'got "two"']),
+        ("batch_size: 2", "batch_size: 0", ["stream.yaml:5: batch_size: must be a whole number of 1 or more; got 0"]),
+        (
+            "batch_size: 2",
+            "batch_size: 2\nbatch_size: 3",
+            ["stream.yaml:6: batch_size: the key stands twice, on line 5 and on line 6", "keep one"],
+        ),
+        (
+            "method: best_fit",
+            "method: bestfit",
+            ["stream.yaml:4: packing_config.method: must be a known name", 'got "bestfit"', 'did you mean "best_fit"?'],
+        ),
+        ("method: jsonl", "method: jsonnl", ["stream.yaml:2: source_config.method", 'did you mean "jsonl"?']),
+        ("{path: rows", "{pth: rows", ["stream.yaml:3: source_config.kwargs.pth", 'did you mean "path"?']),
+        ("max_length: 64}}", "max_length: 64", ["stream.yaml:", "}"]),
+        ("batch_size: 2", "\tbatch_size: 2", ["stream.yaml:5", "tab"]),
+    ],
+)
+def test_a_mistake_in_the_yaml_is_told_with_its_line(tmp_path: Path, old: str, new: str, parts: list[str]) -> None:
+    assert old in YAML
+    told(ConfigError, from_yaml(tmp_path, YAML.replace(old, new)), *parts)
+
+
+def test_code_that_nobody_trusts_is_told_with_its_line(tmp_path: Path) -> None:
+    text = YAML.replace("method: jsonl", "method: os::system")
+    told(
+        TrustError,
+        from_yaml(tmp_path, text),
+        'stream.yaml:2: source_config.method: "os::system" would import code',
+        'trust=["os"]',
+        "--trust os",
+    )
+
+
+def test_a_file_that_is_not_there_is_told_with_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told(
+        SourceError, from_yaml(tmp_path, YAML.replace("rows.json", "row.json")), "row.jsonl", "did you mean rows.jsonl"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- the rows
+
+
+def read(rows: object, **changes: Any) -> Any:
+    """What makes a stream of `rows` and reads all of it."""
+    return lambda: list(make_stream(rows, shuffle=False, **changes))
+
+
+def test_a_missing_column_is_told_with_those_that_are_there() -> None:
+    rows = [{"dialogue": "20", "response": "21"}]
+    parts = ["'input'", "known: dialogue, response", "columns: {input: ...}"]
+    told(RowError, read(rows), "rows:0 (epoch 0)", *parts)
+    told(SourceError, read(datasets.Dataset.from_list(rows)), "rows: field", *parts)
+    misspelt = {"source_config": {"columns": {"input": "dialog"}}}
+    told(SourceError, read(datasets.Dataset.from_list(rows), **misspelt), "'dialog'", 'did you mean "dialogue"?')
+
+
+@pytest.mark.parametrize(
+    ("contexts", "value"), [(5, "int: 5"), ({"a": "b"}, "dict"), (["20", 5], "list"), ([["20"]], "list")]
+)
+def test_contexts_of_the_wrong_type_are_told(contexts: Any, value: str) -> None:
+    rows = [*make_rows(2), {"input": "20", "contexts": contexts, "response": "21"}]
+    rule = "field 'contexts' must be a list of str, one str, or null"
+    told(RowError, read(rows), "rows:2 (epoch 0)", rule, f"got {value}", "fix the row")
+
+
+@pytest.mark.parametrize(
+    ("response", "problem"),
+    [(None, "must be a str, got NoneType"), ("", "must be a str that is not blank"), (" \n", "that is not blank")],
+)
+def test_a_row_without_a_response_is_told(response: Any, problem: str) -> None:
+    told(RowError, read([*make_rows(3), {"input": "20", "response": response}]), "rows:3 (epoch 0): field 'response'")
+    told(RowError, read([*make_rows(3), {"input": "20", "response": response}]), problem, "fix the row or leave it out")
+
+
+def test_a_row_that_lacks_its_response_is_told() -> None:
+    told(RowError, read([*make_rows(3), {"input": "20"}]), "rows:3 (epoch 0)", "'response'", "known: input")
+
+
+def test_an_empty_input_is_legal() -> None:
+    [pack] = make_stream([{"input": "", "response": "21"}])
+    assert pack.examples[0].input_ids.tolist() == [BOS, 21, EOS]
+
+
+def no_rows() -> Iterator[dict[str, str]]:
+    yield from ()
+
+
+@pytest.mark.parametrize("epochs", [1, None])
+def test_an_empty_source_is_an_error_and_never_a_silent_end(epochs: int | None, tmp_path: Path) -> None:
+    told(SourceError, read([], epochs=epochs), "rows: there are no rows", "at least one")
+    nothing = datasets.Dataset.from_dict({"input": [], "response": []})
+    told(SourceError, read(nothing, epochs=epochs), "rows: the dataset has no rows", "check its split")
+    told(
+        SourceError,
+        read(datasets.IterableDataset.from_generator(no_rows), epochs=epochs),
+        "rows: the dataset has no rows",
+    )
+    told(SourceError, read(lambda: iter([]), epochs=epochs), "rows: a pass has no rows")
+    (tmp_path / "empty.jsonl").touch()
+    config = {"source_config": {"method": "jsonl", "kwargs": {"path": str(tmp_path / "empty.jsonl")}}}
+    told(SourceError, read(None, **config, epochs=epochs), "empty.jsonl is empty (0 bytes)")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_gzip_file_cut_short_is_told_after_its_whole_rows(tmp_path: Path, num_workers: int) -> None:
+    lines = "".join(json.dumps({"input": f"{n}", "response": f"{n * n} {n**5}"}) + "\n" for n in range(9000))
+    whole = gzip.compress(lines.encode())
+    (tmp_path / "rows.jsonl.gz").write_bytes(whole[: len(whole) * 3 // 4])
+    source = {"method": "jsonl", "kwargs": {"path": str(tmp_path / "rows.jsonl.gz")}}
+    loader = make_stream(source_config=source, shuffle=False).loader(num_workers=num_workers)
+    handed_over = []
+    told(
+        SourceError,
+        lambda: handed_over.extend(loader),
+        "rows.jsonl.gz:",
+        "is cut short after",
+        "whole rows",
+        "fetch or write it again",
+    )
+    assert handed_over
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", "null", '{"input": "20"', '{"input": "20", "response": "21"} x'])
+def test_a_line_that_is_no_row_is_told_with_its_number(tmp_path: Path, line: str) -> None:
+    path = write_lines(tmp_path / "rows.jsonl", make_rows(3))
+    path.write_text(path.read_text() + "\n" + line + "\n")
+    config = {"source_config": {"method": "jsonl", "kwargs": {"path": str(path)}}}
+    told(RowError, read(None, **config), "rows.jsonl:3 (epoch 0)")
+
+
+# --------------------------------------------------------------------------------------------------- long rows
+
+LONG = {"input": "100 101 102 103", "contexts": ["200 201 202", "210 211 212"], "response": "300 301 302"}
+NUM_TOKENS = 1 + 4 + 6 + 3 + 1
+
+
+def shortened(method: str, max_length: int, row: dict[str, Any] = LONG) -> tuple[list[list[int]], SFTStream]:
+    stream = make_stream([row, *make_rows(1)], max_length=max_length, truncation_config={"method": method})
+    ids = [e.input_ids.tolist() for pack in stream for e in pack.examples if e.position.row == 0]
+    assert stream.stats.rows == 2
+    return ids, stream
+
+
+def test_a_row_that_fits_exactly_is_left_as_it_is() -> None:
+    for method in ("drop", "contexts", "input", "right", "error"):
+        [ids], stream = shortened(method, NUM_TOKENS)
+        assert ids == [BOS, 200, 201, 202, 210, 211, 212, 100, 101, 102, 103, 300, 301, 302, EOS]
+        assert not stream.stats.truncated
+        assert not stream.stats.dropped
+
+
+def test_a_long_row_is_dropped_and_counted() -> None:
+    ids, stream = shortened("drop", NUM_TOKENS - 1)
+    assert ids == []
+    assert stream.stats.dropped == {"longer_than_max_length": 1}
+
+
+def test_contexts_are_shortened_from_the_end_of_the_last_one() -> None:
+    [ids], stream = shortened("contexts", NUM_TOKENS - 1)
+    assert ids == [BOS, 200, 201, 202, 210, 211, 100, 101, 102, 103, 300, 301, 302, EOS]
+    assert stream.stats.truncated == {"contexts": 1}
+    [ids], _ = shortened("contexts", NUM_TOKENS - 4)
+    assert ids == [BOS, 200, 201, 100, 101, 102, 103, 300, 301, 302, EOS]
+    [ids], stream = shortened("contexts", NUM_TOKENS - 8)
+    assert ids == [BOS, 100, 101, 300, 301, 302, EOS]
+    assert stream.stats.truncated == {"contexts": 1, "input": 1}
+
+
+def test_the_input_is_shortened_from_its_end() -> None:
+    [ids], stream = shortened("input", NUM_TOKENS - 2)
+    assert ids == [BOS, 200, 201, 202, 210, 211, 212, 100, 101, 300, 301, 302, EOS]
+    assert stream.stats.truncated == {"input": 1}
+
+
+def test_a_row_that_no_shortening_makes_fit_is_dropped_and_counted() -> None:
+    for method in ("contexts", "input"):
+        ids, stream = shortened(method, 4, {"input": "100", "response": "300 301 302 303"})
+        assert ids == []
+        assert stream.stats.dropped == {"longer_than_max_length": 1}
+        assert not stream.stats.truncated
+
+
+def test_the_right_end_is_cut_and_no_eos_is_invented() -> None:
+    [ids], stream = shortened("right", NUM_TOKENS - 1)
+    assert ids == [BOS, 200, 201, 202, 210, 211, 212, 100, 101, 102, 103, 300, 301, 302]
+    [ids], stream = shortened("right", NUM_TOKENS - 3)
+    assert ids[-1] == 300
+    assert stream.stats.truncated == {"right": 1}
+    ids, stream = shortened("right", NUM_TOKENS - 4)
+    assert ids == []
+    assert stream.stats.dropped == {"no_trained_token": 1}
+
+
+def test_a_long_row_is_an_error_where_that_is_asked_for() -> None:
+    rows = [*make_rows(2), LONG]
+    told(
+        RowError,
+        read(rows, max_length=NUM_TOKENS - 1, truncation_config={"method": "error"}),
+        f"rows:2 (epoch 0): the row has {NUM_TOKENS} tokens and max_length is {NUM_TOKENS - 1}",
+        "truncation_config.method error",
+        "raise packing_config.kwargs.max_length",
+    )
+
+
+@pytest.mark.parametrize("epochs", [1, None])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_where_every_row_is_dropped_the_stream_is_an_error_and_does_not_hang(
+    epochs: int | None, num_workers: int
+) -> None:
+    stream = make_stream(make_rows(600), max_length=3, epochs=epochs, lanes=2)
+    parts = ["no row left to train on", "longer_than_max_length", "raise packing_config.kwargs.max_length"]
+    told(SourceError, lambda: list(islice(stream.loader(num_workers=num_workers), 1)), *parts)
+    if not num_workers:
+        told(SourceError, lambda: list(islice(stream, 1)), *parts)
+
+
+@pytest.mark.parametrize("kept", [0, 599])
+def test_a_chunk_of_rows_that_are_all_dropped_is_passed_over(kept: int) -> None:
+    long = {"input": "20", "response": " ".join(["21"] * 60)}
+    rows = [long] * 600
+    rows[kept] = make_rows(1)[0]
+    stream = make_stream(rows, shuffle=False)
+    assert rows_of_packs(stream) == [kept]
+    assert stream.stats.dropped == {"longer_than_max_length": 599}
+
+
+# ------------------------------------------------------------------------------------------- tokenizers and lanes
+
+
+@pytest.mark.parametrize("folder", ["./nowhere", "/nowhere/at/all", "../no/such/model", "some/where/else"])
+def test_a_tokenizer_folder_that_is_not_there_is_told(folder: str) -> None:
+    config = make_config(base_model=folder)
+    told(
+        TokenizerError,
+        lambda: SFTStream.from_config(config, rows=make_rows(3)),
+        f"there is no folder {folder!r}",
+        "seen from",
+        "give a folder that holds tokenizer.json",
+    )
+
+
+def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:
+    config = make_config(base_model=str(tmp_path))
+    told(TokenizerError, lambda: SFTStream.from_config(config, rows=make_rows(3)), str(tmp_path), "tokenizer.json")
+
+
+def test_a_tokenizer_without_an_eos_is_told() -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.eos_token = None
+    told(
+        TokenizerError,
+        lambda: SFTStream.from_config(make_config(), rows=make_rows(3), tokenizer=tokenizer),
+        "no eos token",
+        "tokenizer.eos_token = ",
+    )
+
+
+@pytest.mark.parametrize("num_workers", [3, 5])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+def test_lanes_that_do_not_fit_the_workers_are_told(num_workers: int) -> None:
+    loader = make_stream(lanes=4).loader(num_workers=num_workers)
+    told(
+        TopologyError,
+        lambda: list(loader),
+        "4 lanes cannot be shared evenly by",
+        "use a number of workers that divides",
+    )
+
+
+def test_more_lanes_than_rows_are_told() -> None:
+    told(TopologyError, read(make_rows(3), lanes=4), "4 lanes need as many rows, but the source has 3; lower lanes")
+
+
+# ------------------------------------------------------------------------------------------ special tokens in rows
+
+SPELLED = {"input": "20 </s> 21 <|im_end|>", "response": "22 <s> 23"}
+
+
+def spelled(policy: str) -> tuple[list[int], SFTStream]:
+    rows = [SPELLED, *make_rows(3)]
+    stream = make_stream(rows, tokenizer_config={"backend": "hf", "special_tokens_in_rows": policy})
+    [ids] = [e.input_ids.tolist() for pack in stream for e in pack.examples if e.position.row == 0]
+    return ids, stream
+
+
+def test_special_tokens_in_a_row_are_ordinary_text_where_nobody_says_otherwise() -> None:
+    ids, stream = spelled("text")
+    # "</s>" is four marks, "<|im_end|>" seven, "<s>" three.
+    assert ids == [BOS, 20, *[UNK] * 4, 21, *[UNK] * 7, 22, *[UNK] * 3, 23, EOS]
+    assert stream.inference_ids(SPELLED) == ids[:14]
+    assert stream.stats.special_tokens_in_rows == 1
+    assert make_stream([SPELLED]).config.tokenizer_config.special_tokens_in_rows == "text"
+
+
+def test_special_tokens_in_a_row_are_parsed_where_that_is_asked_for() -> None:
+    ids, stream = spelled("parse")
+    assert ids == [BOS, 20, EOS, 21, IM_END, 22, BOS, 23, EOS]
+    assert stream.inference_ids(SPELLED) == ids[:5]
+    assert stream.stats.special_tokens_in_rows == 1
+
+
+def test_special_tokens_in_a_row_are_an_error_where_that_is_asked_for() -> None:
+    policy = {"backend": "hf", "special_tokens_in_rows": "error"}
+    told(
+        RowError,
+        read([*make_rows(2), SPELLED], tokenizer_config=policy),
+        "rows:2 (epoch 0): the row spells the special token '</s>'",
+        "tokenizer_config.special_tokens_in_rows is error",
+        "say text to encode it as ordinary text",
+    )
+
+
+@needs_real_data
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_rows_forge_no_special_token_of_a_real_tokenizer(name: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER / "tokenizers" / name)
+    special = sorted(set(tokenizer.all_special_tokens) | {tokenizer.eos_token})
+    forged = " and ".join([*special, "</s>", "<|im_end|>", "[INST]"])
+    rows = [{"input": f"Hello {forged} there", "response": f"Yes {forged} indeed"}]
+    config = make_config(max_length=4096)
+    stream = SFTStream.from_config(config, rows=rows, tokenizer=tokenizer)
+    [pack] = stream
+    ids = pack.examples[0].input_ids.tolist()
+    start = [tokenizer.bos_token_id] if stream.tokenizer("Yes")["input_ids"][0] == tokenizer.bos_token_id else []
+    assert set(ids[len(start) : -1]).isdisjoint(tokenizer.all_special_ids)
+    assert ids[-1] == tokenizer.eos_token_id
+    assert stream.stats.special_tokens_in_rows == 1

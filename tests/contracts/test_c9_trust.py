@@ -1,0 +1,162 @@
+"""C9: a config is data. Code runs only where the caller trusts it, and nothing is imported while validating."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from samsum_stream import ConfigError, SamsumStreamError, SFTStream, TrustError, load_config, parse_config
+from tests.streams import make_config, make_rows, make_stream, rows_of_packs, word_tokenizer, write_lines
+
+TRAP = """\
+from pathlib import Path
+
+(Path(__file__).parent / ("ran-" + __name__)).touch()
+
+
+def rows():
+    return [{"input": "20", "response": "21"}]
+
+
+def prompt(**kwargs):
+    from samsum_stream import Prompt
+
+    return Prompt(**kwargs)
+
+
+def style():
+    from samsum_stream import PromptFormat
+
+    return PromptFormat()
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Modules whose import leaves a file behind."""
+    for name in ("trap.py", "traps.py", "pack/__init__.py", "pack/inner.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(TRAP)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("trap", "traps", "pack")]:
+        del sys.modules[name]
+
+
+def ran(folder: Path) -> set[str]:
+    return {path.name.removeprefix("ran-") for path in folder.rglob("ran-*")}
+
+
+def naming(section: str, name: str) -> dict[str, Any]:
+    """A config in which `section` names a piece of code."""
+    return make_config(**{section: {"method": name}})
+
+
+SECTIONS = pytest.mark.parametrize(
+    ("section", "function"), [("source_config", "rows"), ("prompt_config", "prompt"), ("prompt_format_config", "style")]
+)
+
+
+def build(config: dict[str, Any], *, trust: list[str]) -> SFTStream:
+    rows = None if config.get("source_config") else make_rows(3)
+    return SFTStream.from_config(config, rows=rows, tokenizer=word_tokenizer(), trust=trust)
+
+
+@SECTIONS
+def test_validating_a_config_imports_nothing(section: str, function: str, folder: Path) -> None:
+    config = naming(section, f"trap::{function}")
+    parse_config(config)
+    (folder / "stream.yaml").write_text(yaml.safe_dump(config))
+    load_config(folder / "stream.yaml")
+    assert ran(folder) == set()
+    assert "trap" not in sys.modules
+
+
+@SECTIONS
+def test_code_that_nobody_trusts_does_not_run_and_the_error_says_how_to_trust_it(
+    section: str, function: str, folder: Path
+) -> None:
+    with pytest.raises(TrustError) as caught:
+        build(naming(section, f"trap::{function}"), trust=[])
+    message = str(caught.value)
+    assert message.startswith(f'config: {section}.method: "trap::{function}" would import code')
+    assert 'SFTStream.from_yaml(..., trust=["trap"])' in message
+    assert ran(folder) == set()
+
+
+@SECTIONS
+def test_code_that_the_caller_trusts_runs(section: str, function: str, folder: Path) -> None:
+    stream = build(naming(section, f"trap::{function}"), trust=["trap"])
+    assert ran(folder) == {"trap"}
+    assert rows_of_packs(stream)
+
+
+def test_trust_covers_what_lies_under_a_module_and_no_name_that_only_starts_alike(folder: Path) -> None:
+    for name, trust in (("traps::rows", "trap"), ("pack::rows", "pack.inner"), ("trap::rows", "tra")):
+        with pytest.raises(TrustError):
+            build(naming("source_config", name), trust=[trust])
+    assert ran(folder) == set()
+    build(naming("source_config", "pack.inner::rows"), trust=["pack"])
+    assert "pack.inner" in ran(folder)
+
+
+def test_the_yaml_cannot_trust_itself(folder: Path) -> None:
+    for extra in ({"trust": ["trap"]}, {"trust_remote_code": True}):
+        with pytest.raises(ConfigError, match="unknown key"):
+            parse_config({**naming("source_config", "trap::rows"), **extra})
+    config = make_config(source_config={"method": "load_dataset", "kwargs": {"path": "x", "trust_remote_code": True}})
+    with pytest.raises(TrustError, match="a config cannot set `trust_remote_code`"):
+        build(config, trust=[])
+    assert ran(folder) == set()
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        {"prompt_config": {"method": "Prompt", "kwargs": {"format": "trap::style"}}},
+        {"prompt_config": {"method": "Prompt", "kwargs": {"format": {"method": "trap::style"}}}},
+        {"prompt_format_config": {"method": "PromptFormat", "kwargs": {"input": {"method": "trap::style"}}}},
+        {"prompt_config": {"method": "Prompt", "kwargs": {"examples": ["trap::rows"]}}},
+    ],
+)
+def test_names_of_code_deeper_in_a_config_run_nothing(nested: dict[str, Any], folder: Path) -> None:
+    with pytest.raises((ConfigError, TypeError, ValueError)):
+        make_stream(make_rows(3), **nested)
+    assert ran(folder) == set()
+
+
+@pytest.mark.parametrize("tag", ["!!python/name:trap.rows", "!!python/object/apply:trap.rows []", "!trap x"])
+def test_a_yaml_tag_runs_nothing(tag: str, folder: Path) -> None:
+    (folder / "stream.yaml").write_text(f"source_config: {{method: jsonl, kwargs: {{path: {tag}}}}}\n")
+    with pytest.raises(ConfigError, match=r"stream\.yaml:1"):
+        load_config(folder / "stream.yaml")
+    assert ran(folder) == set()
+
+
+def test_a_row_that_names_code_is_text(folder: Path) -> None:
+    words = ["trap::rows", "!!python/name:trap.rows", "{text}", "{trap}", "%s", "${trap}"]
+    rows = [{"input": text, "response": text} for text in words]
+    stream = make_stream(rows, prompt_config={"method": "Prompt", "kwargs": {"input_template": "11 {text}"}})
+    assert sorted(rows_of_packs(stream)) == list(range(len(words)))
+    for row, text in zip(rows, words, strict=True):
+        assert stream.inference_prompt(row).strip() == f"11 {text}"
+    assert ran(folder) == set()
+
+
+@pytest.mark.parametrize("name", ["os::system", "builtins::eval", "subprocess::run", "pathlib::Path"])
+def test_the_standard_library_is_code_as_well(name: str) -> None:
+    with pytest.raises(TrustError, match=r"source_config\.method: .* would import code"):
+        build(make_config(source_config={"method": name, "kwargs": {"command": "true"}}), trust=[])
+
+
+@pytest.mark.parametrize("make_path", [str, lambda path: f"file://{path}"], ids=["path", "url"])
+def test_a_shell_command_in_place_of_a_path_is_an_error(make_path: Callable[[Path], str], folder: Path) -> None:
+    write_lines(folder / "rows.jsonl", make_rows(2))
+    for path in (f"pipe:touch {folder}/ran-pipe", f"pipe://touch {folder}/ran-pipe", f"ssh://host{folder}/rows.jsonl"):
+        for method, key in (("jsonl", "path"), ("load_from_disk", "dataset_path")):
+            with pytest.raises(SamsumStreamError):
+                build(make_config(source_config={"method": method, "kwargs": {key: path}}), trust=[])
+    assert ran(folder) == set()

@@ -1,0 +1,127 @@
+"""Small streams for the tests: a tokenizer of whole words, so that a row can be told from its tokens."""
+
+import gc
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch.utils.data
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from samsum_stream import Pack, SFTStream
+from samsum_stream.packing import Item
+from samsum_stream.samples import EXAMPLE_RECORD, IGNORE_INDEX
+
+PAD, BOS, EOS, UNK, IM_END = range(5)
+FIRST_WORD = 10
+NUM_WORDS = 700
+MAX_LENGTH = 32
+
+SPECIAL_TOKENS = {"<pad>": PAD, "<s>": BOS, "</s>": EOS, "<unk>": UNK, "<|im_end|>": IM_END}
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """The word `123` is the token 123, and every text starts with a bos."""
+    words = {str(number): number for number in range(FIRST_WORD, NUM_WORDS)}
+    backend = Tokenizer(models.WordLevel({**SPECIAL_TOKENS, **words}, unk_token="<unk>"))
+    # Punctuation apart, so that a special token's text is a special token only where it is looked for as one.
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
+    backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL_TOKENS])
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def word(index: int) -> int:
+    """The word that row `index` says, over and over."""
+    return FIRST_WORD + index
+
+
+def num_words(index: int) -> int:
+    """How often it says it in its response: 1 to 11 times."""
+    return index * 7 % 11 + 1
+
+
+def make_rows(count: int) -> list[dict[str, Any]]:
+    return [{"input": str(word(i)), "response": " ".join([str(word(i))] * num_words(i))} for i in range(count)]
+
+
+def tokens_of_row(index: int) -> list[int]:
+    """bos, one word of input, the response, eos."""
+    return [BOS, *[word(index)] * (1 + num_words(index)), EOS]
+
+
+def labels_of_row(index: int) -> list[int]:
+    return [IGNORE_INDEX, IGNORE_INDEX, *[word(index)] * num_words(index), EOS]
+
+
+def num_tokens(count: int) -> int:
+    return sum(len(tokens_of_row(index)) for index in range(count))
+
+
+def make_config(**changes: Any) -> dict[str, Any]:
+    """A config for rows of whole words; `max_length`, `method` and `buffer_size` are those of packing."""
+    packing = {key: changes.pop(key) for key in ("max_length", "buffer_size") if key in changes}
+    method = {"method": changes.pop("method")} if "method" in changes else {}
+    own = {
+        "tokenizer_config": {"backend": "hf"},
+        "packing_config": {**method, "kwargs": {"max_length": MAX_LENGTH, **packing}},
+        "batch_size": 2,
+    }
+    return {**own, **changes}
+
+
+def make_stream(rows: object = None, *, trust: Iterable[str] = (), **changes: Any) -> SFTStream:
+    """A stream over `rows`, by default sixty; `changes` are those of `make_config`."""
+    if rows is None and "source_config" not in changes:
+        rows = make_rows(60)
+    return SFTStream.from_config(make_config(**changes), rows=rows, tokenizer=word_tokenizer(), trust=list(trust))
+
+
+def rows_of_packs(packs: Iterable[Pack]) -> list[int]:
+    """The row numbers of all examples, in order."""
+    return [example.position.row for pack in packs for example in pack.examples]
+
+
+def rows_of_batches(batches: Iterable[dict[str, Any]]) -> list[int]:
+    """The row of each document, told by the word behind its bos."""
+    return [row for batch in batches for row in rows_of_batch(batch)]
+
+
+def rows_of_batch(batch: dict[str, Any]) -> list[int]:
+    ids = batch["input_ids"]
+    return (ids[:, 1:][ids[:, :-1] == BOS] - FIRST_WORD).tolist()
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def make_items(lengths: Iterable[int]) -> list[Item]:
+    """Items of these lengths; the tokens of item `i` count up from `1000 * i`, and its record names row `i`."""
+    items = []
+    for index, length in enumerate(lengths):
+        record = np.array([(length, min(1, length - 1), 0, 0, index)], EXAMPLE_RECORD)
+        ids = np.arange(1000 * index, 1000 * index + length, dtype=np.int32)
+        items.append((length, ids, record.view(np.int32)))
+    return items
+
+
+def row_of(item: Item) -> int:
+    """The number of an item of `make_items`."""
+    return int(item[2].view(EXAMPLE_RECORD)["row"][0])
+
+
+@contextmanager
+def workers_that_end_at_once() -> Iterator[None]:
+    """After an error torch waits five seconds for each worker; a tenth of a second is enough here."""
+    with mock.patch.object(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1):
+        yield
+        gc.collect()

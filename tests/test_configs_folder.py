@@ -1,0 +1,98 @@
+"""Every file in `configs/` loads, and those that need no network stream a batch; so does one in the older layout."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import datasets
+import pytest
+
+from samsum_stream import SFTStream, load_config
+from tests.streams import make_rows, rows_of_batches, word_tokenizer
+
+TOP = Path(__file__).resolve().parents[1]
+CONFIGS = sorted((TOP / "configs").glob("*.y*ml"))
+EACH = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+
+
+def runs_offline(path: Path) -> bool:
+    """Whether the rows and the tokenizer lie in the repository."""
+    config = load_config(path)
+    places = [config.base_model, config.source_config.kwargs.get("path")]
+    return all(isinstance(place, str) and place.startswith("examples/") for place in places)
+
+
+OFFLINE = [path for path in CONFIGS if runs_offline(path)]
+
+
+@EACH
+def test_every_config_loads_in_silence(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_config(path)
+
+
+def test_some_configs_run_offline() -> None:
+    assert TOP / "configs" / "quickstart.yaml" in OFFLINE
+
+
+@pytest.mark.parametrize("path", OFFLINE, ids=lambda path: path.name)
+def test_a_config_whose_files_are_here_streams_a_batch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(TOP)
+    stream = SFTStream.from_yaml(path)
+    batch = next(iter(stream.loader()))
+    assert (batch["labels"] != -100).any()
+
+
+@EACH
+def test_every_config_gives_batches_of_rows_that_are_passed_in(
+    path: Path, caplog: pytest.LogCaptureFixture, small_tokenizer: object
+) -> None:
+    """Those that need the network as well: their own names of the columns, with rows and a tokenizer from here."""
+    config = load_config(path)
+    columns = {"input": "input", "response": "response", **config.source_config.columns}
+    rows = [{column: f"the {field} of row {number}" for field, column in columns.items()} for number in range(30)]
+    with caplog.at_level(logging.ERROR):
+        stream = SFTStream(config, rows=rows, tokenizer=small_tokenizer)
+    batch = next(iter(stream.loader(num_workers=0)))
+    assert (batch["labels"] != -100).any()
+
+
+OLDER = """\
+source_config:
+  method: load_from_disk
+  kwargs:
+    dataset_path: {folder}/samsum
+base_model: {folder}/tokenizer
+prompt_config:
+  method: Prompt
+  kwargs:
+    system_message: "11"
+    input_template: "12 {{text}}"
+    response_template: "13 {{text}}"
+chunksize: 40
+ignore_index: -1
+num_proc: 2
+dataset_writer_config:
+  method: save_to_disk
+  kwargs:
+    dataset_path: {folder}/prepared
+"""
+
+
+def test_a_config_of_the_older_layout_runs_unchanged_warns_once_and_writes_nothing(tmp_path: Path) -> None:
+    datasets.Dataset.from_list(make_rows(60)).save_to_disk(tmp_path / "samsum")
+    word_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    (tmp_path / "older.yaml").write_text(OLDER.format(folder=tmp_path))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.warns(UserWarning, match="nothing is written to disk") as caught:
+        stream = SFTStream.from_yaml(tmp_path / "older.yaml")
+    assert len(caught) == 1
+    loader = stream.loader()
+    batches = list(loader)
+    assert loader.num_workers == 2
+    assert {batch["input_ids"].shape[1] for batch in batches} == {40}
+    assert sum(int((batch["input_ids"] == 1).sum()) for batch in batches) == 60
+    assert all((batch["labels"] == -1).any() and not (batch["labels"] == -100).any() for batch in batches)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert len(rows_of_batches(batches)) == 60
