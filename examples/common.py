@@ -3,7 +3,6 @@
 import json
 import os
 from argparse import ArgumentParser
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +58,7 @@ def show_example(stream: SFTStream) -> None:
     example = min(next(iter(stream)).examples, key=lambda example: len(example.input_ids))
     trained = int((example.labels != IGNORE_INDEX).sum())
     heading("One example")
-    console.print(
-        f"{example.position}: {len(example.input_ids)} tokens, of which {trained} are trained >>>like this<<<\n"
-    )
+    console.print(f"{example.position}: {len(example.input_ids)} tokens; {trained} are trained >>>like this<<<\n")
     console.print(_coloured(example, stream.tokenizer))
 
 
@@ -84,30 +81,35 @@ def show_speed(stream: SFTStream, *, steps: int, seconds: float) -> None:
     stats = stream.stats
     # The stream may have read ahead of the model, so the tokens of a step are an average.
     tokens = stats.tokens / stats.packs * stream.config.batch_size * steps
-    console.print(
-        f"\n{steps} steps in {seconds:.0f} s: {tokens / seconds:,.0f} tokens per second, "
-        f"packing efficiency {stats.efficiency:.1%}, {stats.trained_tokens / stats.tokens:.0%} of the tokens trained"
-    )
+    console.print(f"\n{steps} steps in {seconds:.0f} s, {tokens / seconds:,.0f} tokens per second")
+    console.print(f"packing efficiency {stats.efficiency:.2%} (tokens in a pack / room in a pack)")
+    console.print(f"{stats.trained_tokens / stats.tokens:.0%} of the tokens are trained, the others are read only")
 
 
 def show_summary(stream: SFTStream, model: LlamaForCausalLM) -> None:
     """Print what the model writes for a dialogue that it was trained on, beside the summary of the data set."""
-    row = next(_dialogues())
+    row = first_dialogue()
     input_ids = torch.tensor([stream.inference_ids(row)])
     model.eval()
     output = model.generate(
-        input_ids, attention_mask=torch.ones_like(input_ids), max_new_tokens=60, do_sample=False, use_cache=True
+        input_ids,
+        attention_mask=torch.ones_like(input_ids),
+        max_new_tokens=60,
+        do_sample=False,
+        repetition_penalty=1.2,  # a model this small goes in circles otherwise
+        use_cache=True,
     )
     generated = stream.tokenizer.decode(output[0, input_ids.shape[1] :], skip_special_tokens=True)
-    heading("A generated summary")
-    console.print(Text("…" + stream.inference_prompt(row)[-160:], "dim"), Text(generated, "bold green"), sep="")
-    console.print(f"\nThe data set's own: {row['summary']}")
+    prompt_end = "\n".join(stream.inference_prompt(row).splitlines()[-4:])
+    heading("A generated summary: a minute teaches the form, not yet the sense")
+    console.print(Text.assemble((f"[…]\n{prompt_end}", "dim"), (generated, "bold green")))
+    console.print(f"\nReference: {row['summary']}")
 
 
 def require_learning(losses: list[float]) -> None:
     """Fail unless the last loss is at least a tenth below the first."""
     if not losses[-1] < 0.9 * losses[0]:
-        raise SystemExit(f"The loss did not go down: {losses[0]:.2f} at first, {losses[-1]:.2f} at the end.")
+        raise SystemExit(f"The loss did not go clearly down: {losses[0]:.2f} at first, {losses[-1]:.2f} at the end.")
 
 
 def heading(text: str) -> None:
@@ -115,6 +117,7 @@ def heading(text: str) -> None:
     console.print(f"\n== {text} ==", style="bold")
 
 
-def _dialogues() -> Iterator[dict[str, Any]]:
+def first_dialogue() -> dict[str, Any]:
+    """The first row of the data set, with its own columns: `dialogue` and `summary`."""
     with DIALOGUES.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
+        return json.loads(next(lines))

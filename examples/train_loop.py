@@ -1,6 +1,6 @@
 """Trains a tiny Llama on packed dialogues in a plain PyTorch loop: a minute on a CPU, offline.
 
-python examples/train_loop.py --num-workers 2
+Run it from anywhere: `python examples/train_loop.py --num-workers 2`.
 """
 
 import time

@@ -1,6 +1,6 @@
 """Trains a tiny Llama on packed dialogues with the Hugging Face Trainer: a minute on a CPU, offline.
 
-python examples/train_trainer.py
+Run it from anywhere: `python examples/train_trainer.py`.
 """
 
 import time

@@ -45,7 +45,10 @@ def check_num_lanes(num_lanes: int, *, num_rows: int | None, num_readers: int) -
             f"use a number of workers that divides {num_lanes}, or lanes: auto"
         )
     if num_rows is not None and num_rows < num_lanes:
-        raise TopologyError(f"lanes: {num_lanes} lanes need as many rows, but the source has {num_rows}; lower lanes")
+        raise TopologyError(
+            f"lanes: {num_lanes} lanes, shared by {num_readers} workers, need as many rows, but the source has "
+            f"{num_rows}; use fewer workers or lanes"
+        )
 
 
 def lanes_of_worker(worker: int, *, num_workers: int, num_lanes: int) -> range:

@@ -45,7 +45,10 @@ def call(function: Callable[..., Any], kwargs: Mapping[str, Any], *, where: str)
     problems = _misfits(function, kwargs)
     if problems:
         raise ConfigError("\n".join(f"{where}.{problem}" for problem in problems))
-    return function(**kwargs)
+    try:
+        return function(**kwargs)
+    except ConfigError as error:
+        raise type(error)(f"{where}: {error}") from error
 
 
 def _split(name: str, start: str) -> tuple[str, str]:
@@ -64,7 +67,7 @@ def _covers(trust: Sequence[str], module_name: str) -> bool:
 
 def _untrusted(name: str, module_name: str) -> str:
     package = module_name.partition(".")[0]
-    how = f'SFTStream.from_yaml(..., trust=["{package}"]), or --trust {package} on the command line'
+    how = f'SFTStream.from_yaml(..., trust=["{package}"])'
     return f"{quoted(name)} would import code, and a config alone may not; if you trust {package}, say so: {how}"
 
 

@@ -1,6 +1,9 @@
 """Rows to the two texts that are encoded: what the model is given, and what it learns to say."""
 
+from itertools import islice, repeat
+
 from samsum_stream.prompts import Message, Prompt, SplitSegments
+from samsum_stream.prompts.segments import text_of
 from samsum_stream.samples import Rows, Segment
 
 
@@ -16,28 +19,46 @@ class RowRenderer:
     """
 
     def __init__(self, prompt: Prompt, *, bos: str, eos: str) -> None:
-        self.prompt = prompt
-        probe = prompt.segments(Message(input="x", response="x"))
-        self.start = len(bos) if _spells(probe.prompt[0]).startswith(bos) else 0
-        self.end = -len(eos) if _spells(probe.response[-1]).endswith(eos) else None
+        self.prompt, self.bos, self.eos = prompt, bos, eos
+        self._cuts: dict[int, tuple[int, int | None]] = {}
 
     def split(self, message: Message) -> SplitSegments:
         """The segments of both sides."""
+        start, end = self._cut(len(message.contexts))
         prompt, response = self.prompt.segments(message)
-        if self.start:
-            prompt = _with_text(prompt, 0, prompt[0].text[self.start :])
-        if self.end and response:
-            response = _with_text(response, len(response) - 1, response[-1].text[: self.end])
+        if start:
+            prompt = _with_text(prompt, 0, prompt[0].text[start:])
+        if end and response:
+            response = _with_text(response, len(response) - 1, response[-1].text[:end])
         return SplitSegments(prompt, response)
 
     def texts(self, rows: Rows) -> tuple[list[str], list[str]]:
         """The prompt texts and the response texts, `n` each."""
         prompts, responses = self.prompt.texts(rows.inputs, rows.responses, rows.contexts)
-        if self.start:
-            prompts = [text[self.start :] for text in prompts]
-        if self.end:
-            responses = [text[: self.end] for text in responses]
+        counts = repeat(0) if rows.contexts is None else map(len, rows.contexts)
+        cuts = [self._cut(num_contexts) for num_contexts in islice(counts, len(rows))]
+        if any(start for start, _ in cuts):
+            prompts = [text[start:] for text, (start, _) in zip(prompts, cuts, strict=True)]
+        if any(end for _, end in cuts):
+            responses = [text[:end] for text, (_, end) in zip(responses, cuts, strict=True)]
         return prompts, responses
+
+    def full_text(self, message: Message) -> str:
+        """Both sides in one text, less the bos alone."""
+        prompt, response = self.prompt.segments(message)
+        return text_of(prompt)[self._cut(len(message.contexts))[0] :] + text_of(response)
+
+    def _cut(self, num_contexts: int) -> tuple[int, int | None]:
+        """How many characters of a prompt's start are the bos, and where a response ends before the eos.
+
+        Whether the bos comes first may depend on whether contexts do, so it is looked up for their number.
+        """
+        if num_contexts not in self._cuts:
+            probe = self.prompt.segments(Message("x", "x", ("x",) * num_contexts))
+            start = len(self.bos) if _spells(probe.prompt[0]).startswith(self.bos) else 0
+            end = -len(self.eos) if _spells(probe.response[-1]).endswith(self.eos) else None
+            self._cuts[num_contexts] = start, end
+        return self._cuts[num_contexts]
 
 
 def message_of(rows: Rows, index: int) -> Message:

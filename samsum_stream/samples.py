@@ -3,7 +3,7 @@
 Rows ──prompt──▶ Segments ──tokenizer──▶ Chunk of Examples ──packer──▶ Pack
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -80,6 +80,12 @@ class Ragged(NamedTuple):
     def of(cls, sequences: Sequence[Int32Array]) -> "Ragged":
         ids = np.concatenate(sequences) if sequences else np.empty(0, np.int32)
         return cls(ids, offsets_of([len(sequence) for sequence in sequences]))
+
+    def replace(self, sequences: Mapping[int, Int32Array]) -> "Ragged":
+        """A copy in which the sequences at some indices are others."""
+        if not sequences:
+            return self
+        return Ragged.of([sequences.get(index, sequence) for index, sequence in enumerate(self.split())])
 
     def split(self) -> list[Int32Array]:
         """One view per sequence."""

@@ -57,6 +57,13 @@ class Stats(Counts):
         self.packs += len(batch.pack_sizes)
         self.capacity += len(batch.pack_sizes) * max_length
 
+    def __str__(self) -> str:
+        counts = [
+            f"{name} {getattr(self, name):,}" for name in ("rows", "examples", "tokens", "trained_tokens", "packs")
+        ]
+        left_out = [f"{name} {dict(getattr(self, name))}" for name in ("dropped", "truncated") if getattr(self, name)]
+        return ", ".join([*counts, f"efficiency {self.efficiency:.2%}", *left_out])
+
     @property
     def rows(self) -> int:
         return self.examples + self.dropped.total()

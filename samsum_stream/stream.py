@@ -5,20 +5,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+import torch
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from samsum_stream.config import StreamConfig, load_config, parse_config
+from samsum_stream.errors import ConfigError, RowError
 from samsum_stream.loader import StreamLoader
 from samsum_stream.parts import build_parts
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.rendering import message_of
 from samsum_stream.samples import Pack, Rows
 from samsum_stream.sources import IndexedSource, as_source
-from samsum_stream.stats import Stats
+from samsum_stream.stats import Counts, Stats
 from samsum_stream.tokenization import SideEncoder
-from samsum_stream.topology import require_one_process, this_worker
+from samsum_stream.topology import in_worker, require_one_process, this_worker
 from samsum_stream.wire import from_buffer, packs_of, to_buffer
+from samsum_stream.wording import shown
 
 
 class SFTStream(IterableDataset[Pack]):
@@ -48,11 +51,17 @@ class SFTStream(IterableDataset[Pack]):
         tokenizer: PreTrainedTokenizerBase | None = None,
         trust: Sequence[str] = (),
     ) -> None:
+        if not isinstance(config, StreamConfig):
+            raise ConfigError(
+                f"SFTStream takes a config from load_config or parse_config, got {shown(config)}; for a file say "
+                "SFTStream.from_yaml(path), for a dict SFTStream.from_config({...})"
+            )
         self.config = config
         parts = build_parts(config, rows=rows, tokenizer=tokenizer, trust=trust)
         self.tokenizer, self.collator, self.pipeline = parts.tokenizer, parts.collator, parts.pipeline
         self.stats = Stats()
-        self.first_epoch = 0
+        # In shared memory, so that workers that outlive a pass see it as well.
+        self.first_epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -72,13 +81,21 @@ class SFTStream(IterableDataset[Pack]):
         """
         require_one_process()
         worker, num_workers = this_worker()
-        for packs in self.pipeline.batches(first_epoch=self.first_epoch, worker=worker, num_workers=num_workers):
+        counts = Counts()
+        for packs in self.pipeline.batches(
+            counts, first_epoch=int(self.first_epoch), worker=worker, num_workers=num_workers
+        ):
             batch = from_buffer(to_buffer(packs))
-            self.stats.add(self.pipeline.counts.take())
+            self.stats.add(counts.take())
             self.stats.hand_over(batch, max_length=self.collator.max_length)
             yield from packs_of(batch, self.pipeline.source.position)
-        self.stats.add(self.pipeline.counts.take())
-        self.first_epoch += self.config.epochs or 0
+        self.stats.add(counts.take())
+        if not in_worker():
+            self.first_epoch += self.config.epochs or 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        require_one_process()  # a spawned worker could not tell
+        return self.__dict__
 
     def loader(self, *, num_workers: int | None = None, **kwargs: Any) -> StreamLoader:
         """A DataLoader of whole batches, each a dict of tensors.
@@ -92,15 +109,21 @@ class SFTStream(IterableDataset[Pack]):
         require_one_process()
         if num_workers is None:
             num_workers = self.config.num_proc if self.config.num_proc > 1 else 0
-        return StreamLoader(self.pipeline, collator=self.collator, stats=self.stats, num_workers=num_workers, **kwargs)
+        return StreamLoader(
+            self.pipeline,
+            collator=self.collator,
+            stats=self.stats,
+            first_epoch=self.first_epoch,
+            num_workers=num_workers,
+            **kwargs,
+        )
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The full training text of a row, less the tokens that the tokenizer adds in front by itself.
 
         The eos is appended as an id, and so not spelled unless the format spells it.
         """
-        prompt, response = self._sides.renderer.prompt.segments(message_of(self._rows(row), 0))
-        return text_of(prompt)[self._sides.renderer.start :] + text_of(response)
+        return self._sides.renderer.full_text(message_of(self._rows(row, training=True), 0))
 
     def inference_prompt(self, row: Mapping[str, Any]) -> str:
         """What to feed the model at inference: the training text of a row, up to the response.
@@ -108,20 +131,27 @@ class SFTStream(IterableDataset[Pack]):
         Encode it with `stream.tokenizer(text)`, which adds special tokens in front as in training, and leave out the
         eos where a tokenizer appends one.
         """
-        rows = self._rows({**row, "response": "x"})
-        return text_of(self._sides.renderer.split(message_of(rows, 0)).prompt)
+        return text_of(self._sides.renderer.split(message_of(self._rows(row, training=False), 0)).prompt)
 
     def inference_ids(self, row: Mapping[str, Any]) -> list[int]:
         """The ids of `inference_prompt`, as training sees them."""
-        return self._sides.encode_prompts(self._rows({**row, "response": "x"}))[0]
+        return self._sides.encode_prompts(self._rows(row, training=False))[0]
 
     @property
     def _sides(self) -> SideEncoder:
         return self.pipeline.tokenizer.sides
 
-    def _rows(self, row: Mapping[str, Any]) -> Rows:
-        """A row of the caller's, under our names of the columns or the config's, checked as those of a source are."""
-        columns = {} if "input" in row else self.config.source_config.columns
+    def _rows(self, row: Mapping[str, Any], *, training: bool) -> Rows:
+        """A row of the caller's, checked as those of a source are, whether it has the config's columns or our names."""
+        if not isinstance(row, Mapping):
+            raise RowError(
+                f"a row must map column names to values, got {shown(row)}; pass a dict such as a dataset's row"
+            )
+        columns = self.config.source_config.columns
+        if not any(name in row for name in columns.values()):
+            columns = {}
+        if not training:
+            row = {**row, columns.get("response", "response"): "x"}
         source = as_source([row], name="row", columns=columns)
         assert isinstance(source, IndexedSource)
         return source.take(np.zeros(1, np.int64))

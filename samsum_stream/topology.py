@@ -11,14 +11,19 @@ from samsum_stream.errors import TopologyError
 def require_one_process() -> None:
     """Raises `TopologyError` in a job of several processes, each of which would read every row."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        world_size = torch.distributed.get_world_size()
+        world_size = str(torch.distributed.get_world_size())
     else:
-        world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size > 1:
+        world_size = os.environ.get("WORLD_SIZE") or "1"
+    if world_size != "1":
         raise TopologyError(
             f"this version feeds one process, and the job has {world_size} (torch.distributed or WORLD_SIZE): each of "
             "them would read every row; run a single process"
         )
+
+
+def in_worker() -> bool:
+    """Whether this is a worker process of a DataLoader."""
+    return get_worker_info() is not None
 
 
 def this_worker() -> tuple[int, int]:

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from samsum_stream import SFTStream
 from samsum_stream.prompts import FORMATS, Prompt
 from samsum_stream.rendering import RowRenderer
-from samsum_stream.stats import Counts, Stats
+from samsum_stream.stats import Stats
 from samsum_stream.tokenization import RowTokenizer, SideEncoder
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -35,7 +35,7 @@ PROMPTS: dict[str, dict[str, Any]] = {
     },
 }
 NO_LIMIT = 1_000_000
-ROWS_A_DATASET = 24
+ROWS_A_DATASET = 16
 
 needs_real_data = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no real rows and tokenizers at {FOLDER}")
 
@@ -112,6 +112,6 @@ def with_prompt(stream: SFTStream, *, prompt: str, format: str, policy: str = "t
         truncation=old.truncation,
     )
     other = object.__new__(SFTStream)
-    other.__dict__.update(stream.__dict__, stats=Stats(), first_epoch=0)
-    other.pipeline = replace(stream.pipeline, tokenizer=encoder, counts=Counts())
+    other.__dict__.update(stream.__dict__, stats=Stats())
+    other.pipeline = replace(stream.pipeline, tokenizer=encoder)
     return other

@@ -128,5 +128,7 @@ def test_lanes_that_workers_cannot_share_evenly_are_an_error() -> None:
 
 
 def test_more_lanes_than_rows_are_an_error() -> None:
-    with pytest.raises(TopologyError, match="lanes: 12 lanes need as many rows, but the source has 11; lower lanes"):
+    with pytest.raises(
+        TopologyError, match="lanes: 12 lanes, shared by 4 workers, need as many rows, but the source has 11"
+    ):
         check_num_lanes(12, num_rows=11, num_readers=4)

@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 
 from samsum_stream import RowError, SFTStream
 from samsum_stream.pipeline import Pipeline
+from samsum_stream.stats import Counts
 from tests.streams import NUM_WORDS, make_rows, make_stream, rows_of_batches, workers_that_end_at_once
 
 # torch warns where workers outnumber the cores of the machine that runs the tests.
@@ -91,12 +92,21 @@ def test_prefetched_batches_that_nobody_took_are_not_counted(num_workers: int) -
     assert stream.stats.examples == len(rows_of_batches(taken))
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_rows_that_are_dropped_behind_the_last_batch_are_counted(num_workers: int) -> None:
+    long = {"input": "20", "response": " ".join(["21"] * 60)}
+    stream = make_stream([*make_rows(32), long, long], method="none", shuffle=False, lanes=1)
+    assert len(list(stream.loader(num_workers=num_workers))) == 16
+    assert stream.stats.dropped == {"longer_than_max_length": 2}
+    assert stream.stats.rows == 34
+
+
 def test_what_makes_batches_pickles_and_goes_on_where_it_is_unpickled() -> None:
     stream = make_stream()
     pipeline = pickle.loads(pickle.dumps(stream.pipeline))
     assert isinstance(pipeline, Pipeline)
-    sizes = [[[item[0] for item in pack] for pack in batch] for batch in stream.pipeline.batches()]
-    assert [[[item[0] for item in pack] for pack in batch] for batch in pipeline.batches()] == sizes
+    sizes = [[[item[0] for item in pack] for pack in batch] for batch in stream.pipeline.batches(Counts())]
+    assert [[[item[0] for item in pack] for pack in batch] for batch in pipeline.batches(Counts())] == sizes
     other = pickle.loads(pickle.dumps(stream))
     assert isinstance(other, SFTStream)
     assert sum(pack.num_tokens for pack in other) == sum(map(sum, (p for b in sizes for p in b)))

@@ -42,7 +42,7 @@ def renderer_of(style: str, prompt: str = "templates", *, bos: str = BOS, eos: s
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("style", FORMATS)
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(columns=columns, with_contexts=st.booleans(), spelled=st.booleans())
 def test_the_texts_of_a_chunk_are_the_joined_segments_of_its_rows(
     style: str, prompt: str, columns: list[tuple[str, str, list[str]]], with_contexts: bool, spelled: bool
@@ -56,7 +56,7 @@ def test_the_texts_of_a_chunk_are_the_joined_segments_of_its_rows(
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("style", FORMATS)
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(columns=columns)
 def test_what_is_left_out_stands_at_both_ends_of_the_prompts_own_text(
     style: str, prompt: str, columns: list[tuple[str, str, list[str]]]

@@ -344,7 +344,62 @@ class Restarting:
         return iter(ROWS)
 
 
+class Rewinding:
+    """Hands out the same iterator each time, set back to its start."""
+
+    def __init__(self) -> None:
+        self.rows = RewindingItself()
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        return iter(self.rows)
+
+
+class RewindingItself:
+    def __init__(self) -> None:
+        self.place = NUM_ROWS
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        self.place = 0
+        return self
+
+    def __next__(self) -> dict[str, str]:
+        if self.place == NUM_ROWS:
+            raise StopIteration
+        self.place += 1
+        return ROWS[self.place - 1]
+
+
+class OneShot:
+    """An iterable that is no iterator, and yet can be read once only."""
+
+    def __init__(self) -> None:
+        self.rows = make_generator()
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        return self.rows
+
+
+def one_iterator_for_all_calls() -> Callable[[], Iterator[dict[str, str]]]:
+    rows = make_generator()
+    return lambda: rows
+
+
+ONE_PASS = "an iterator can be read once only; pass a callable that returns a new one, or a list"
+
+
 class TestSequentialSources:
+    @pytest.fixture(params=["generator", "callable", "iterable", "called_iterable"])
+    def once(self, request: pytest.FixtureRequest) -> object:
+        """Rows that can be read once only, in all their disguises."""
+        shot = OneShot()
+        made: dict[str, Callable[[], object]] = {
+            "generator": make_generator,
+            "callable": one_iterator_for_all_calls,
+            "iterable": OneShot,
+            "called_iterable": lambda: lambda: shot,
+        }
+        return made[request.param]()
+
     @pytest.fixture(params=["callable", "iterable", "stream", "generator_stream", "gzip", "mixed"])
     def source(self, request: pytest.FixtureRequest, tmp_path: Path) -> SequentialSource:
         made: dict[str, Callable[[], object]] = {
@@ -399,8 +454,104 @@ class TestSequentialSources:
         generator = make_generator()
         source = sequential(lambda: generator)
         read_all(source)
-        with pytest.raises(SourceError, match="return a new iterable with rows from each call"):
+        with pytest.raises(SourceError, match=ONE_PASS):
             read_all(source)
+
+    @pytest.mark.parametrize("num_rows", [1, 7, NUM_ROWS, 1000])
+    def test_the_first_pass_has_the_rows_that_were_peeked_at(self, once: object, num_rows: int) -> None:
+        source = sequential(once)
+        for _ in range(2):
+            assert len(source.first_rows(num_rows)) == min(num_rows, NUM_ROWS)
+        assert texts(read_all(source)) == EXPECTED
+        with pytest.raises(SourceError, match=ONE_PASS):
+            read_all(source)
+        with pytest.raises(SourceError, match=ONE_PASS):
+            source.first_rows(num_rows)
+
+    def test_an_iterator_that_was_left_halfway_is_not_read_on(self, once: object) -> None:
+        source = sequential(once)
+        next(source.read(4))
+        with pytest.raises(SourceError, match=ONE_PASS):
+            read_all(source)
+
+    @pytest.mark.parametrize("make", [Restarting, Rewinding, RewindingItself, lambda: make_generator])
+    def test_what_starts_anew_may_be_peeked_at_at_any_time(self, make: Callable[[], object]) -> None:
+        source = sequential(make())
+        for _ in range(3):
+            assert len(source.first_rows(7)) == 7
+            assert texts(read_all(source)) == EXPECTED
+
+    def test_a_callable_is_called_once_a_pass(self) -> None:
+        calls = 0
+
+        def rows() -> Iterator[dict[str, str]]:
+            nonlocal calls
+            calls += 1
+            return make_generator()
+
+        source = sequential(rows)
+        source.first_rows(7)
+        for _ in range(2):
+            before = calls
+            read_all(source)
+        assert calls == before + 1 == 3
+
+    @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+    @pytest.mark.parametrize("num_workers", [1, 2])
+    @pytest.mark.parametrize("peeked", [0, 7])
+    def test_workers_do_not_read_copies_of_one_iterator(self, once: object, num_workers: int, peeked: int) -> None:
+        source = sequential(once)
+        if peeked:
+            source.first_rows(peeked)
+        with pytest.raises(SourceError, match=f"samsum: a worker process has only a copy of the iterator; {ONE_PASS}"):
+            list(DataLoader(_Reads(source), batch_size=None, num_workers=num_workers))
+
+    @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+    def test_workers_start_anew_where_the_parent_has_peeked(self, tmp_path: Path) -> None:
+        """A suspended generator shares its open file with the workers that inherit it."""
+        path = write_lines(tmp_path / "a.jsonl", [{**row, "filler": "x" * 10_000} for row in ROWS])
+
+        def rows() -> Iterator[dict[str, str]]:
+            with path.open() as file:
+                yield from map(json.loads, file)
+
+        source = sequential(rows)
+        source.first_rows(2)
+        loader = DataLoader(_Reads(source), batch_size=None, num_workers=2)
+        for _ in range(2):
+            assert sorted(map(tuple, loader)) == sorted(EXPECTED * 2)
+
+    @pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: lambda: rows()])
+    def test_what_breaks_the_users_rows_is_told_with_the_row(self, wrap: Callable[[Any], Any]) -> None:
+        with pytest.raises(SourceError, match="^samsum: reading row 2 failed: OSError: .*; fix the code") as caught:
+            read_all(sequential(wrap(break_after_two)))
+        assert "abc123" not in str(caught.value)
+        assert isinstance(caught.value.__cause__, OSError)
+
+    def test_a_failed_peek_does_not_pass_for_an_end(self) -> None:
+        source = sequential(break_after_two)
+        for _ in range(2):
+            with pytest.raises(SourceError, match="reading row 2 failed"):
+                source.first_rows(7)
+        with pytest.raises(SourceError, match="reading row 2 failed"):
+            read_all(source)
+
+    def test_a_callable_that_fails_or_returns_no_rows_is_told(self) -> None:
+        with pytest.raises(SourceError, match="^samsum: calling what gives the rows failed: ZeroDivisionError"):
+            sequential(lambda: 1 / 0)
+        made: list[object] = [make_generator(), make_generator(), None]
+        source = sequential(lambda: made.pop(0))
+        read_all(source)
+        with pytest.raises(SourceError, match="^samsum: starting a pass over the rows failed: TypeError: 'NoneType'"):
+            read_all(source)
+
+    def test_errors_of_this_package_pass_through(self) -> None:
+        def refuse() -> Iterator[dict[str, str]]:
+            yield from ROWS[:2]
+            raise ConfigError("as it is")
+
+        with pytest.raises(ConfigError, match="^as it is$"):
+            read_all(sequential(refuse))
 
     @pytest.mark.parametrize("rows", [lambda: iter(()), iter(()), {1} - {1}])
     def test_a_pass_without_rows_is_an_error(self, rows: object) -> None:
@@ -520,10 +671,14 @@ class TestLoadDataset:
             assert secret not in str(caught.value)
         assert caught.value.__suppress_context__
 
-    @pytest.mark.parametrize("kwargs", [{"path": "x/y", "trust_remote_code": True}, {"path": "pandas"}])
-    def test_code_is_refused(self, kwargs: dict[str, Any]) -> None:
+    def test_code_is_refused(self) -> None:
         with pytest.raises(TrustError):
-            SOURCES["load_dataset"](**kwargs)
+            SOURCES["load_dataset"](path="x/y", trust_remote_code=True)
+
+    @pytest.mark.parametrize("path", ["pandas", "sql", "spark", "iceberg"])
+    def test_builders_that_run_code_or_query_servers_are_refused(self, path: str) -> None:
+        with pytest.raises(TrustError, match=f"`path: {path}` .*; use parquet instead, or read it in your own code"):
+            SOURCES["load_dataset"](path=path, sql="select 1", con="sqlite://")
 
     def test_trust_remote_code_false_is_harmless(self, kwargs: dict[str, Any]) -> None:
         assert texts(read_all(indexed(SOURCES["load_dataset"](trust_remote_code=False, **kwargs)))) == EXPECTED[4:]
@@ -727,6 +882,19 @@ class TestJsonlPaths:
         with pytest.raises(SourceError, match="is named 2 times, so its rows would repeat"):
             read_jsonl([file, str(tmp_path / "*.jsonl")])
 
+    @pytest.mark.parametrize("other", ["sub/../a.jsonl", "symbolic.jsonl", "hard.jsonl"])
+    def test_a_file_named_twice_in_other_words_is_an_error(self, tmp_path: Path, other: str) -> None:
+        file = write_lines(tmp_path / "a.jsonl", ROWS)
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "symbolic.jsonl").symlink_to(file)
+        (tmp_path / "hard.jsonl").hardlink_to(file)
+        with pytest.raises(SourceError, match=f"a.jsonl is named 2 times \\(also as .*{other}\\), so its rows"):
+            read_jsonl([str(file), str(tmp_path / other)])
+
+    def test_equal_files_are_not_one_file(self, tmp_path: Path) -> None:
+        files = [str(write_lines(tmp_path / name, ROWS)) for name in ("a.jsonl", "b.jsonl")]
+        assert len(read_all(read_jsonl(files))) == 2 * NUM_ROWS
+
     def test_an_empty_list_is_an_error(self) -> None:
         with pytest.raises(SourceError, match="`path` is an empty list"):
             read_jsonl([])
@@ -734,6 +902,12 @@ class TestJsonlPaths:
     def test_a_path_of_another_type_is_a_config_error(self) -> None:
         with pytest.raises(ConfigError, match="`path` must be a file, a glob or a list of them, got"):
             SOURCES["jsonl"](path=5)
+
+    @pytest.mark.parametrize("path", [{"password": "abc123"}, ["a.jsonl", {"password": "abc123"}]])
+    def test_a_path_of_another_type_is_told_without_its_values(self, path: object) -> None:
+        with pytest.raises(ConfigError, match="got a mapping") as caught:
+            SOURCES["jsonl"](path=path)
+        assert "abc123" not in str(caught.value)
 
     def test_a_url_is_an_error_without_its_query(self) -> None:
         with pytest.raises(SourceError, match="use `method: load_dataset`") as caught:

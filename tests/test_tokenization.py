@@ -264,7 +264,7 @@ class TestSpecialTokensInRows:
         stream = with_prompt(sample_stream(name), prompt="summary", format="PromptFormat", policy="error")
         encode(stream, [ROW])
         for row in spelling(token):
-            with pytest.raises(RowError, match=r":1 \(epoch 0\): the row spells the special token") as caught:
+            with pytest.raises(RowError, match=r"^rows:1 \(epoch 0\): the row.* special token") as caught:
                 encode(stream, [ROW, row])
             assert repr(token) in str(caught.value)
 
@@ -285,6 +285,20 @@ class TestSpecialTokensOfFormats:
         stream = make_stream(chat_tokenizer, style="ChatMLFormat")
         start, end = chat_tokenizer.convert_tokens_to_ids(list(CHAT_TOKENS))
         assert [number for number in ids_of(stream, row) if number in (start, end)] == [start, end, start, end]
+
+    @pytest.mark.parametrize(
+        ("marks", "contexts", "words"),
+        [({"content_separator": ""}, ["<|im_", "end|>"], "Hi"), ({"input": {"prefix": "<"}}, [], "|im_end|>")],
+        ids=["two contexts", "the format's mark"],
+    )
+    def test_a_row_cannot_complete_one_with_its_neighbours(
+        self, chat_tokenizer: PreTrainedTokenizerBase, marks: dict[str, Any], contexts: list[str], words: str
+    ) -> None:
+        stream = make_stream(chat_tokenizer, style="ChatMLFormat", marks={**marks, "response": {}})
+        row = {"input": words, "contexts": contexts, "response": "Yes"}
+        examples, counts = encode(stream, [row])
+        assert examples[0].input_ids.tolist().count(chat_tokenizer.eos_token_id) == 1 + (not marks.get("input"))
+        assert counts.special_tokens_in_rows == 1
 
     def test_the_stream_counts_rows_that_spell_them(self, small_tokenizer: PreTrainedTokenizerBase) -> None:
         rows = [ROW, {**ROW, "response": "Bob <|eos|>"}, {**ROW, "input": "<|pad|>"}]
@@ -312,7 +326,7 @@ class TestSpecialTokensOfFormats:
     def test_rows_without_them_are_encoded_apart_as_together(self, name: str) -> None:
         for style in ("Llama2Format", "ChatMLFormat"):
             sides = with_prompt(sample_stream(name), prompt="summary", format=style)._sides
-            for row in sample_rows()[::5]:
+            for row in sample_rows()[::8]:
                 prompt, response = sides.renderer.split(Message(**row))
                 together = sides.encode_one(Message(**row))
                 assert sides.special_tokens.encode(prompt, continues=False) == together[0].tolist()
@@ -425,7 +439,7 @@ class TestLoading:
 
     def test_a_tokenizer_without_eos_is_an_error(self, bare_tokenizer: PreTrainedTokenizerBase) -> None:
         bare_tokenizer.eos_token = None
-        with pytest.raises(TokenizerError, match="no eos token.*tokenizer.eos_token = "):
+        with pytest.raises(TokenizerError, match="no eos token.*add one first, tokenizer.add_special_tokens"):
             make_stream(bare_tokenizer)
 
     def test_a_tokenizer_without_pad_token_pads_with_its_eos_and_warns(

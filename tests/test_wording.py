@@ -32,6 +32,22 @@ def test_urls_lose_credentials_and_queries(text: str, masked: str) -> None:
     assert without_secrets(text) == masked
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        "hf_", "ghp_", "github_pat_", "gho_", "ghs_", "ghu_", "ghr_", "glpat-", "xoxa-", "xoxb-", "xoxp-", "sk-",
+        "AKIA", "AIza",
+    ],
+)  # fmt: skip
+def test_access_tokens_are_masked(start: str) -> None:
+    assert without_secrets(f"got {start}11ABCDEFG0_x-9zzz, and more") == f"got {start}***, and more"
+
+
+@pytest.mark.parametrize("text", ["ghost_writers", "hf_a", "xoxb", "a task-oriented-dialogue", "github_patches"])
+def test_words_that_only_start_like_an_access_token_stay(text: str) -> None:
+    assert without_secrets(text) == text
+
+
 @pytest.mark.parametrize("key", ["token", "hf_token", "api_key", "secretAccessKey", "PASSWORD", "AWSSecret"])
 def test_keys_that_name_a_secret_mask_their_value(key: str) -> None:
     assert names_a_secret(key)

@@ -82,8 +82,15 @@ def _syntax_message(error: yaml.MarkedYAMLError, origin: str) -> str:
     mark = error.problem_mark or error.context_mark
     start = f"{origin}:{mark.line + 1}" if mark is not None else origin
     parts = [part for part in (error.context, error.problem) if part]
-    remedy = "; indent with spaces instead of tabs" if "'\\t'" in str(error.problem) else ""
-    return f"{start}: invalid YAML: {without_secrets(', '.join(parts))}{remedy}"
+    return f"{start}: invalid YAML: {without_secrets(', '.join(parts))}{_syntax_remedy(str(error.problem))}"
+
+
+def _syntax_remedy(problem: str) -> str:
+    if "'\\t'" in problem:
+        return "; indent with spaces instead of tabs"
+    if "mapping values are not allowed" in problem:
+        return "; a value that holds a colon and a space needs quotes"
+    return ""
 
 
 class _Builder:

@@ -14,7 +14,7 @@ from samsum_stream.sources.columns import Columns, parse_columns
 from samsum_stream.sources.gather import shown
 from samsum_stream.sources.hub import load_dataset, load_from_disk, one_split
 from samsum_stream.sources.json_lines import jsonl
-from samsum_stream.sources.memory import IterableSource, ListSource, StreamSource
+from samsum_stream.sources.memory import IterableSource, ListSource, StreamSource, telling
 from samsum_stream.sources.names import default_name
 from samsum_stream.sources.tables import TableSource
 
@@ -38,7 +38,11 @@ SOURCES: dict[str, Callable[..., object]] = {
 
 
 def as_source(rows: object, *, name: str, columns: Mapping[str, str]) -> Source:
-    """The source behind `rows`, whatever holds them; `columns` maps our fields to the names that the rows use."""
+    """The source behind `rows`, whatever holds them; `columns` maps our fields to the names that the rows use.
+
+    A callable is called once a pass and in every worker, so it must give the same rows in the same order each time:
+    workers divide the rows by their place in that order. A bare iterator is read once, by this process alone.
+    """
     parsed = parse_columns(columns)
     if isinstance(rows, Source):
         if columns:
@@ -59,7 +63,8 @@ def as_source(rows: object, *, name: str, columns: Mapping[str, str]) -> Source:
 
 def _called(function: Callable[[], Any], *, name: str, columns: Mapping[str, str]) -> Source:
     """What `function` returns; where that can be read once only, `function` is called again for each pass."""
-    rows = function()
+    with telling(name, "calling what gives the rows"):
+        rows = function()
     if isinstance(rows, Iterator):
         return IterableSource(function, name=name, columns=parse_columns(columns))
     return as_source(rows, name=name, columns=columns)

@@ -1,7 +1,9 @@
 """Rows in memory and rows from an iterator: lists of dicts, generators, callables, `datasets.IterableDataset`."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import parent_process
 from typing import Any
 
@@ -9,7 +11,7 @@ import datasets
 import fsspec.asyn
 import numpy as np
 
-from samsum_stream.errors import SourceError
+from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import IndexedSource, SequentialSource, Shard, shard_rows
 from samsum_stream.sources.columns import Columns, match_columns
@@ -38,50 +40,136 @@ class ListSource(IndexedSource):
 
 
 class IterableSource(SequentialSource):
-    """Mappings from an iterable that starts anew on each pass, or from a callable that returns a new one."""
+    """Mappings from an iterable that starts anew on each pass, or from a callable that returns a new one.
+
+    Rows that come from one iterator (a generator, or whatever hands out the same iterator again) are read once, in
+    this process: a forked worker has a copy, which shares its open files with all others.
+    """
 
     def __init__(self, rows: Iterable[Any] | Callable[[], Iterable[Any]], *, name: str, columns: Columns) -> None:
         super().__init__(name=name, shards=(Shard("", None),))
         self._rows = rows
         self._columns = columns
-        self._was_read = False
+        self._home = os.getpid()
+        # Held until the next one starts: only a living object can be told to come again.
+        self._last: _Pass | None = None
 
     def read(self, num_rows: int) -> Iterator[Rows]:
         """A fresh pass, in blocks of at most `num_rows` rows."""
-        rows, start = self._new_pass(), 0
-        while block := list(islice(rows, num_rows)):
-            shards, numbers = one_shard(len(block)), shard_rows(start, len(block))
-            locate = locator(self, shards, numbers)
-            raw = from_rows(block, columns=self._columns, locate=locate)
-            yield validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
+        rows, start = self._next_pass(), 0
+        while block := rows.take(num_rows):
+            yield self._checked(block, start)
             start += len(block)
         if start == 0:
-            raise SourceError(f"{self.name}: a pass has no rows; return a new iterable with rows from each call")
+            raise self._no_rows(rows)
 
     def first_rows(self, num_rows: int) -> Rows:
-        """The first rows; those taken from an iterator, which reads only once, are put back."""
-        if not isinstance(self._rows, Iterator):
-            return super().first_rows(num_rows)
-        head = list(islice(self._rows, num_rows))
-        first = next(IterableSource(head, name=self.name, columns=self._columns).read(num_rows))
-        self._rows = chain(head, self._rows)
-        return first
+        """The first rows; the next pass goes on with the same iterator, and gives them again."""
+        rows = self._next_pass()
+        if not (head := rows.peek(num_rows)):
+            raise self._no_rows(rows)
+        return self._checked(head, 0)
 
-    def _new_pass(self) -> Iterator[Any]:
-        rows = self._rows() if callable(self._rows) else self._rows
-        if rows is self._rows and isinstance(rows, Iterator):
-            if self._was_read:
-                raise SourceError(f"{self.name}: {_ONE_PASS}")
-            self._was_read = True
-        return iter(rows)
+    def _checked(self, block: list[Any], start: int) -> Rows:
+        shards, numbers = one_shard(len(block)), shard_rows(start, len(block))
+        locate = locator(self, shards, numbers)
+        raw = from_rows(block, columns=self._columns, locate=locate)
+        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
+
+    def _next_pass(self) -> "_Pass":
+        """The pass that was only peeked at, else a new one; an error where its iterator cannot give all rows."""
+        is_home, last = os.getpid() == self._home, self._last
+        if is_home and last is not None and last.is_waiting:
+            return last
+        if not is_home and last is None:
+            last = self._open()
+        self._last = self._open()
+        if last is not None and self._last.iterator is last.iterator:
+            self._check_again(last, is_home=is_home)
+            self._last.is_again = True
+        return self._last
+
+    def _check_again(self, last: "_Pass", *, is_home: bool) -> None:
+        """An iterator may come again once it has ended: some objects rewind theirs, and a spent one gives no rows."""
+        if not is_home:
+            raise SourceError(f"{self.name}: a worker process has only a copy of the iterator; {_ONE_PASS}")
+        if not last.is_ended:
+            raise SourceError(f"{self.name}: {_ONE_PASS}")
+
+    def _open(self) -> "_Pass":
+        with telling(self.name, "starting a pass over the rows"):
+            rows = self._rows() if callable(self._rows) else self._rows
+            # An iterator's own `iter` is left to the pass, which calls it once: it may rewind.
+            return _Pass(rows if isinstance(rows, Iterator) else iter(rows), name=self.name)
+
+    def _no_rows(self, rows: "_Pass") -> SourceError:
+        if rows.is_again:
+            return SourceError(f"{self.name}: {_ONE_PASS}")
+        return SourceError(f"{self.name}: a pass has no rows; return a new iterable with rows from each call")
 
     def __getstate__(self) -> dict[str, Any]:
         if isinstance(self._rows, Iterator):
             raise SourceError(f"{self.name}: a {type(self._rows).__name__} cannot be sent to a process; {_ONE_PASS}")
-        return self.__dict__
+        return {**self.__dict__, "_last": None}
 
 
 _ONE_PASS = "an iterator can be read once only; pass a callable that returns a new one, or a list"
+
+
+class _Pass:
+    """One pass over an iterator, which can be peeked at before it is read."""
+
+    def __init__(self, iterator: Iterator[Any], *, name: str) -> None:
+        self.iterator = iterator
+        self.is_waiting = self.is_ended = self.is_again = False
+        self._rows = _numbered_errors(iterator, name=name)
+        self._head: list[Any] = []
+
+    def peek(self, num_rows: int) -> list[Any]:
+        """The first rows, which `take` gives again."""
+        self.is_waiting = False
+        self._head += self._advance(num_rows - len(self._head))
+        self.is_waiting = True
+        return self._head[:num_rows]
+
+    def take(self, num_rows: int) -> list[Any]:
+        """The next rows; none at the end."""
+        self.is_waiting = False
+        block, self._head = self._head[:num_rows], self._head[num_rows:]
+        return block + self._advance(num_rows - len(block))
+
+    def _advance(self, num_rows: int) -> list[Any]:
+        rows = list(islice(self._rows, max(num_rows, 0)))
+        self.is_ended |= len(rows) < num_rows
+        return rows
+
+
+def _numbered_errors(rows: Iterable[Any], *, name: str) -> Iterator[Any]:
+    """The rows; an error says which row was next."""
+    number = 0
+    try:
+        for row in rows:
+            yield row
+            number += 1
+    except SamsumStreamError:
+        raise
+    except Exception as error:
+        raise _broken(name, f"reading row {number:,}", error) from error
+
+
+@contextmanager
+def telling(name: str, doing: str) -> Iterator[None]:
+    """Errors of the user's own code become a `SourceError` that says what was going on."""
+    try:
+        yield
+    except SamsumStreamError:
+        raise
+    except Exception as error:
+        raise _broken(name, doing, error) from error
+
+
+def _broken(name: str, doing: str, error: Exception) -> SourceError:
+    return SourceError(f"{name}: {doing} failed: {explain(error)}; fix the code that gives the rows")
 
 
 class StreamSource(SequentialSource):

@@ -14,15 +14,26 @@ SCHEMES = frozenset(
 )
 """The fsspec filesystems that a config can name; `ssh`, `sftp`, `reference`, `github` and the like are left out."""
 
+_BUILDERS = {
+    "pandas": "unpickles files, which runs their code",
+    "sql": "sends a query to a database, which can change data and run code",
+    "spark": "runs a job on a Spark cluster",
+    "iceberg": "asks a catalog server, which says what else to load",
+}
+"""Builders of the `datasets` library that do more than read data files, and what they do."""
+
 _PLACES = ("path", "data_files", "data_dir", "dataset_path")
 
 
 def refuse_code(kwargs: Mapping[str, Any]) -> None:
-    """An error for the arguments of `load_dataset` that would run code or unpickle files."""
+    """An error for the arguments of `load_dataset` that would run code, unpickle files or query servers."""
     if kwargs.get("trust_remote_code"):
         raise TrustError("load_dataset: a config cannot set `trust_remote_code`; leave it out and name data files")
-    if kwargs.get("path") == "pandas":
-        raise TrustError("load_dataset: `path: pandas` unpickles files, which runs their code; use parquet instead")
+    if reason := _BUILDERS.get(str(kwargs.get("path"))):
+        raise TrustError(
+            f"load_dataset: `path: {kwargs['path']}` {reason}; use parquet instead, or read it in your own code and "
+            f"pass `rows=`"
+        )
 
 
 def refuse_schemes(kwargs: Mapping[str, Any]) -> None:

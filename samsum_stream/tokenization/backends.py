@@ -32,6 +32,7 @@ class HFBackend:
         self.tokenizer = tokenizers.Tokenizer.from_str(serialized)
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
+        self._ordinary: tokenizers.Tokenizer | None = None
 
     def encode(self, texts: Sequence[str]) -> Ragged:
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -42,11 +43,12 @@ class HFBackend:
 
     def encode_ordinary(self, text: str) -> list[int]:
         """The ids of `text` where a special token that it spells is ordinary text."""
-        self.tokenizer.encode_special_tokens = True
-        try:
-            return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
-        finally:
-            self.tokenizer.encode_special_tokens = False
+        if self._ordinary is None:
+            # A copy, made when it is needed: another thread may be encoding with the first one.
+            copy = tokenizers.Tokenizer.from_str(self.tokenizer.to_str())
+            copy.encode_special_tokens = True
+            self._ordinary = copy
+        return list(self._ordinary.encode(text, add_special_tokens=False).ids)
 
     def token_ends(self, text: str) -> list[int]:
         """Where each token of `text` ends, in characters."""

@@ -49,7 +49,13 @@ def require_fast(tokenizer: Any) -> PreTrainedTokenizerBase:
     if tokenizer.eos_token_id is None:
         raise TokenizerError(
             "the tokenizer has no eos token, so no response could end; "
-            "set one first: tokenizer.eos_token = '...' and pass SFTStream(..., tokenizer=tokenizer)"
+            "add one first, tokenizer.add_special_tokens({'eos_token': '</s>'}), and pass SFTStream(..., "
+            "tokenizer=tokenizer)"
+        )
+    if tokenizer.convert_ids_to_tokens(tokenizer.eos_token_id) != tokenizer.eos_token:
+        raise TokenizerError(
+            f"the tokenizer's eos token {tokenizer.eos_token!r} is not in its vocabulary, so every response would end "
+            "in another token; add it, tokenizer.add_special_tokens({'eos_token': ...}), and resize the model"
         )
     checked: PreTrainedTokenizerBase = tokenizer
     return checked

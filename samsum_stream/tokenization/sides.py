@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message
-from samsum_stream.prompts.segments import text_of
 from samsum_stream.rendering import RowRenderer, message_of
 from samsum_stream.samples import Int32Array, Ragged, RowPosition, Rows
 from samsum_stream.tokenization.backends import Backend
@@ -20,13 +20,6 @@ class Sides(NamedTuple):
 
     prompts: Ragged
     responses: Ragged
-
-    def replace(self, rows: dict[int, tuple[Int32Array, Int32Array]]) -> "Sides":
-        """Both sides with some rows exchanged."""
-        prompts, responses = self.prompts.split(), self.responses.split()
-        for index, (prompt, response) in rows.items():
-            prompts[index], responses[index] = prompt, response
-        return Sides(Ragged.of(prompts), Ragged.of(responses))
 
 
 class SideEncoder:
@@ -53,6 +46,9 @@ class SideEncoder:
     ) -> None:
         self.renderer, self.backend, self.border = renderer, backend, border
         self.special_tokens, self.policy, self.locate = special_tokens, policy, locate
+        self._own_weights: dict[int, list[int]] = {}
+        if policy == "text":
+            special_tokens.require_ordinary_text()
 
     def encode(self, rows: Rows) -> tuple[Sides, int]:
         """Both sides, and how many of the rows spell a special token.
@@ -60,15 +56,19 @@ class SideEncoder:
         Raises:
             RowError: a row spells a special token, and the policy is `error`.
         """
-        spelled = self.special_tokens.spelled_in(rows)
-        if spelled and self.policy == "error":
-            raise self._spells(rows, spelled[0])
         prompts, responses = self.renderer.texts(rows)
         marked = [self.border.mark(text) for text in responses]
         sides = Sides(self.backend.encode(prompts), self.border.continuations(self.backend.encode(marked)))
-        if spelled and self.policy == "text":
-            sides = sides.replace({index: self._encode_apart(rows, index) for index in spelled})
-        return sides, len(spelled)
+        own = np.array([self._own_weight(num_contexts) for num_contexts in _context_counts(rows)]).reshape(-1, 2)
+        weights = np.stack([self.special_tokens.weigh(side) for side in sides], axis=1)
+        spelled = weights != own
+        if not spelled.any():
+            return sides, 0
+        if self.policy == "error":
+            raise self._spells(rows, int(spelled.any(axis=1).argmax()))
+        if self.policy == "text":
+            sides = self._encode_apart(rows, sides, spelled)
+        return sides, int(spelled.any(axis=1).sum())
 
     def encode_prompts(self, rows: Rows) -> list[list[int]]:
         """What the model is given at inference for each row: the tokens that are added in front, then the prompt."""
@@ -83,22 +83,37 @@ class SideEncoder:
         sides, _ = self.encode(rows)
         return sides.prompts.ids, sides.responses.ids
 
-    def _encode_apart(self, rows: Rows, index: int) -> tuple[Int32Array, Int32Array]:
-        prompt, response = self.renderer.split(message_of(rows, index))
-        return (
-            np.array(self.special_tokens.encode(prompt, continues=False), np.int32)
-            if self.special_tokens.spelled_by_row(prompt)
-            else self.backend.encode([text_of(prompt)]).ids,  # as at inference, where there is no response
-            np.array(self.special_tokens.encode(response, continues=True), np.int32),
-        )
+    def _own_weight(self, num_contexts: int) -> list[int]:
+        """The weight of the special tokens that the format spells on each side of a row with so many contexts."""
+        if num_contexts not in self._own_weights:
+            probe = self.renderer.split(Message("x", "x", ("x",) * num_contexts))
+            self._own_weights[num_contexts] = [self.special_tokens.weigh_own(side) for side in probe]
+        return self._own_weights[num_contexts]
+
+    def _encode_apart(self, rows: Rows, sides: Sides, spelled: NDArray[np.bool_]) -> Sides:
+        """The sides with those that a row forged a token on, shape `[n, 2]`, encoded as ordinary text."""
+        replaced = []
+        for side, encoded in enumerate(sides):
+            apart = {}
+            for index in np.flatnonzero(spelled[:, side]).tolist():
+                segments = self.renderer.split(message_of(rows, index))[side]
+                apart[index] = np.array(self.special_tokens.encode(segments, continues=side == 1), np.int32)
+            replaced.append(encoded.replace(apart))
+        return Sides(*replaced)
 
     def _spells(self, rows: Rows, index: int) -> RowError:
-        texts = (rows.inputs[index], rows.responses[index], *(rows.contexts[index] if rows.contexts else ()))
-        found = next(match for text in texts if (match := self.special_tokens.pattern.search(text)))
+        message = message_of(rows, index)
+        own = [match.group() for text in message.words for match in self.special_tokens.pattern.finditer(text)]
+        what = f"the special token {own[0]!r}" if own else "a special token together with the words beside its own"
         return RowError(
-            f"{self._where(rows, index)}: the row spells the special token {found.group()!r}, and "
-            "tokenizer_config.special_tokens_in_rows is error; mend the row, or say text to encode it as ordinary text"
+            f"{self._where(rows, index)}: the row spells {what}, and tokenizer_config.special_tokens_in_rows is error; "
+            "mend the row, or say text to encode it as ordinary text"
         )
 
     def _where(self, rows: Rows, index: int) -> RowPosition:
         return self.locate(int(rows.shards[index]), int(rows.rows[index]))
+
+
+def _context_counts(rows: Rows) -> list[int]:
+    """How many contexts each row has; one count for all where none has any."""
+    return [0] if rows.contexts is None else [len(contexts) for contexts in rows.contexts]

@@ -1,37 +1,50 @@
-"""Special tokens that a row spells: found by a scan, and encoded as ordinary text so that data cannot forge a turn."""
+"""Special tokens that a row spells: found by their ids, and encoded as ordinary text so that data cannot forge a turn.
+
+A row's own words may spell a special token, or complete one with the words beside them. Either way other special ids
+come out than the format has spelled, so the ids are what is looked at: every special id has a random weight, and a text
+whose weights do not add up to those of the format's own tokens holds a token that the format did not write.
+"""
 
 import re
 from collections.abc import Sequence
 
+import numpy as np
 from tokenizers import AddedToken
 
 from samsum_stream.errors import TokenizerError
-from samsum_stream.samples import Rows, Segment
+from samsum_stream.samples import Int64Array, Ragged, Segment, offsets_of
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.border import Border
+
+RARE = "\U000f1234"
+"""A character that no vocabulary has: its ids, such as unk, come out of ordinary text."""
 
 
 class SpecialTokens:
     """The special tokens of a tokenizer, and how to encode around them."""
 
     def __init__(self, backend: HFBackend, border: Border) -> None:
+        self.backend, self.border = backend, border
         added = backend.tokenizer.get_added_tokens_decoder()
         self.ids = {token.content: number for number, token in added.items() if token.special and token.content}
-        self.pattern = _pattern([token for token in added.values() if token.content in self.ids])
-        self.first_characters = sorted({content[0] for content in self.ids})
-        self.backend, self.border = backend, border
-        self.restarts = self._find_restarts()
+        tokens = sorted(
+            (t for t in added.values() if t.content in self.ids), key=lambda t: len(t.content), reverse=True
+        )
+        self._contents = [token.content for token in tokens]
+        self.pattern = re.compile("|".join(map(_group, tokens)) or r"(?!)")
+        self._weights = self._random_weights()
+        self._restarts = self._find_restarts()
 
-    def spelled_in(self, rows: Rows) -> list[int]:
-        """The indices of the rows whose own text spells a special token, in order."""
-        found = {index for texts in (rows.inputs, rows.responses) for index in self._scan(texts)}
-        if rows.contexts is not None:
-            found.update(self._scan(["\n".join(contexts) for contexts in rows.contexts]))
-        return sorted(found)
+    def weigh(self, encoded: Ragged) -> Int64Array:
+        """The weight of the special ids in each text, shape `[n]`."""
+        sums = offsets_of(self._weights[encoded.ids])
+        return sums[encoded.offsets[1:]] - sums[encoded.offsets[:-1]]
 
-    def spelled_by_row(self, segments: Sequence[Segment]) -> bool:
-        """Whether a row's own text spells a special token."""
-        return any(from_row and self.pattern.search(text) for text, from_row in segments)
+    def weigh_own(self, segments: Sequence[Segment]) -> int:
+        """The weight of the special tokens that the format itself spells."""
+        own = [text for text, from_row in segments if not from_row]
+        ids = [self._id(match) for text in own for match in self.pattern.finditer(text)]
+        return int(self._weights[np.array(ids, np.int64)].sum())
 
     def encode(self, segments: Sequence[Segment], *, continues: bool) -> list[int]:
         """The ids of segments where only the format's special tokens are special.
@@ -44,15 +57,23 @@ class SpecialTokens:
             position = 0
             for match in () if from_row else self.pattern.finditer(text):
                 ids += self._ordinary(ordinary + text[position : match.start()], continues=continues)
-                ids.append(self.ids[match.group().strip()])
-                ordinary, position, continues = "", match.end(), not self.restarts
+                ids.append(self._id(match))
+                ordinary, position, continues = "", match.end(), not self._restarts
             ordinary += text[position:]
         return ids + self._ordinary(ordinary, continues=continues)
 
-    def _scan(self, texts: Sequence[str]) -> list[int]:
-        """One search for a character a text decides most texts; the pattern sees the few that are left."""
-        candidates = {i for char in self.first_characters for i, text in enumerate(texts) if char in text}
-        return [index for index in candidates if self.pattern.search(texts[index])]
+    def require_ordinary_text(self) -> None:
+        """Raises `TokenizerError` where the model's own vocabulary gives a special token for ordinary text."""
+        for content, number in self.ids.items():
+            if self._weights[number] and number in self.backend.encode_ordinary(content):
+                raise TokenizerError(
+                    f"this tokenizer gives the special token {content!r} for ordinary text as well, so a row could "
+                    "forge it; say tokenizer_config.special_tokens_in_rows: parse where you trust the rows, or error"
+                )
+
+    def _id(self, match: re.Match[str]) -> int:
+        assert match.lastindex is not None
+        return self.ids[self._contents[match.lastindex - 1]]
 
     def _ordinary(self, text: str, *, continues: bool) -> list[int]:
         if not text:
@@ -60,6 +81,14 @@ class SpecialTokens:
         if not continues:
             return self.backend.encode_ordinary(text)
         return self.backend.encode_ordinary(self.border.mark(text))[len(self.border.sentinel) :]
+
+    def _random_weights(self) -> Int64Array:
+        """A weight for each id, 0 for those that ordinary text gives; sums wrap around."""
+        largest = max(self.backend.tokenizer.get_vocab(with_added_tokens=True).values())
+        weights = np.zeros(largest + 1, np.int64)
+        special = sorted(set(self.ids.values()) - set(self.backend.encode_ordinary(RARE)))
+        weights[special] = np.random.default_rng(0).integers(1 << 20, 1 << 40, len(special))
+        return weights
 
     def _find_restarts(self) -> bool:
         """Whether text behind a special token is encoded like the start of a text, or like its middle."""
@@ -76,11 +105,7 @@ class SpecialTokens:
         )
 
 
-def _pattern(tokens: Sequence[AddedToken]) -> re.Pattern[str]:
-    """The longest token first, each with the whitespace that it swallows; nothing matches where there are none."""
-    longest_first = sorted(tokens, key=lambda token: len(token.content), reverse=True)
-    return re.compile("|".join(map(_with_whitespace, longest_first)) or r"(?!)")
-
-
-def _with_whitespace(token: AddedToken) -> str:
-    return (r"\s*" if token.lstrip else "") + re.escape(token.content) + (r"\s*" if token.rstrip else "")
+def _group(token: AddedToken) -> str:
+    """A token with the white space that it swallows, as a group of its own."""
+    left, right = (r"\s*" if swallows else "" for swallows in (token.lstrip, token.rstrip))
+    return f"{left}({re.escape(token.content)}){right}"

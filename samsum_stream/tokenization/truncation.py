@@ -4,6 +4,7 @@ A shortened row is a row whose own text is shorter, rendered and encoded anew, s
 what inference would see. Only `right` cuts tokens: off the response, which then has no end to learn.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -42,13 +43,14 @@ class LongRow:
     encode: Callable[[Message], tuple[Int32Array, Int32Array]]
     token_ends: Callable[[str], list[int]]
 
-    def excess(self, message: Message) -> int:
-        """How many tokens `message` has too many."""
+    def fits(self, message: Message) -> bool:
+        """Whether `message`, with an eos, has room."""
         prompt, response = self.encode(message)
-        return len(prompt) + len(response) + 1 - self.room
+        return len(prompt) + len(response) + 1 <= self.room
 
     def fitted(self, message: Message, *, cut: tuple[str, ...]) -> Fitted | Dropped:
-        if self.excess(message) > 0:
+        """The encoded message where it fits; nothing is trained on an input of which nothing is left."""
+        if not self.fits(message) or (self.message.input.strip() and not message.input.strip()):
             return drop(self)
         return Fitted(*self.encode(message), has_eos=True, cut=cut)
 
@@ -73,12 +75,16 @@ def shorten_input(row: LongRow) -> Fitted | Dropped:
 
 def shorten_contexts(row: LongRow) -> Fitted | Dropped:
     """Shorten the contexts from the end of the last one; where they are not enough, the input as well."""
-    message, cut = row.message, ("contexts",) if row.message.contexts else ()
-    while message.contexts and row.excess(message) > 0:
-        message = _with_shorter_last_context(row, message)
-    if row.excess(message) > 0:
-        message, cut = _with_shorter_input(row, message), (*cut, "input")
-    return row.fitted(message, cut=cut)
+    contexts = row.message.contexts
+    if not contexts:
+        return shorten_input(row)
+    num_whole = _most(len(contexts) - 1, lambda number: row.fits(replace(row.message, contexts=contexts[:number])))
+    if num_whole < 0:
+        without = replace(row.message, contexts=())
+        return row.fitted(_with_shorter_input(row, without), cut=("contexts", "input"))
+    whole = contexts[:num_whole]
+    start = _longest_start(row, contexts[num_whole], lambda text: replace(row.message, contexts=(*whole, text)))
+    return row.fitted(replace(row.message, contexts=(*whole, start) if start else whole), cut=("contexts",))
 
 
 METHODS: dict[str, Callable[[LongRow], Fitted | Dropped]] = {
@@ -93,23 +99,13 @@ def _with_shorter_input(row: LongRow, message: Message) -> Message:
     return replace(message, input=_longest_start(row, message.input, lambda text: replace(message, input=text)))
 
 
-def _with_shorter_last_context(row: LongRow, message: Message) -> Message:
-    """The last context shortened where that is enough, and gone where it is not."""
-    *others, last = message.contexts
-    without = replace(message, contexts=tuple(others))
-    if row.excess(without) > 0:
-        return without
-    start = _longest_start(row, last, lambda text: replace(message, contexts=(*others, text)))
-    return replace(message, contexts=(*others, start)) if start else without
-
-
 def _longest_start(row: LongRow, text: str, put: Callable[[str], Message]) -> str:
     """The longest start of `text`, in whole tokens, with which the row fits; empty where none does."""
-    ends = row.token_ends(text)
-    num_kept = len(ends) - row.excess(put(text))
-    while num_kept > 0:
-        start = text[: ends[num_kept - 1]]
-        if (excess := row.excess(put(start))) <= 0:
-            return start
-        num_kept -= excess
-    return ""
+    starts = [0, *row.token_ends(text)]
+    at = _most(len(starts) - 1, lambda number: row.fits(put(text[: starts[number]])))
+    return text[: starts[max(at, 0)]]
+
+
+def _most(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest number from 0 to `limit` that fits, by bisection; -1 where not even 0 does."""
+    return bisect_left(range(limit + 1), True, key=lambda number: not fits(number)) - 1

@@ -8,6 +8,7 @@ response    the rest is not the response as rendered and one eos, or there is no
 """
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -75,7 +76,7 @@ def prove_rows(stream: SFTStream, rows: Rows) -> np.ndarray:
     answers = [ids[len(prompt) :] for ids, prompt in zip(input_ids, inference_ids, strict=True)]
     expected = [as_read(tokenizer, text) for text in answers_of(stream, rows)]
 
-    special = set(sides.special_tokens.spelled_in(rows))
+    special = spelling_special_tokens(stream, rows)
     prefix = [ids[: len(prompt)] == prompt for ids, prompt in zip(input_ids, inference_ids, strict=True)]
     known = tokenizer(prompts, return_attention_mask=False)["input_ids"]
     same = [i in special or ids == inference_ids[i] for i, ids in enumerate(known)]
@@ -95,6 +96,16 @@ def answers_of(stream: SFTStream, rows: Rows) -> Iterator[str]:
     probe = text_of(prompt.segments(Message("x", "x")).response)
     end = "" if probe.endswith(eos) else eos
     return (text_of(prompt.segments(message_of(rows, index)).response) + end for index in range(len(rows)))
+
+
+def spelling_special_tokens(stream: SFTStream, rows: Rows) -> set[int]:
+    """The rows that spell one in any field."""
+    added = stream.tokenizer.added_tokens_decoder.values()
+    spelled = re.compile("|".join(re.escape(token.content) for token in added if token.special))
+    contexts = [[]] * len(rows) if rows.contexts is None else rows.contexts
+    columns = zip(rows.inputs, rows.responses, contexts, strict=True)
+    texts = ("\n".join([asked, answered, *known]) for asked, answered, known in columns)
+    return {index for index, text in enumerate(texts) if spelled.search(text)}
 
 
 def is_whole(input_ids: list[int], answer: list[int], *, bos: int | None, eos: int) -> bool:

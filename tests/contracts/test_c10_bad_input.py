@@ -105,7 +105,6 @@ def test_code_that_nobody_trusts_is_told_with_its_line(tmp_path: Path) -> None:
         from_yaml(tmp_path, text),
         'stream.yaml:2: source_config.method: "os::system" would import code',
         'trust=["os"]',
-        "--trust os",
     )
 
 
@@ -289,7 +288,7 @@ def test_where_every_row_is_dropped_the_stream_is_an_error_and_does_not_hang(
     epochs: int | None, num_workers: int
 ) -> None:
     stream = make_stream(make_rows(600), max_length=3, epochs=epochs, lanes=2)
-    parts = ["no row left to train on", "longer_than_max_length", "raise packing_config.kwargs.max_length"]
+    parts = ["no row to train on", "longer_than_max_length", "raise packing_config.kwargs.max_length"]
     told(SourceError, lambda: list(islice(stream.loader(num_workers=num_workers), 1)), *parts)
     if not num_workers:
         told(SourceError, lambda: list(islice(stream, 1)), *parts)
@@ -332,24 +331,27 @@ def test_a_tokenizer_without_an_eos_is_told() -> None:
         TokenizerError,
         lambda: SFTStream.from_config(make_config(), rows=make_rows(3), tokenizer=tokenizer),
         "no eos token",
-        "tokenizer.eos_token = ",
+        "add_special_tokens",
     )
 
 
 @pytest.mark.parametrize("num_workers", [3, 5])
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 def test_lanes_that_do_not_fit_the_workers_are_told(num_workers: int) -> None:
-    loader = make_stream(lanes=4).loader(num_workers=num_workers)
     told(
         TopologyError,
-        lambda: list(loader),
+        lambda: make_stream(lanes=4).loader(num_workers=num_workers),
         "4 lanes cannot be shared evenly by",
         "use a number of workers that divides",
     )
 
 
 def test_more_lanes_than_rows_are_told() -> None:
-    told(TopologyError, read(make_rows(3), lanes=4), "4 lanes need as many rows, but the source has 3; lower lanes")
+    told(
+        TopologyError,
+        read(make_rows(3), lanes=4),
+        "need as many rows, but the source has 3; use fewer workers or lanes",
+    )
 
 
 # ------------------------------------------------------------------------------------------ special tokens in rows

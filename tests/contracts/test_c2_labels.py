@@ -21,6 +21,8 @@ from samsum_stream.tokenization.truncation import METHODS
 from tests.conftest import SMALL_TOKENIZER
 
 NO_LIMIT = 100_000
+FIRST_TOKEN = 12
+"""More than the first token of an input can come to in its place; a row is dropped where nothing of its input fits."""
 PROMPT = {"input_template": "Conversation: {text}", "response_template": "Summary: {text}"}
 Row = dict[str, Any]
 
@@ -77,7 +79,7 @@ def shorter_contexts(row: Row) -> list[Row]:
 
 class TestLabels:
     @pytest.mark.parametrize("style", FORMATS)
-    @settings(max_examples=30)
+    @settings(max_examples=20)
     @given(row=rows_of_any_kind)
     def test_are_the_ids_of_the_response_its_suffix_and_the_eos(self, style: str, row: Row) -> None:
         stream = make_stream(style=style)
@@ -117,7 +119,7 @@ class TestLabels:
 
 class TestTruncation:
     @pytest.mark.parametrize("method", METHODS)
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     @given(rows=st.lists(rows_of_any_kind, min_size=1, max_size=6), max_length=st.integers(1, 80))
     def test_every_row_is_an_example_or_a_counted_drop(self, method: str, rows: list[Row], max_length: int) -> None:
         examples, counts = encode(make_stream(method=method, max_length=max_length), rows)
@@ -128,6 +130,7 @@ class TestTruncation:
             assert (example.labels != IGNORE_INDEX).any()
 
     @pytest.mark.parametrize("method", METHODS)
+    @settings(max_examples=30)
     @given(row=rows_of_any_kind)
     def test_a_row_that_just_fits_is_left_alone(self, method: str, row: Row) -> None:
         ids, _ = whole(row)
@@ -135,6 +138,7 @@ class TestTruncation:
         assert example.input_ids.tolist() == ids
         assert not counts
 
+    @settings(max_examples=40)
     @given(row=rows_of_any_kind, data=st.data())
     def test_drop_leaves_longer_rows_out(self, row: Row, data: st.DataObject) -> None:
         max_length = data.draw(st.integers(1, len(whole(row)[0]) - 1))
@@ -142,7 +146,7 @@ class TestTruncation:
         assert (examples, dict(counts.dropped)) == ([], {"longer_than_max_length": 1})
 
     @pytest.mark.parametrize(("method", "shorter"), [("input", shorter_inputs), ("contexts", shorter_contexts)])
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     @given(row=rows_of_any_kind, data=st.data())
     def test_a_shortened_row_is_a_whole_row_with_less_text(
         self, method: str, shorter: Callable[[Row], list[Row]], row: Row, data: st.DataObject
@@ -157,11 +161,10 @@ class TestTruncation:
             assert not counts.dropped
         else:
             assert dict(counts.dropped) == {"longer_than_max_length": 1}
-            assert (
-                len(whole({**row, "input": "", **({"contexts": []} if method == "contexts" else {})})[0]) > max_length
-            )
+            kept = [each for each in shorter(row) if each["input"].strip() or not row["input"].strip()]
+            assert all(len(whole(candidate)[0]) + FIRST_TOKEN > max_length for candidate in kept)
 
-    @settings(max_examples=200)
+    @settings(max_examples=60)
     @given(row=rows_of_any_kind, data=st.data())
     def test_right_cuts_tokens_and_invents_no_eos(self, row: Row, data: st.DataObject) -> None:
         ids, num_prompt_tokens = whole(row)
