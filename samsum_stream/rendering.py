@@ -1,10 +1,13 @@
 """Rows to the two texts that are encoded: what the model is given, and what it learns to say."""
 
-from itertools import islice, repeat
+from itertools import repeat
 
 from samsum_stream.prompts import Message, Prompt, SplitSegments
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.samples import Rows, Segment
+
+NOTHING = (0, None)
+"""No characters to cut, at either end."""
 
 
 class RowRenderer:
@@ -35,13 +38,13 @@ class RowRenderer:
     def texts(self, rows: Rows) -> tuple[list[str], list[str]]:
         """The prompt texts and the response texts, `n` each."""
         prompts, responses = self.prompt.texts(rows.inputs, rows.responses, rows.contexts)
-        counts = repeat(0) if rows.contexts is None else map(len, rows.contexts)
-        cuts = [self._cut(num_contexts) for num_contexts in islice(counts, len(rows))]
-        if any(start for start, _ in cuts):
-            prompts = [text[start:] for text, (start, _) in zip(prompts, cuts, strict=True)]
-        if any(end for _, end in cuts):
-            responses = [text[:end] for text, (_, end) in zip(responses, cuts, strict=True)]
-        return prompts, responses
+        cuts = {self._cut(number) for number in ({0} if rows.contexts is None else set(map(len, rows.contexts)))}
+        if cuts <= {NOTHING}:
+            return prompts, responses
+        counts = repeat(0, len(rows)) if rows.contexts is None else map(len, rows.contexts)
+        ends = [self._cut(num_contexts) for num_contexts in counts]
+        prompts = [text[start:] for text, (start, _) in zip(prompts, ends, strict=True)]
+        return prompts, [text[:end] for text, (_, end) in zip(responses, ends, strict=True)]
 
     def full_text(self, message: Message) -> str:
         """Both sides in one text, less the bos alone."""

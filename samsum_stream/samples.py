@@ -74,7 +74,7 @@ class Ragged(NamedTuple):
 
     @property
     def lengths(self) -> Int64Array:
-        return np.diff(self.offsets)
+        return self.offsets[1:] - self.offsets[:-1]
 
     @classmethod
     def of(cls, sequences: Sequence[Int32Array]) -> "Ragged":

@@ -11,7 +11,7 @@ All texts come from one `TurnWriter`; a method here is a choice of turns.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, repeat
+from itertools import repeat
 
 from samsum_stream.prompts.checks import check_type
 from samsum_stream.prompts.formats import PromptFormat, as_format
@@ -65,7 +65,7 @@ class Prompt:
     ) -> tuple[list[str], list[str]]:
         """The texts of `segments` on both sides of the border, for many rows given as columns."""
         frame = self._frame(0)
-        if contexts is None and frame and not any(map(is_blank, chain(inputs, responses))):
+        if contexts is None and frame and all(map(str.strip, inputs)) and all(map(str.strip, responses)):
             return frame.prompt.fill_each(inputs), frame.response.fill_each(responses)
         rows = map(Message, inputs, responses, repeat(()) if contexts is None else contexts)
         sides = [self.segments(row) for row in rows]

@@ -49,9 +49,9 @@ class Border:
     added: Int32Array
     sentinel: Int32Array
 
-    def mark(self, text: str) -> str:
-        """The text to encode in place of a text that continues another."""
-        return SENTINEL + text if len(self.sentinel) else text
+    def mark(self, texts: list[str]) -> list[str]:
+        """The texts to encode in place of texts that continue others."""
+        return [SENTINEL + text for text in texts] if len(self.sentinel) else texts
 
     def continuations(self, encoded: Ragged) -> Ragged:
         """The tokens of marked texts, less those of the sentinel.

@@ -57,8 +57,8 @@ class SideEncoder:
             RowError: a row spells a special token, and the policy is `error`.
         """
         prompts, responses = self.renderer.texts(rows)
-        marked = [self.border.mark(text) for text in responses]
-        sides = Sides(self.backend.encode(prompts), self.border.continuations(self.backend.encode(marked)))
+        marked = self.backend.encode(self.border.mark(responses))
+        sides = Sides(self.backend.encode(prompts), self.border.continuations(marked))
         own = np.array([self._own_weight(num_contexts) for num_contexts in _context_counts(rows)]).reshape(-1, 2)
         weights = np.stack([self.special_tokens.weigh(side) for side in sides], axis=1)
         spelled = weights != own

@@ -12,7 +12,7 @@ import numpy as np
 from tokenizers import AddedToken
 
 from samsum_stream.errors import TokenizerError
-from samsum_stream.samples import Int64Array, Ragged, Segment, offsets_of
+from samsum_stream.samples import Int64Array, Ragged, Segment
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.border import Border
 
@@ -33,12 +33,15 @@ class SpecialTokens:
         self._contents = [token.content for token in tokens]
         self.pattern = re.compile("|".join(map(_group, tokens)) or r"(?!)")
         self._weights = self._random_weights()
+        self._is_special = self._weights > 0
         self._restarts = self._find_restarts()
 
     def weigh(self, encoded: Ragged) -> Int64Array:
         """The weight of the special ids in each text, shape `[n]`."""
-        sums = offsets_of(self._weights[encoded.ids])
-        return sums[encoded.offsets[1:]] - sums[encoded.offsets[:-1]]
+        found = np.flatnonzero(self._is_special[encoded.ids])
+        weights = np.zeros(len(encoded.offsets) - 1, np.int64)
+        np.add.at(weights, np.searchsorted(encoded.offsets, found, "right") - 1, self._weights[encoded.ids[found]])
+        return weights
 
     def weigh_own(self, segments: Sequence[Segment]) -> int:
         """The weight of the special tokens that the format itself spells."""
@@ -80,7 +83,8 @@ class SpecialTokens:
             return []
         if not continues:
             return self.backend.encode_ordinary(text)
-        return self.backend.encode_ordinary(self.border.mark(text))[len(self.border.sentinel) :]
+        [marked] = self.border.mark([text])
+        return self.backend.encode_ordinary(marked)[len(self.border.sentinel) :]
 
     def _random_weights(self) -> Int64Array:
         """A weight for each id, 0 for those that ordinary text gives; sums wrap around."""
