@@ -7,9 +7,11 @@ from samsum_stream.errors import (
     RowError,
     SamsumStreamError,
     SourceError,
+    StateError,
     TokenizerError,
     TopologyError,
     TrustError,
+    WorkerError,
 )
 from samsum_stream.prompts import (
     ChatMLFormat,
@@ -30,6 +32,7 @@ from samsum_stream.prompts import (
     ZeroShotQA,
 )
 from samsum_stream.samples import IGNORE_INDEX, Example, Pack, RowPosition
+from samsum_stream.state import merge_states
 from samsum_stream.stream import SFTStream
 
 __all__ = [
@@ -54,6 +57,7 @@ __all__ = [
     "SamsumStreamError",
     "SourceError",
     "StandaloneQuestion",
+    "StateError",
     "StreamConfig",
     "TextSummarization",
     "TogetherLlama2Format",
@@ -62,7 +66,9 @@ __all__ = [
     "TrustError",
     "UserAssistantFormat",
     "VicunaFormat",
+    "WorkerError",
     "ZeroShotQA",
     "load_config",
+    "merge_states",
     "parse_config",
 ]

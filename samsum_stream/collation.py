@@ -28,6 +28,9 @@ class Collator(ABC):
         ignore_index: The label of tokens that do not train.
     """
 
+    has_fixed_shape = False
+    """Whether every batch has as many rows; where packs are missing, rows of padding take their places."""
+
     def __init__(self, *, pad_token_id: int, max_length: int, ignore_index: int = IGNORE_INDEX) -> None:
         self.pad_token_id, self.max_length, self.ignore_index = pad_token_id, max_length, ignore_index
 
@@ -75,6 +78,8 @@ class Padded(Collator):
 
 class Packed(Collator):
     """One pack a row, filled up to `max_length`; positions restart at each example and are 0 on padding."""
+
+    has_fixed_shape = True
 
     def collate(self, batch: Batch) -> dict[str, Any]:
         positions = positions_of(batch)

@@ -7,7 +7,9 @@
     │   └── RowError            one row that breaks a rule, with its position
     ├── TokenizerError          a tokenizer that cannot be loaded or proven
     │   └── BackendMismatchError    two backends that disagree about a text
-    └── TopologyError           ranks, workers and lanes that do not fit together
+    ├── TopologyError           ranks, workers and lanes that do not fit together
+    ├── StateError              a position that is missing, torn, or of another stream
+    └── WorkerError             a worker process that died
 
 A message says the rule, the value it got, where, and the remedy.
 """
@@ -18,9 +20,11 @@ __all__ = [
     "RowError",
     "SamsumStreamError",
     "SourceError",
+    "StateError",
     "TokenizerError",
     "TopologyError",
     "TrustError",
+    "WorkerError",
 ]
 
 
@@ -54,3 +58,11 @@ class BackendMismatchError(TokenizerError):
 
 class TopologyError(SamsumStreamError):
     """Ranks, workers and lanes do not fit together."""
+
+
+class StateError(SamsumStreamError):
+    """A saved position is missing, torn, or belongs to another stream."""
+
+
+class WorkerError(SamsumStreamError):
+    """A worker process died; the loader's state still holds everything that was handed over."""

@@ -5,7 +5,10 @@ permutation, and global batch `m` is the next batch of lane `m mod V`: the order
 (seed, epoch, number of lanes) alone, whoever reads it.
 """
 
+from collections.abc import Iterable
+from itertools import count
 from math import lcm
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,26 +40,64 @@ def choose_num_lanes(num_rows: int, num_readers: int) -> int:
     return max(fitting, default=num_readers)
 
 
-def check_num_lanes(num_lanes: int, *, num_rows: int | None, num_readers: int) -> None:
-    """Raises `TopologyError` where lanes cannot be shared evenly, or one of them would be empty."""
-    if num_lanes % num_readers:
-        raise TopologyError(
-            f"lanes: {num_lanes} lanes cannot be shared evenly by {num_readers} workers; "
-            f"use a number of workers that divides {num_lanes}, or lanes: auto"
-        )
+def check_num_lanes(num_lanes: int, *, num_rows: int | None, ranks: int = 1, workers: int = 1) -> None:
+    """Raises `TopologyError` where ranks and workers cannot share the lanes evenly, or a lane would be empty."""
+    for number, readers, lanes in ((ranks, "ranks", num_lanes), (workers, "workers", num_lanes // ranks)):
+        if lanes % number:
+            valid = ", ".join(str(divisor) for divisor in range(1, lanes + 1) if lanes % divisor == 0)
+            raise TopologyError(
+                f"lanes: {lanes} lanes cannot be shared evenly by {number} {readers}; use {valid} {readers}, or in "
+                "a new run lanes: auto or another number"
+            )
     if num_rows is not None and num_rows < num_lanes:
         raise TopologyError(
-            f"lanes: {num_lanes} lanes, shared by {num_readers} workers, need as many rows, but the source has "
-            f"{num_rows}; use fewer workers or lanes"
+            f"lanes: {num_lanes} lanes need as many rows, but the source has {num_rows}; use fewer lanes, or fewer "
+            "ranks and workers"
         )
 
 
-def lanes_of_worker(worker: int, *, num_workers: int, num_lanes: int) -> range:
-    """The lanes of one worker, in the order in which it is asked for their batches.
+def fitting_workers(num_lanes: int, *, world_size: int, num_workers: int) -> int:
+    """The most workers of a rank, up to `num_workers`, that share the lanes evenly."""
+    share = num_lanes // world_size
+    return max((workers for workers in range(1, num_workers + 1) if share % workers == 0), default=0)
 
-    A DataLoader asks its workers in turn, so that global batch `m` comes from worker `m mod num_workers`.
+
+class Share(NamedTuple):
+    """The global batches that one worker of one rank makes, when all ranks start at global batch `start`.
+
+    A rank makes every `world_size`-th batch, and a DataLoader asks its workers in turn, so that together they give
+    the global order.
     """
-    return range(worker, num_lanes, num_workers)
+
+    start: int
+    rank: int = 0
+    world_size: int = 1
+    worker: int = 0
+    num_workers: int = 1
+
+    @property
+    def first(self) -> int:
+        """The worker's first global batch."""
+        return self.start + (self.rank - self.start) % self.world_size + self.worker * self.world_size
+
+    @property
+    def step(self) -> int:
+        """How many global batches lie from one of the worker's to the next."""
+        return self.world_size * self.num_workers
+
+    def lanes(self, num_lanes: int) -> range:
+        """The lanes that these batches come from; all workers of all ranks together have each lane once."""
+        return range(self.first % self.step, num_lanes, self.step)
+
+    def batches(self, end: int | None) -> Iterable[int]:
+        """The worker's global batches in order: to `end`, and for ever without one.
+
+        Where the ranks cannot share those before `end` evenly, some go on behind it, so that all make as many.
+        """
+        if end is None:
+            return count(self.first, self.step)
+        num_rounds = -(-(end - self.start) // self.world_size)
+        return range(self.first, self.start + num_rounds * self.world_size, self.step)
 
 
 def lane_size(lane: int, *, num_rows: int, num_lanes: int) -> int:

@@ -1,41 +1,67 @@
-"""A DataLoader of whole batches: workers send one buffer each, the training process expands it to tensors."""
+"""A DataLoader of whole batches: workers send one buffer each, the training process folds and expands it.
 
-from collections.abc import Iterator
-from typing import Any
+workers   pipeline ──▶ (batch number, buffer, position of its lane, counts)
+                               │ handed over, in the global order
+training process               ├──▶ progress: what a state says
+                               └──▶ tensors
+"""
 
-import numpy as np
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from samsum_stream.checkpoints import load_state, save_state, set_newer_aside
 from samsum_stream.collation import Collator
-from samsum_stream.errors import ConfigError
+from samsum_stream.counting import Lengths
+from samsum_stream.ends import Ends, plan_ends
+from samsum_stream.errors import ConfigError, StateError, TopologyError
+from samsum_stream.lanes import Share, check_num_lanes, fitting_workers, lane_size
+from samsum_stream.order import Order
 from samsum_stream.pipeline import Pipeline
-from samsum_stream.samples import Int32Array
-from samsum_stream.stats import Counts, Stats
-from samsum_stream.topology import require_one_process, this_worker
+from samsum_stream.positions import LanePosition, PassStart
+from samsum_stream.provenance import BatchInfo
+from samsum_stream.samples import Batch, Int32Array
+from samsum_stream.state import Fingerprint, Progress, State, from_state, require_form, require_same_stream, to_state
+from samsum_stream.stats import Counts, Stats, counts_of_batch
+from samsum_stream.topology import Ranks, require_agreement, this_worker
 from samsum_stream.wire import from_buffer, to_buffer
+from samsum_stream.wording import shown
+from samsum_stream.workers import as_it_is, received
 
-Message = tuple[Int32Array, Counts]
-"""A batch as one buffer, empty at the end of a worker, and what was counted since the last one."""
+logger = logging.getLogger(__name__)
 
-
-OURS = ("batch_size", "batch_sampler", "collate_fn", "dataset", "drop_last", "sampler", "shuffle")
+OURS = ("batch_size", "batch_sampler", "collate_fn", "dataset", "drop_last", "in_order", "sampler", "shuffle")
 """Arguments of a DataLoader that the config has decided already."""
 
 
+GO_ON = (
+    "nothing that was handed over is lost: loader.state_dict() says where to go on, and the next `for` over the loader "
+    "does so with new workers"
+)
+
+
 class StreamLoader(DataLoader[Any]):
-    """Iterates over dicts of tensors. After an end, the next `for` goes on with the next epochs.
+    """Iterates over dicts of tensors, from its position on; after an end, the next `for` goes on with the next epochs.
 
     Args:
         pipeline: What makes the batches.
         collator: What makes tensors of them.
         stats: Where what was handed over is counted.
-        first_epoch: Where the next `for` starts, in shared memory, so that workers that outlive a pass see it as well.
+        fingerprint: What the order follows from, for a number of lanes.
+        count: The lengths of all rows, found with a number of workers; asked for only where the stream ends.
+        find_ranks: This rank and how many there are, in data parallelism; asked again before each `for`.
         num_workers: Processes that read, render, tokenize and pack; 0 does it in the training process.
-        kwargs: The other arguments of `torch.utils.data.DataLoader` that concern workers and memory.
+        kwargs: The other arguments of `torch.utils.data.DataLoader` that concern workers and memory. Workers live for
+            one `for`, so `persistent_workers` changes nothing.
 
     Raises:
-        TopologyError: the lanes cannot be shared by so many workers.
+        TopologyError: the lanes cannot be shared by so many ranks.
     """
 
     def __init__(
@@ -44,7 +70,9 @@ class StreamLoader(DataLoader[Any]):
         *,
         collator: Collator,
         stats: Stats,
-        first_epoch: torch.Tensor,
+        fingerprint: Callable[[int], Fingerprint],
+        count: Callable[..., Lengths],
+        find_ranks: Callable[[], Ranks],
         num_workers: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -52,21 +80,206 @@ class StreamLoader(DataLoader[Any]):
             raise ConfigError(
                 f"loader: {', '.join(taken)} follows from the config, so set it there and leave it out here"
             )
-        pipeline.lanes_for(max(num_workers, 1))
-        messages = _Messages(pipeline, first_epoch)
-        super().__init__(messages, batch_size=None, collate_fn=_as_it_is, num_workers=num_workers, **kwargs)
-        self.epochs, self.first_epoch = pipeline.epochs or 0, first_epoch
-        self.collator, self.stats = collator, stats
+        if type(num_workers) is not int or num_workers < 0:
+            raise ConfigError(f"loader: num_workers must be a whole number of 0 or more; got {shown(num_workers)}")
+        kwargs.pop("persistent_workers", None)
+        self.pipeline, self.collator, self.stats = pipeline, collator, stats
+        self._find_ranks, self.ranks = find_ranks, find_ranks()
+        self._fingerprint, self._count = functools.cache(fingerprint), count
+        self._asked_workers = num_workers
+        num_lanes = pipeline.lanes_for(self.ranks.world_size * max(num_workers, 1))
+        num_fitting = self._fitting_workers(num_lanes)
+        self._messages = _Messages(pipeline, num_packs=pipeline.batch_size if collator.has_fixed_shape else 0)
+        super().__init__(self._messages, batch_size=None, collate_fn=as_it_is, num_workers=num_fitting, **kwargs)
+        self._start(num_lanes, Progress.at_start(self._own_lanes(num_lanes), step=self.ranks.world_size))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        require_one_process()
-        for buffer, counts in super().__iter__():
-            self.stats.add(counts)
-            if len(buffer):
-                batch = from_buffer(buffer)
-                self.stats.hand_over(batch, max_length=self.collator.max_length)
-                yield self._pinned(self.collator.collate(batch))
-        self.first_epoch += self.epochs
+        if (ranks := self._find_ranks()) != self.ranks:
+            raise TopologyError(
+                f"the loader was made as rank {self.ranks.rank} of {self.ranks.world_size}, and this process is rank "
+                f"{ranks.rank} of {ranks.world_size} now; make the loader after torch.distributed is initialized"
+            )
+        passes = self._passes()
+        positions = {lane: state.position for lane, state in self._progress.lanes.items()}
+        self._messages.work = Work(Share(self._progress.batch, *self.ranks), self._order, positions, passes)
+        iteration = self._iteration = object()
+        for message in received(self._received(), remedy=GO_ON):
+            if self._iteration is not iteration:
+                raise StateError(
+                    "the loader has gone on elsewhere since this iterator was made, by another `for` or by loading a "
+                    "state; use one iterator at a time, and a new one after loading"
+                )
+            batch = from_buffer(message.buffer)
+            tensors = self._pinned(self.collator.collate(batch))
+            self._hand_over(message, batch)
+            yield tensors
+
+    def __len__(self) -> int:
+        """Batches of a whole `for`, the one that is under way or was the last, and the same on every rank.
+
+        Counts the rows where that was not done yet. The next `for` is as long, or longer where its packs need it.
+
+        Raises:
+            TypeError: the stream has no end.
+        """
+        if self.pipeline.epochs is None:
+            raise TypeError("a stream with epochs: null has no end, and so no len()")
+        ends = self._plan(self._progress.passed)
+        return (ends.end_batch - ends.start.batch) // self.ranks.world_size
+
+    @property
+    def last_batch_info(self) -> BatchInfo:
+        """The provenance of the batch that was handed over last.
+
+        Raises:
+            StateError: there was none yet, from the beginning or from the state that was loaded.
+        """
+        if self._last_batch_info is None:
+            raise StateError("last_batch_info: no batch was handed over yet; take one from the loader first")
+        return self._last_batch_info
+
+    def state_dict(self, *, batch: int | None = None) -> State:
+        """The position in the data, of this rank: plain values, a few kilobytes.
+
+        Args:
+            batch: The global batch to go on with, where that is not the next one: as of one of the last few batches,
+                for a loop that trains behind what it fetches.
+
+        Raises:
+            StateError: `batch` is longer ago than is remembered.
+        """
+        progress = self._progress if batch is None else self._progress.as_of(batch)
+        return to_state(progress, self._fingerprint(self._order.num_lanes))
+
+    def load_state_dict(self, state: Mapping[str, Any], *, ignore: Sequence[str] = ()) -> None:
+        """Read on from a state: this rank's, or one of all ranks from `merge_states`.
+
+        Args:
+            ignore: Fields of the fingerprint that may differ, which gives up that no row is lost or repeated.
+
+        Raises:
+            StateError: the state is torn, or of another stream; the message names the fields that differ.
+            TopologyError: its lanes cannot be shared by so many ranks.
+        """
+        state = require_form(state)
+        num_lanes = state["fingerprint"]["lanes"]
+        require_same_stream(state, self._fingerprint(self.pipeline.num_lanes or num_lanes), ignore=ignore)
+        num_fitting = self._fitting_workers(num_lanes)
+        progress = from_state(state, lanes=self._own_lanes(num_lanes), step=self.ranks.world_size)
+        self._require_rows(progress, num_lanes)
+        self.stats.counts.update(progress.counts)
+        self.stats.counts.subtract(self._progress.counts)
+        self.num_workers = num_fitting
+        self._start(num_lanes, progress)
+
+    def save(self, folder: str | os.PathLike[str], *, batch: int | None = None) -> Path:
+        """Write `state_dict(batch=batch)` to `folder/batch-M/rank-r.json`; the last two complete ones are kept."""
+        rank, world_size = self.ranks
+        return save_state(folder, self.state_dict(batch=batch), rank=rank, world_size=world_size)
+
+    def load(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        batch: int | None = None,
+        ignore: Sequence[str] = (),
+        missing_ok: bool = False,
+    ) -> bool:
+        """Read on from what all ranks saved in `folder`: the newest complete state, or that of `batch`.
+
+        Where a process group exists, every rank must call it: none goes on before all have read the same state.
+
+        Args:
+            batch: The global batch to go on with; states of later ones are set aside, under another name.
+            ignore: As in `load_state_dict`.
+            missing_ok: Where no state was saved by all ranks, start from the beginning.
+
+        Returns:
+            Whether there was a state.
+
+        Raises:
+            StateError: there is none, none is complete, or it is of another stream.
+        """
+        state = load_state(folder, batch=batch, missing_ok=missing_ok)
+        require_agreement(None if state is None else state["batch"], self.ranks, what=f"loading {folder}")
+        if state is None:
+            return False
+        self.load_state_dict(state, ignore=ignore)
+        if batch is not None and self.ranks.rank == 0:
+            set_newer_aside(folder, batch=batch)
+        return True
+
+    def _received(self) -> Iterator["Message"]:
+        """What the workers send, in the order of the DataLoader."""
+        return super().__iter__()
+
+    def _start(self, num_lanes: int, progress: Progress) -> None:
+        self._order, self._progress = self.pipeline.order(num_lanes), progress
+        self._plan = functools.lru_cache(maxsize=2)(self._plan_pass)
+        self._iteration = object()
+        self._last_batch_info: BatchInfo | None = None
+
+    def _require_rows(self, progress: Progress, num_lanes: int) -> None:
+        """A position behind the end of a lane is of other rows."""
+        num_rows = self.pipeline.num_rows
+        for lane, state in progress.lanes.items():
+            row = state.position.place.row
+            if num_rows is not None and row > lane_size(lane, num_rows=num_rows, num_lanes=num_lanes):
+                raise StateError(f"the state is torn: lane {lane} stands at row {row}, which it does not have")
+
+    def _own_lanes(self, num_lanes: int) -> range:
+        return range(self.ranks.rank, num_lanes, self.ranks.world_size)
+
+    def _fitting_workers(self, num_lanes: int) -> int:
+        """As many workers as were asked for, or as many as share the lanes evenly."""
+        world_size, asked = self.ranks.world_size, self._asked_workers
+        check_num_lanes(num_lanes, num_rows=self.pipeline.num_rows, ranks=world_size)
+        fitting = fitting_workers(num_lanes, world_size=world_size, num_workers=asked)
+        if fitting != asked:
+            logger.warning(
+                "lanes: %d workers of each of %d ranks cannot share %d lanes evenly; %d workers read",
+                *(asked, world_size, num_lanes, fitting),
+            )
+        return fitting
+
+    def _hand_over(self, message: "Message", batch: Batch) -> None:
+        """Nothing stands between this and the caller: what fails before it was not handed over."""
+        lane = message.batch % self._order.num_lanes
+        counts = counts_of_batch(batch, max_length=self.collator.max_length) + message.counts
+        self._last_batch_info = BatchInfo(message.batch, lane, batch, self.pipeline.source.position)
+        self._progress.fold(lane, message.position, counts)
+        self.stats.counts += counts
+        self.stats.rows_passed_over += message.num_passed_over
+
+    def _passes(self) -> tuple[Ends, ...]:
+        """The pass that the next batch belongs to; none where the stream has no end.
+
+        A pass that was resumed by another number of ranks may leave some of them without a last batch: those take the
+        first ones of the next pass, so that every rank has as many.
+        """
+        if self.pipeline.epochs is None:
+            return ()
+        progress = self._progress
+        ends = self._plan(progress.passed)
+        while progress.batch >= ends.end_batch:
+            progress.passed = ends.next
+            ends = self._plan(ends.next)
+        if (ends.end_batch - progress.batch) % self.ranks.world_size:
+            return ends, self._plan(ends.next)
+        return (ends,)
+
+    def _plan_pass(self, start: PassStart) -> Ends:
+        """How the pass is dealt that starts there."""
+        assert self.pipeline.epochs is not None
+        return plan_ends(
+            self.pipeline.source,
+            self._count(self.ranks, num_workers=self.num_workers, multiprocessing_context=self.multiprocessing_context),
+            order=self._order,
+            packer=self.pipeline.packer,
+            batch_size=self.pipeline.batch_size,
+            start=start,
+            num_epochs=self.pipeline.epochs,
+        )
 
     def _pinned(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The DataLoader itself could only pin what workers send, and that is no tensor."""
@@ -75,21 +288,41 @@ class StreamLoader(DataLoader[Any]):
         return {key: value.pin_memory() if torch.is_tensor(value) else value for key, value in batch.items()}
 
 
-class _Messages(IterableDataset[Message]):
-    """What a worker sends."""
+class Work(NamedTuple):
+    """What workers are to make: the batches of this rank, from where its lanes stand, to the end of a pass if any."""
 
-    def __init__(self, pipeline: Pipeline, first_epoch: torch.Tensor) -> None:
-        self.pipeline, self.first_epoch = pipeline, first_epoch
+    share: Share
+    order: Order
+    positions: Mapping[int, LanePosition]
+    passes: tuple[Ends, ...]
+
+
+class Message(NamedTuple):
+    """A batch as one buffer, the position of its lane after it, and what was counted on the way to it."""
+
+    batch: int
+    buffer: Int32Array
+    position: LanePosition
+    counts: Counts
+    num_passed_over: int
+
+
+class _Messages(IterableDataset[Message]):
+    """What a worker sends; `work` is set before each pass, when workers start."""
+
+    work: Work
+
+    def __init__(self, pipeline: Pipeline, *, num_packs: int) -> None:
+        self.pipeline, self.num_packs = pipeline, num_packs
 
     def __iter__(self) -> Iterator[Message]:
-        worker, num_workers = this_worker()
-        counts = Counts()
-        for packs in self.pipeline.batches(
-            counts, first_epoch=int(self.first_epoch), worker=worker, num_workers=num_workers
+        return self.of_worker(*this_worker())
+
+    def of_worker(self, worker: int, num_workers: int) -> Iterator[Message]:
+        """The messages of one of so many workers."""
+        share = self.work.share._replace(worker=worker, num_workers=num_workers)
+        for batch, made, num_passed_over in self.pipeline.batches(
+            share, self.work.positions, order=self.work.order, passes=self.work.passes
         ):
-            yield to_buffer(packs), counts.take()
-        yield np.empty(0, np.int32), counts.take()
-
-
-def _as_it_is(message: Any) -> Any:
-    return message
+            buffer = to_buffer(made.packs, num_packs=self.num_packs)
+            yield Message(batch, buffer, made.position, made.counts, num_passed_over)

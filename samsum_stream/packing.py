@@ -11,11 +11,15 @@ A packer sees only lengths. It is given items one by one and holds back a window
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any, TypeVar
 
 from samsum_stream.samples import Int32Array
 
-Item = tuple[int, Int32Array, Int32Array]
-"""An example that waits for its pack: its length in tokens, its ids, and its record as int32 words."""
+Item = tuple[int, Int32Array, Int32Array, int]
+"""An example that waits for its pack: its length in tokens, its ids, its record as int32 words, its row's ordinal."""
+
+Sized = TypeVar("Sized", bound=tuple[int, *tuple[Any, ...]])
+"""Whatever starts with a length in tokens."""
 
 
 class Packer(ABC):
@@ -30,22 +34,22 @@ class Packer(ABC):
         self.max_length, self.buffer_size = max_length, buffer_size
 
     @abstractmethod
-    def pack(self, items: Iterable[Item]) -> Iterator[list[Item]]:
+    def pack(self, items: Iterable[Sized]) -> Iterator[list[Sized]]:
         """Yield each pack as soon as it is closed; when `items` end, those that wait are packed as well."""
 
 
 class NoPacking(Packer):
     """One example a pack."""
 
-    def pack(self, items: Iterable[Item]) -> Iterator[list[Item]]:
+    def pack(self, items: Iterable[Sized]) -> Iterator[list[Sized]]:
         return ([item] for item in items)
 
 
 class Greedy(Packer):
     """Fill the current pack, and close it when the next example does not fit."""
 
-    def pack(self, items: Iterable[Item]) -> Iterator[list[Item]]:
-        pack: list[Item] = []
+    def pack(self, items: Iterable[Sized]) -> Iterator[list[Sized]]:
+        pack: list[Sized] = []
         room = self.max_length
         for item in items:
             if item[0] > room:
@@ -60,8 +64,8 @@ class Greedy(Packer):
 class FirstFit(Packer):
     """The first open pack with room; the oldest pack is closed when more than `buffer_size` items wait."""
 
-    def pack(self, items: Iterable[Item]) -> Iterator[list[Item]]:
-        packs: list[list[Item]] = []
+    def pack(self, items: Iterable[Sized]) -> Iterator[list[Sized]]:
+        packs: list[list[Sized]] = []
         rooms: list[int] = []
         num_waiting = 0
         for item in items:
@@ -85,12 +89,12 @@ class BestFit(Packer):
     No item waits longer than `buffer_size` packs, since each pack takes the oldest.
     """
 
-    def pack(self, items: Iterable[Item]) -> Iterator[list[Item]]:
+    def pack(self, items: Iterable[Sized]) -> Iterator[list[Sized]]:
         incoming = iter(items)
         window = list(islice(incoming, self.buffer_size))
         waiting = sum(item[0] for item in window)
         while window:
-            pack: list[Item] = []
+            pack: list[Sized] = []
             room, place = self.max_length, 0
             while place < len(window):
                 pack.append(window.pop(place))

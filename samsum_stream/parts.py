@@ -11,11 +11,13 @@ from transformers import PreTrainedTokenizerBase
 from samsum_stream.collation import COLLATORS, Collator
 from samsum_stream.config import StreamConfig
 from samsum_stream.errors import ConfigError
+from samsum_stream.fingerprint import source_identity
 from samsum_stream.packing import PACKERS
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.prompts import FORMATS, PROMPTS, Prompt, PromptFormat, format_for_model
 from samsum_stream.registry import call, resolve
 from samsum_stream.rendering import RowRenderer
+from samsum_stream.samples import Rows
 from samsum_stream.sources import SOURCES, Source, as_source, default_name
 from samsum_stream.tokenization import (
     Border,
@@ -38,8 +40,10 @@ NUM_PROBED_ROWS = 64
 
 @dataclass(frozen=True)
 class Parts:
-    """What a stream is composed of."""
+    """What a stream is composed of; `source_identity` is what its fingerprint says of the rows."""
 
+    prompt: Prompt
+    source_identity: str
     tokenizer: PreTrainedTokenizerBase
     pipeline: Pipeline
     collator: Collator
@@ -54,9 +58,10 @@ def build_parts(
     source = build_source(config, rows=rows, trust=trust)
     tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
     packing, collating = config.packing_config, config.collator_config
+    first_rows = source.first_rows(NUM_PROBED_ROWS)
     pipeline = Pipeline(
         source=source,
-        tokenizer=build_row_tokenizer(config, prompt, tokenizer, source),
+        tokenizer=build_row_tokenizer(config, prompt, tokenizer, source, first_rows),
         packer=PACKERS[packing.method](max_length=packing.kwargs.max_length, buffer_size=packing.kwargs.buffer_size),
         batch_size=config.batch_size,
         shuffle=config.shuffle,
@@ -72,7 +77,7 @@ def build_parts(
         ignore_index=config.ignore_index,
         **own,
     )
-    return Parts(tokenizer, pipeline, collator)
+    return Parts(prompt, source_identity(source, first_rows), tokenizer, pipeline, collator)
 
 
 def build_source(config: StreamConfig, *, rows: object, trust: Sequence[str]) -> Source:
@@ -124,7 +129,7 @@ def build_prompt(config: StreamConfig, *, base_model: str, trust: Sequence[str])
 
 
 def build_row_tokenizer(
-    config: StreamConfig, prompt: Prompt, tokenizer: PreTrainedTokenizerBase, source: Source
+    config: StreamConfig, prompt: Prompt, tokenizer: PreTrainedTokenizerBase, source: Source, first_rows: Rows
 ) -> RowTokenizer:
     """The tokenizer behind its border, with the backend that is proven on the source's first rows."""
     section = config.tokenizer_config
@@ -136,7 +141,7 @@ def build_row_tokenizer(
     backend = choose_backend(
         section.backend,
         reference,
-        first_rows=[text for side in renderer.texts(source.first_rows(NUM_PROBED_ROWS)) for text in side],
+        first_rows=[text for side in renderer.texts(first_rows) for text in side],
         verify_every=section.verify_every,
     )
     sides = SideEncoder(

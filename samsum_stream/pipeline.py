@@ -1,23 +1,44 @@
 """Rows to batches for the lanes of one worker: the whole flow, read top to bottom.
 
-reader ──rows──▶ row tokenizer ──examples──▶ packer ──packs──▶ batches, one lane after the other
+reader ──rows──▶ lane ──examples──▶ packer ──packs──▶ batches, one lane after the other
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
+from typing import NamedTuple
 
+from samsum_stream.dealing import dealt, split_packs
+from samsum_stream.ends import Ends
 from samsum_stream.errors import SourceError
-from samsum_stream.lanes import check_num_lanes, choose_num_lanes, lanes_of_worker
+from samsum_stream.lane import LaneItems
+from samsum_stream.lanes import Share, choose_num_lanes
+from samsum_stream.order import Order
 from samsum_stream.packing import Item, Packer
-from samsum_stream.reading import IndexedReader, Reader, SequentialReader
-from samsum_stream.sources import IndexedSource, SequentialSource, Source
+from samsum_stream.positions import LanePosition, Place
+from samsum_stream.reading import Chunks, Reader, make_reader
+from samsum_stream.sources import IndexedSource, Source
 from samsum_stream.stats import Counts
 from samsum_stream.tokenization import RowTokenizer
 
-MAX_ROWS_FOR_NOTHING = 1_000_000
-"""Rows of a lane that may be dropped before the first one is kept: an endless source would be read for ever."""
+Packs = list[list[Item]]
+
+
+class LaneBatch(NamedTuple):
+    """A lane's next batch, where the lane stands after it, and what befell the rows that it passed on the way."""
+
+    packs: Packs
+    position: LanePosition
+    counts: Counts
+
+
+class Made(NamedTuple):
+    """A batch by its global number, and rows that were read in vain since the last one."""
+
+    batch: int
+    made: LaneBatch
+    num_passed_over: int
 
 
 @dataclass
@@ -36,82 +57,138 @@ class Pipeline:
     epochs: int | None
     num_lanes: int | None
 
+    def order(self, num_lanes: int) -> Order:
+        return Order(num_lanes=num_lanes, seed=self.seed, shuffle=self.shuffle)
+
+    @property
+    def num_rows(self) -> int | None:
+        """Rows of an epoch, where they are known without reading them."""
+        return self.source.num_rows if isinstance(self.source, IndexedSource) else None
+
+    def lanes_for(self, num_readers: int) -> int:
+        """How many lanes the config says; with `lanes: auto`, what suits so many workers of all ranks."""
+        return self.num_lanes or choose_num_lanes(self.num_rows or 0, num_readers)
+
     def batches(
-        self, counts: Counts, *, first_epoch: int = 0, worker: int = 0, num_workers: int = 1
-    ) -> Iterator[list[list[Item]]]:
-        """The batches of one of `num_workers` workers, each a list of up to `batch_size` packs.
-
-        What is dropped or changed on the way to them is added to `counts`.
+        self, share: Share, positions: Mapping[int, LanePosition], *, order: Order, passes: Sequence[Ends] = ()
+    ) -> Iterator[Made]:
+        """The batches of a share, from where its lanes stand: to the end of the first of `passes`, if there are any.
 
         Raises:
-            TopologyError: the lanes cannot be shared by so many workers.
-            SourceError: a row is bad, or none is left to train on.
+            SourceError: a row is bad, none is left to train on, or the rows are not those that were counted.
         """
-        num_lanes = self.lanes_for(num_workers)
-        lanes = lanes_of_worker(worker, num_workers=num_workers, num_lanes=num_lanes)
-        reader = self._reader(lanes, num_lanes)
-        return _in_turn(self._lane_batches(reader, counts, lane, first_epoch) for lane in lanes)
+        lanes = share.lanes(order.num_lanes)
+        reader = make_reader(self.source, order=order, starts={lane: positions[lane].place for lane in lanes})
+        runs: dict[int, Iterator[LaneBatch]] = {}
+        for batch in share.batches(passes[0].end_batch if passes else None):
+            lane = batch % order.num_lanes
+            if lane not in runs:
+                runs[lane] = self._run(reader, lane, positions[lane], batch, passes)
+            made = next(runs[lane])
+            num_passed_over, reader.num_passed_over = reader.num_passed_over, 0
+            yield Made(batch, made, num_passed_over)
 
-    def lanes_for(self, num_workers: int) -> int:
-        """How many lanes so many workers share.
+    def undealt(self, share: Share, *, order: Order, first_epoch: int) -> Iterator[LaneBatch]:
+        """The same rows and packs without counting them first: at the end, lanes run out one after the other."""
+        lanes = share.lanes(order.num_lanes)
+        start = Place(first_epoch, 0, 0)
+        reader = make_reader(self.source, order=order, starts=dict.fromkeys(lanes, start))
+        runs = deque(self._undealt(reader, lane, start) for lane in lanes)
+        while runs:
+            for batch in islice(runs[0], 1):
+                yield batch
+                runs.append(runs[0])
+            runs.popleft()
 
-        Raises:
-            TopologyError: they cannot share them evenly, or a lane would be empty.
-        """
-        num_rows = self.source.num_rows if isinstance(self.source, IndexedSource) else None
-        num_lanes = self.num_lanes or choose_num_lanes(num_rows or 0, num_workers)
-        check_num_lanes(num_lanes, num_rows=num_rows, num_readers=num_workers)
-        return num_lanes
+    def _run(
+        self, reader: Reader, lane: int, position: LanePosition, batch: int, passes: Sequence[Ends]
+    ) -> Iterator[LaneBatch]:
+        """The lane's batches, of which the first is global batch `batch`."""
+        if not passes:
+            yield from self._endless(reader, lane, position)
+        for ends in passes:
+            if batch < ends.end_batch:
+                yield from self._finite(reader, lane, position, batch, ends)
+                batch, position = ends.end_batch, LanePosition(Place(ends.next.epoch, 0, 0), ())
 
-    def _lane_batches(self, reader: Reader, counts: Counts, lane: int, first_epoch: int) -> Iterator[list[list[Item]]]:
-        packs = self._lane_packs(reader, counts, lane, first_epoch)
+    def _endless(self, reader: Reader, lane: int, position: LanePosition) -> Iterator[LaneBatch]:
+        """Packing goes on from one epoch into the next."""
+        later = (Place(epoch, 0, 0) for epoch in count(position.place.epoch + 1))
+        chunks = (self._epoch(reader, lane, place) for place in chain([position.place], later))
+        items = self._items(chain.from_iterable(chunks), lane, position)
+        packs = self.packer.pack(items)
         while batch := list(islice(packs, self.batch_size)):
-            yield batch
+            yield LaneBatch(batch, *items.hand_over(batch))
 
-    def _lane_packs(self, reader: Reader, counts: Counts, lane: int, first_epoch: int) -> Iterator[list[Item]]:
-        """Without an end, packing goes on from one epoch into the next; with one, each epoch ends its last pack."""
+    def _finite(self, reader: Reader, lane: int, position: LanePosition, batch: int, ends: Ends) -> Iterator[LaneBatch]:
+        """The rest of a pass, from the lane's first batch at or behind `batch` on: each epoch ends its last pack."""
+        epoch, first = divmod((batch - ends.start.batch) // ends.num_lanes, ends.num_batches)
+        for packs in ends.num_packs[epoch:]:
+            deal = self._dealt if packs[lane] >= ends.num_batches else self._split
+            yield from deal(reader, lane, position, first, packs[lane], ends.num_batches)
+            position, first = _next_epoch(position), 0
+
+    def _dealt(
+        self, reader: Reader, lane: int, position: LanePosition, first: int, num_packs: int, num_batches: int
+    ) -> Iterator[LaneBatch]:
+        items = self._items(self._epoch(reader, lane, position.place), lane, position)
+        packs = self.packer.pack(items)
+        for index, size in enumerate(dealt(num_packs, num_batches)[first:], start=first):
+            batch = list(islice(packs, size))
+            is_last = index == num_batches - 1
+            num_left = len(list(packs)) if is_last else 0
+            if len(batch) != size or num_left:
+                raise self._changed(lane, position)
+            after, counts = items.hand_over(batch)
+            yield LaneBatch(batch, _next_epoch(position) if is_last else after, counts)
+
+    def _split(
+        self, reader: Reader, lane: int, position: LanePosition, first: int, num_packs: int, num_batches: int
+    ) -> Iterator[LaneBatch]:
+        """A lane with fewer packs than batches is small: wherever it stands, its epoch is packed from the start."""
+        items = self._items(self._epoch(reader, lane, position.place), lane, position)
+        packs = list(self.packer.pack(items))
+        if len(packs) != num_packs:
+            raise self._changed(lane, position)
+        _, counts = items.hand_over(packs)
+        for index, piece in enumerate(split_packs(packs, num_batches)[first:], start=first):
+            stays = index < num_batches - 1
+            after = position if stays else _next_epoch(position)
+            yield LaneBatch([list(piece)], after, Counts() if index else counts)
+
+    def _undealt(self, reader: Reader, lane: int, start: Place) -> Iterator[LaneBatch]:
         if self.epochs is None:
-            yield from self.packer.pack(
-                chain.from_iterable(self._items(reader, counts, lane, n) for n in count(first_epoch))
+            yield from self._endless(reader, lane, LanePosition(start, ()))
+            return
+        for epoch in range(start.epoch, start.epoch + self.epochs):
+            position = LanePosition(Place(epoch, 0, 0), ())
+            items = self._items(self._epoch(reader, lane, position.place), lane, position)
+            packs = self.packer.pack(items)
+            while batch := list(islice(packs, self.batch_size)):
+                yield LaneBatch(batch, *items.hand_over(batch))
+            yield LaneBatch([], *items.hand_over([]))
+
+    def _items(self, chunks: Chunks, lane: int, position: LanePosition) -> LaneItems:
+        name = f"{self.source.name}: lane {lane}"
+        return LaneItems(chunks, tokenizer=self.tokenizer, position=position, name=name)
+
+    def _epoch(self, reader: Reader, lane: int, place: Place) -> Chunks:
+        """The rest of an epoch; a whole one without rows would never make a batch."""
+        is_empty = place == Place(place.epoch, 0, 0)
+        for chunk in reader.epoch(lane, place):
+            is_empty = False
+            yield chunk
+        if is_empty:
+            raise SourceError(
+                f"{self.source.name}: lane {lane} has no rows: the source has fewer than lanes; lower lanes"
             )
-        else:
-            for epoch in range(first_epoch, first_epoch + self.epochs):
-                yield from self.packer.pack(self._items(reader, counts, lane, epoch))
 
-    def _items(self, reader: Reader, counts: Counts, lane: int, epoch: int) -> Iterator[Item]:
-        num_rows = num_items = 0
-        for rows in reader.chunks(lane, epoch=epoch):
-            examples = self.tokenizer.encode(rows, epoch=epoch, counts=counts)
-            num_rows, num_items = num_rows + len(rows), num_items + len(examples)
-            if num_rows > MAX_ROWS_FOR_NOTHING and not num_items:
-                break
-            lengths = examples.tokens.lengths.tolist()
-            yield from zip(lengths, examples.tokens.split(), examples.record_words, strict=True)
-        if not num_items:
-            raise self._nothing_left(counts, lane, num_rows)
-
-    def _reader(self, lanes: range, num_lanes: int) -> Reader:
-        if isinstance(self.source, IndexedSource):
-            return IndexedReader(self.source, num_lanes=num_lanes, seed=self.seed, shuffle=self.shuffle)
-        assert isinstance(self.source, SequentialSource)
-        return SequentialReader(self.source, lanes=lanes, num_lanes=num_lanes, seed=self.seed, shuffle=self.shuffle)
-
-    def _nothing_left(self, counts: Counts, lane: int, num_rows: int) -> SourceError:
-        where = f"{self.source.name}: lane {lane} has no row to train on"
-        if not num_rows:
-            return SourceError(f"{where}: the source has fewer rows than lanes and workers divide it by; lower them")
-        dropped = ", ".join(f"{number:,} {reason}" for reason, number in counts.dropped.items())
+    def _changed(self, lane: int, position: LanePosition) -> SourceError:
         return SourceError(
-            f"{where}: its first {num_rows:,} rows were all dropped ({dropped}); raise "
-            "packing_config.kwargs.max_length, or choose another truncation_config.method"
+            f"{self.source.name}: lane {lane} has other rows in epoch {position.place.epoch} than when they were "
+            "counted; a source must give the same rows in the same order each time"
         )
 
 
-def _in_turn(streams: Iterable[Iterator[list[list[Item]]]]) -> Iterator[list[list[Item]]]:
-    """One batch of each stream in turn; a stream that has ended is passed over."""
-    waiting = deque(streams)
-    while waiting:
-        stream = waiting.popleft()
-        for batch in islice(stream, 1):
-            yield batch
-            waiting.append(stream)
+def _next_epoch(position: LanePosition) -> LanePosition:
+    return LanePosition(Place(position.place.epoch + 1, 0, 0), ())

@@ -1,106 +1,154 @@
-"""The rows of each lane, in order: any row at any time where the source can, one shared pass where it cannot.
-
-indexed      lane v takes the places v, v + V, v + 2V, ... of the epoch's permutation
-sequential   one reader a worker; each block is permuted in itself and dealt to the lanes in turn
-"""
+"""The rows of each lane from any place on: by number where the source can, in one shared pass where it cannot."""
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from samsum_stream.lanes import lane_size, permute
+from samsum_stream.lanes import lane_size
+from samsum_stream.order import Order
+from samsum_stream.positions import Place
 from samsum_stream.samples import Int64Array, Rows
-from samsum_stream.sources.base import IndexedSource, SequentialSource
+from samsum_stream.sources.base import IndexedSource, SequentialSource, Source
 
-FIRST_CHUNK = 32
+FIRST_CHUNK = 128
 MAX_CHUNK = 512
 BLOCK = 4096
-"""Rows whose order is worked out, or that are permuted among themselves, at a time."""
+"""Rows of an indexed source whose order is worked out at a time."""
+
+Chunks = Iterator[tuple[Place, Rows]]
+"""Rows that follow each other in a lane's order, with the place of the first."""
+
+
+Hand = tuple[int, Place, Rows]
+"""What a lane gets of a block: the lane, the place of the first row, and the rows."""
 
 
 class Reader(ABC):
     """Reads the rows of some lanes.
 
-    Args:
-        num_lanes: Lanes that divide the rows.
-        seed: What the shuffled order follows from, with the epoch.
-        shuffle: Whether rows are shuffled at all.
+    Attributes:
+        num_passed_over: Rows that were read because others could not be reached without them.
     """
 
-    def __init__(self, *, num_lanes: int, seed: int, shuffle: bool) -> None:
-        self.num_lanes, self.seed, self.shuffle = num_lanes, seed, shuffle
+    num_passed_over = 0
 
     @abstractmethod
-    def chunks(self, lane: int, *, epoch: int) -> Iterator[Rows]:
-        """The lane's rows of an epoch, in chunks: small ones first, so that the first batch comes at once."""
+    def epoch(self, lane: int, place: Place) -> Chunks:
+        """The lane's rows from `place` to the end of its epoch: small chunks first, so that a batch comes at once."""
 
-    def _order(self, places: Int64Array, *, length: int, key: tuple[int, ...]) -> Int64Array:
-        return permute(places, length=length, key=(self.seed, *key)) if self.shuffle else places
+
+def make_reader(source: Source, *, order: Order, starts: Mapping[int, Place]) -> Reader:
+    """The reader for the lanes in `starts`, each of which will be read from its place on, epoch after epoch."""
+    if isinstance(source, IndexedSource):
+        return IndexedReader(source, order=order)
+    assert isinstance(source, SequentialSource)
+    return SequentialReader(source, order=order, starts=starts)
 
 
 class IndexedReader(Reader):
     """Deals rows by their place in a permutation of all rows."""
 
-    def __init__(self, source: IndexedSource, *, num_lanes: int, seed: int, shuffle: bool) -> None:
-        super().__init__(num_lanes=num_lanes, seed=seed, shuffle=shuffle)
-        self.source = source
+    def __init__(self, source: IndexedSource, *, order: Order) -> None:
+        self.source, self.order = source, order
 
-    def chunks(self, lane: int, *, epoch: int) -> Iterator[Rows]:
-        size = lane_size(lane, num_rows=self.source.num_rows, num_lanes=self.num_lanes)
-        for first in range(0, size, BLOCK):
-            places = lane + self.num_lanes * np.arange(first, min(first + BLOCK, size))
-            order = self._order(places, length=self.source.num_rows, key=(epoch,))
-            for start, end in _growing(len(order)):
-                yield self.source.take(order[start:end])
+    def epoch(self, lane: int, place: Place) -> Chunks:
+        num_rows = self.source.num_rows
+        for first, rows in _indexed_rows(self.order, lane, epoch=place.epoch, first=place.row, num_rows=num_rows):
+            for start, end in _growing(len(rows)):
+                yield place._replace(row=first + start), self.source.take(rows[start:end])
 
 
 class SequentialReader(Reader):
     """Reads the source once an epoch for all lanes of the worker; rows of other workers' lanes are passed over."""
 
-    def __init__(
-        self, source: SequentialSource, *, lanes: Sequence[int], num_lanes: int, seed: int, shuffle: bool
-    ) -> None:
-        super().__init__(num_lanes=num_lanes, seed=seed, shuffle=shuffle)
-        self.source, self.lanes = source, lanes
+    def __init__(self, source: SequentialSource, *, order: Order, starts: Mapping[int, Place]) -> None:
+        self.source, self.order, self.starts = source, order, starts
         self.passes: dict[int, _Pass] = {}
 
-    def chunks(self, lane: int, *, epoch: int) -> Iterator[Rows]:
+    def epoch(self, lane: int, place: Place) -> Chunks:
+        epoch = place.epoch
         if epoch not in self.passes:
-            self.passes[epoch] = _Pass(self._deal(epoch), lanes=self.lanes)
+            starts = {lane: max(start, Place(epoch, 0, 0)) for lane, start in self.starts.items()}
+            starts = {lane: start for lane, start in starts.items() if start.epoch == epoch}
+            self.passes[epoch] = _Pass(self._deal(epoch, starts), lanes=list(starts))
         yield from self.passes[epoch].chunks(lane)
         if not self.passes[epoch].waiting:
             del self.passes[epoch]
 
-    def _deal(self, epoch: int) -> Iterator[list[tuple[int, Rows]]]:
-        """Each step reads one block and deals it to the worker's lanes."""
-        first = 0
-        for block, rows in enumerate(self.source.read(BLOCK if self.shuffle else MAX_CHUNK)):
-            order = self._order(np.arange(len(rows)), length=len(rows), key=(epoch, block))
-            hands = [(lane, order[(lane - first) % self.num_lanes :: self.num_lanes]) for lane in self.lanes]
-            yield [(lane, rows.select(hand)) for lane, hand in hands if len(hand)]
-            first += len(rows)
+    def _deal(self, epoch: int, starts: Mapping[int, Place]) -> Iterator[list[Hand]]:
+        """Each step reads one block and deals it to the lanes, less the rows before their starts."""
+        shards = self.order.shards(len(self.source.shards), epoch=epoch)
+        for visit in range(min(start.shard for start in starts.values()), len(shards)):
+            here = Place(epoch, visit, 0)
+            firsts = {lane: max(start, here).row for lane, start in starts.items() if start.shard <= visit}
+            yield from self._visit(here, shards[visit], firsts)
+
+    def _visit(self, here: Place, shard: int, firsts: Mapping[int, int]) -> Iterator[list[Hand]]:
+        """One shard, for the lanes that are not past it, each from its row `firsts[lane]` on."""
+        order = self.order
+        seats = {lane: order.seat(lane, epoch=here.epoch, visit=here.shard) for lane in firsts}
+        first_block = min(order.block_of(seats[lane], first) for lane, first in firsts.items())
+        self.num_passed_over += first_block * order.block_size
+        blocks = self.source.blocks(shard, num_rows=order.block_size, first=first_block)
+        for number, block in enumerate(blocks, start=first_block):
+            hands = []
+            for lane, seat in seats.items():
+                row, rows = order.hand(seat, epoch=here.epoch, shard=shard, block=number, num_rows=block.num_rows)
+                num_done = max(firsts[lane] - row, 0)
+                if len(rows) > num_done:
+                    hands.append((lane, here._replace(row=row + num_done), block.take(rows[num_done:])))
+            self.num_passed_over += block.num_rows - sum(len(rows) for _, _, rows in hands)
+            yield hands
 
 
 class _Pass:
     """One pass over a sequential source, and what it dealt to lanes that have not asked for it yet."""
 
-    def __init__(self, blocks: Iterator[list[tuple[int, Rows]]], *, lanes: Sequence[int]) -> None:
-        self.blocks = blocks
-        self.waiting: dict[int, deque[Rows]] = {lane: deque() for lane in lanes}
+    def __init__(self, steps: Iterator[list[Hand]], *, lanes: Sequence[int]) -> None:
+        self.steps = steps
+        self.waiting: dict[int, deque[tuple[Place, Rows]]] = {lane: deque() for lane in lanes}
 
-    def chunks(self, lane: int) -> Iterator[Rows]:
+    def chunks(self, lane: int) -> Chunks:
         waiting = self.waiting[lane]
         yield from _drained(waiting)
-        for hands in self.blocks:
-            for owner, rows in hands:
-                self.waiting[owner].append(rows)
+        for dealt in self.steps:
+            for owner, place, rows in dealt:
+                self.waiting[owner].append((place, rows))
             yield from _drained(waiting)
         del self.waiting[lane]
 
 
-def _drained(queue: deque[Rows]) -> Iterator[Rows]:
+def rows_in_order(
+    source: Source, lane: int, *, order: Order, epoch: int, shard_sizes: Sequence[int]
+) -> Iterator[Int64Array]:
+    """The rows that a reader gives a lane in an epoch, as numbers that count on from shard to shard."""
+    if isinstance(source, IndexedSource):
+        return (rows for _, rows in _indexed_rows(order, lane, epoch=epoch, first=0, num_rows=source.num_rows))
+    return _sequential_rows(order, lane, epoch=epoch, shard_sizes=shard_sizes)
+
+
+def _indexed_rows(
+    order: Order, lane: int, *, epoch: int, first: int, num_rows: int
+) -> Iterator[tuple[int, Int64Array]]:
+    """The lane's rows from its row `first` on, a block at a time, with the number of each block's first."""
+    size = lane_size(lane, num_rows=num_rows, num_lanes=order.num_lanes)
+    for start in range(first, size, BLOCK):
+        yield start, order.rows(lane, np.arange(start, min(start + BLOCK, size)), epoch=epoch, num_rows=num_rows)
+
+
+def _sequential_rows(order: Order, lane: int, *, epoch: int, shard_sizes: Sequence[int]) -> Iterator[Int64Array]:
+    offsets = np.cumsum([0, *shard_sizes])
+    for visit, shard in enumerate(order.shards(len(shard_sizes), epoch=epoch)):
+        seat = order.seat(lane, epoch=epoch, visit=visit)
+        for block, start in enumerate(range(0, shard_sizes[shard], order.block_size)):
+            num_rows = min(order.block_size, shard_sizes[shard] - start)
+            _, rows = order.hand(seat, epoch=epoch, shard=shard, block=block, num_rows=num_rows)
+            yield offsets[shard] + start + rows
+
+
+def _drained(queue: deque[tuple[Place, Rows]]) -> Chunks:
     while queue:
         yield queue.popleft()
 

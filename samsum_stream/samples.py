@@ -135,10 +135,16 @@ Records = NDArray[np.void]
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`n` examples in flat arrays: no Python object per token, none per example."""
+    """`n` examples in flat arrays: no Python object per token, none per example.
+
+    `rows` says which row of the chunk each example is; `events` are what befell rows on the way, dropped ones
+    included, as the row of the chunk and a name of `stats.COUNTED`.
+    """
 
     tokens: Ragged
     records: Records
+    rows: Int64Array
+    events: tuple[tuple[int, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -149,9 +155,9 @@ class Chunk:
         return self.records.view(np.int32).reshape(len(self), EXAMPLE_RECORD.itemsize // 4)
 
     def select(self, kept: NDArray[np.bool_]) -> "Chunk":
-        """The examples where `kept` is true, shape `[n]`."""
+        """The examples where `kept` is true, shape `[n]`, with the events of all rows."""
         ids = [ids for ids, keep in zip(self.tokens.split(), kept.tolist(), strict=True) if keep]
-        return Chunk(Ragged.of(ids), self.records[kept])
+        return Chunk(Ragged.of(ids), self.records[kept], self.rows[kept], self.events)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,74 +1,139 @@
 """What went through the stream, counted: every drop and every cut by its reason."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from samsum_stream.samples import Batch
 
+Counts = Counter[str]
+"""Numbers by name, of the names in `COUNTED`."""
 
-@dataclass
-class Counts:
-    """What a worker counts beside the batches it sends: rows that never reach one, and rows that it changed.
-
-    `dropped` and `truncated` map a reason to a number of rows.
-    """
-
-    special_tokens_in_rows: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    truncated: Counter[str] = field(default_factory=Counter)
-
-    def __bool__(self) -> bool:
-        return bool(self.special_tokens_in_rows or self.dropped or self.truncated)
-
-    def add(self, other: "Counts") -> None:
-        self.special_tokens_in_rows += other.special_tokens_in_rows
-        self.dropped.update(other.dropped)
-        self.truncated.update(other.truncated)
-
-    def take(self) -> "Counts":
-        """What was counted since the last `take`."""
-        taken = Counts(self.special_tokens_in_rows, self.dropped, self.truncated)
-        self.special_tokens_in_rows, self.dropped, self.truncated = 0, Counter(), Counter()
-        return taken
+COUNTED = (
+    "examples",
+    "tokens",
+    "trained_tokens",
+    "packs",
+    "capacity",
+    "special_tokens_in_rows",
+    "dropped.longer_than_max_length",
+    "dropped.no_trained_token",
+    "truncated.contexts",
+    "truncated.input",
+    "truncated.right",
+)
+"""Everything that is counted, in the order in which a state lists it; new names go to the end."""
 
 
-@dataclass
-class Stats(Counts):
+def counts_of_batch(batch: Batch, *, max_length: int) -> Counts:
+    """What a batch adds when it is handed over."""
+    lengths = batch.tokens.lengths
+    return Counter(
+        examples=len(lengths),
+        tokens=int(lengths.sum()),
+        trained_tokens=int(np.maximum(lengths - batch.num_masked_tokens, 0).sum()),
+        packs=int(np.count_nonzero(batch.pack_sizes)),
+        capacity=len(batch.pack_sizes) * max_length,
+    )
+
+
+def all_dropped(counts: Mapping[str, int]) -> str:
+    """What an error says where no row is left: why they were dropped, and the remedy."""
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in by_reason(counts, "dropped").items())
+    return (
+        f"were all dropped ({reasons}); raise packing_config.kwargs.max_length, or choose another "
+        "truncation_config.method"
+    )
+
+
+def named(counts: Mapping[str, int]) -> dict[str, int]:
+    """The numbers that are not 0, in the order of `COUNTED`."""
+    return {name: counts[name] for name in COUNTED if counts.get(name)}
+
+
+def listed(counts: Mapping[str, int]) -> list[int]:
+    """The numbers in the order of `COUNTED`, less the zeros at the end."""
+    numbers = [counts.get(name, 0) for name in COUNTED]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return numbers
+
+
+def unlisted(numbers: Sequence[int]) -> Counts:
+    """The counts that `listed` wrote down."""
+    return Counter({name: number for name, number in zip(COUNTED, numbers, strict=False) if number})
+
+
+def by_reason(counts: Mapping[str, int], what: str) -> Counts:
+    """The counts of `dropped` or `truncated` rows, by reason."""
+    parts = ((name.partition("."), number) for name, number in counts.items() if number)
+    return Counter({reason: number for (start, _, reason), number in parts if start == what})
+
+
+class Stats:
     """Totals of what was handed over, and of what was left out on the way.
 
-    `rows` are those of the examples handed over and of the dropped ones; `tokens` counts real tokens, no padding;
-    `trained_tokens` are those with a label; `capacity` is `packs x max_length`.
+    Attributes:
+        counts: The numbers by name.
+        rows_passed_over: Rows that workers read only to reach their own; 0 where rows can be read in any order. Unlike
+            the counts it depends on who reads, and is no part of a state.
     """
 
-    examples: int = 0
-    tokens: int = 0
-    trained_tokens: int = 0
-    packs: int = 0
-    capacity: int = 0
-
-    def hand_over(self, batch: Batch, *, max_length: int) -> None:
-        """Count a batch that leaves the stream."""
-        lengths = batch.tokens.lengths
-        self.examples += len(lengths)
-        self.tokens += int(lengths.sum())
-        self.trained_tokens += int(np.maximum(lengths - batch.num_masked_tokens, 0).sum())
-        self.packs += len(batch.pack_sizes)
-        self.capacity += len(batch.pack_sizes) * max_length
-
-    def __str__(self) -> str:
-        counts = [
-            f"{name} {getattr(self, name):,}" for name in ("rows", "examples", "tokens", "trained_tokens", "packs")
-        ]
-        left_out = [f"{name} {dict(getattr(self, name))}" for name in ("dropped", "truncated") if getattr(self, name)]
-        return ", ".join([*counts, f"efficiency {self.efficiency:.2%}", *left_out])
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.rows_passed_over = 0
 
     @property
     def rows(self) -> int:
+        """Rows of the examples handed over, and of the dropped ones."""
         return self.examples + self.dropped.total()
+
+    @property
+    def examples(self) -> int:
+        return self.counts["examples"]
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens, no padding."""
+        return self.counts["tokens"]
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens with a label."""
+        return self.counts["trained_tokens"]
+
+    @property
+    def packs(self) -> int:
+        return self.counts["packs"]
+
+    @property
+    def capacity(self) -> int:
+        """Room in the rows of all batches, in tokens: that of the packs, and of rows of padding beside them."""
+        return self.counts["capacity"]
+
+    @property
+    def special_tokens_in_rows(self) -> int:
+        """Rows whose own text spells a special token."""
+        return self.counts["special_tokens_in_rows"]
+
+    @property
+    def dropped(self) -> Counts:
+        """How many rows never reached a batch, by reason."""
+        return by_reason(self.counts, "dropped")
+
+    @property
+    def truncated(self) -> Counts:
+        """How many rows were shortened, by what was cut."""
+        return by_reason(self.counts, "truncated")
 
     @property
     def efficiency(self) -> float:
         """Real tokens / capacity, 0 to 1; 0 before the first pack."""
         return self.tokens / self.capacity if self.capacity else 0.0
+
+    def __str__(self) -> str:
+        names = ("rows", "examples", "tokens", "trained_tokens", "packs")
+        counts = [f"{name} {getattr(self, name):,}" for name in names]
+        left_out = [f"{name} {dict(getattr(self, name))}" for name in ("dropped", "truncated") if getattr(self, name)]
+        return ", ".join([*counts, f"efficiency {self.efficiency:.2%}", *left_out])

@@ -1,25 +1,30 @@
 """`SFTStream`, the face: from a config to packs and batches."""
 
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-import torch
+from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from samsum_stream.config import StreamConfig, load_config, parse_config
+from samsum_stream.counting import Lengths, count_lengths
 from samsum_stream.errors import ConfigError, RowError
+from samsum_stream.fingerprint import fingerprint_of
+from samsum_stream.lanes import Share, check_num_lanes
 from samsum_stream.loader import StreamLoader
 from samsum_stream.parts import build_parts
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.rendering import message_of
 from samsum_stream.samples import Pack, Rows
 from samsum_stream.sources import IndexedSource, as_source
-from samsum_stream.stats import Counts, Stats
+from samsum_stream.state import Fingerprint
+from samsum_stream.stats import Stats, counts_of_batch
 from samsum_stream.tokenization import SideEncoder
-from samsum_stream.topology import in_worker, require_one_process, this_worker
+from samsum_stream.topology import Ranks, find_ranks, require_one_process, this_worker
 from samsum_stream.wire import from_buffer, packs_of, to_buffer
 from samsum_stream.wording import shown
 
@@ -60,8 +65,9 @@ class SFTStream(IterableDataset[Pack]):
         parts = build_parts(config, rows=rows, tokenizer=tokenizer, trust=trust)
         self.tokenizer, self.collator, self.pipeline = parts.tokenizer, parts.collator, parts.pipeline
         self.stats = Stats()
-        # In shared memory, so that workers that outlive a pass see it as well.
-        self.first_epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._prompt, self._source_identity = parts.prompt, parts.source_identity
+        self._first_epoch = 0
+        self._lengths: Lengths | None = None
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -81,39 +87,56 @@ class SFTStream(IterableDataset[Pack]):
         """
         require_one_process()
         worker, num_workers = this_worker()
-        counts = Counts()
-        for packs in self.pipeline.batches(
-            counts, first_epoch=int(self.first_epoch), worker=worker, num_workers=num_workers
-        ):
+        pipeline = self.pipeline
+        num_lanes = pipeline.lanes_for(num_workers)
+        check_num_lanes(num_lanes, num_rows=pipeline.num_rows, workers=num_workers)
+        share = Share(0, worker=worker, num_workers=num_workers)
+        for packs, _, counts in pipeline.undealt(share, order=pipeline.order(num_lanes), first_epoch=self._first_epoch):
             batch = from_buffer(to_buffer(packs))
-            self.stats.add(counts.take())
-            self.stats.hand_over(batch, max_length=self.collator.max_length)
-            yield from packs_of(batch, self.pipeline.source.position)
-        self.stats.add(counts.take())
-        if not in_worker():
-            self.first_epoch += self.config.epochs or 0
+            self.stats.counts += counts + counts_of_batch(batch, max_length=self.collator.max_length)
+            yield from packs_of(batch, pipeline.source.position)
+        self._first_epoch += self.config.epochs or 0
 
     def __getstate__(self) -> dict[str, Any]:
         require_one_process()  # a spawned worker could not tell
-        return self.__dict__
+        return {key: value for key, value in self.__dict__.items() if key != "_lengths"}
 
-    def loader(self, *, num_workers: int | None = None, **kwargs: Any) -> StreamLoader:
-        """A DataLoader of whole batches, each a dict of tensors.
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lengths=None)
+
+    def loader(
+        self,
+        *,
+        num_workers: int | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        device_mesh: DeviceMesh | None = None,
+        **kwargs: Any,
+    ) -> StreamLoader:
+        """A DataLoader of whole batches, each a dict of tensors, that starts at the first epoch.
 
         Args:
             num_workers: Processes that read and tokenize; by default none, or the config's `num_proc` where that is
                 more than one.
+            rank: This process among those that read different rows (data parallelism); by default that of the mesh,
+                or of torch.distributed.
+            world_size: How many of them there are.
+            device_mesh: The mesh of a job where ranks share rows (tensor, context or pipeline parallelism).
             kwargs: `pin_memory`, `prefetch_factor`, `multiprocessing_context` and the like of
                 `torch.utils.data.DataLoader`.
+
+        Raises:
+            TopologyError: lanes and ranks do not fit, or the rank cannot be told.
         """
-        require_one_process()
         if num_workers is None:
             num_workers = self.config.num_proc if self.config.num_proc > 1 else 0
         return StreamLoader(
             self.pipeline,
             collator=self.collator,
             stats=self.stats,
-            first_epoch=self.first_epoch,
+            fingerprint=self._fingerprint,
+            count=self._count,
+            find_ranks=functools.partial(find_ranks, rank=rank, world_size=world_size, device_mesh=device_mesh),
             num_workers=num_workers,
             **kwargs,
         )
@@ -136,6 +159,25 @@ class SFTStream(IterableDataset[Pack]):
     def inference_ids(self, row: Mapping[str, Any]) -> list[int]:
         """The ids of `inference_prompt`, as training sees them."""
         return self._sides.encode_prompts(self._rows(row, training=False))[0]
+
+    def _fingerprint(self, num_lanes: int) -> Fingerprint:
+        return fingerprint_of(
+            self.config,
+            source=self._source_identity,
+            prompt=self._prompt,
+            tokenizer=self.pipeline.tokenizer.reference.tokenizer.to_str(),
+            num_lanes=num_lanes,
+        )
+
+    def _count(self, ranks: Ranks, **kwargs: Any) -> Lengths:
+        """The lengths of all rows, counted once for all loaders of the stream."""
+        if self._lengths is None:
+            rank, world_size = ranks
+            pipeline = self.pipeline
+            self._lengths = count_lengths(
+                pipeline.source, pipeline.tokenizer, rank=rank, world_size=world_size, **kwargs
+            )
+        return self._lengths
 
     @property
     def _sides(self) -> SideEncoder:

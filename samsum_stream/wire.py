@@ -15,11 +15,12 @@ HEADER = 2
 WORDS_PER_RECORD = EXAMPLE_RECORD.itemsize // 4
 
 
-def to_buffer(packs: Sequence[Sequence[Item]]) -> Int32Array:
-    """Copy the examples of `packs` into a buffer."""
+def to_buffer(packs: Sequence[Sequence[Item]], *, num_packs: int = 0) -> Int32Array:
+    """Copy the examples of `packs` into a buffer; empty packs make it `num_packs` where there are fewer."""
     items = [item for pack in packs for item in pack]
-    header = [len(packs), len(items), *map(len, packs)]
-    records, ids = [record for _, _, record in items], [ids for _, ids, _ in items]
+    sizes = [*map(len, packs), *[0] * (num_packs - len(packs))]
+    header = [len(sizes), len(items), *sizes]
+    records, ids = [record for _, _, record, _ in items], [ids for _, ids, _, _ in items]
     return np.concatenate([np.array(header, np.int32), *records, *ids])
 
 

@@ -112,6 +112,6 @@ def with_prompt(stream: SFTStream, *, prompt: str, format: str, policy: str = "t
         truncation=old.truncation,
     )
     other = object.__new__(SFTStream)
-    other.__dict__.update(stream.__dict__, stats=Stats())
+    other.__dict__.update(stream.__dict__, stats=Stats(), _lengths=None)
     other.pipeline = replace(stream.pipeline, tokenizer=encoder)
     return other

@@ -105,12 +105,12 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def make_items(lengths: Iterable[int]) -> list[Item]:
-    """Items of these lengths; the tokens of item `i` count up from `1000 * i`, and its record names row `i`."""
+    """Items of these lengths; the tokens of item `i` count up from `1000 * i`, and record and ordinal name row `i`."""
     items = []
     for index, length in enumerate(lengths):
         record = np.array([(length, min(1, length - 1), 0, 0, index)], EXAMPLE_RECORD)
         ids = np.arange(1000 * index, 1000 * index + length, dtype=np.int32)
-        items.append((length, ids, record.view(np.int32)))
+        items.append((length, ids, record.view(np.int32), index))
     return items
 
 

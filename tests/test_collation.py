@@ -48,6 +48,21 @@ def test_a_full_pack_has_no_padding() -> None:
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 1, 2, 3, 4]]
 
 
+def test_an_empty_pack_is_a_row_of_padding_without_a_label() -> None:
+    batch = collate("packed", [pack(FIRST), pack(), pack()])
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 4, *[PAD] * 4], [PAD] * 8, [PAD] * 8]
+    assert batch["labels"][1:].tolist() == [[IGNORED] * 8] * 2
+    assert batch["position_ids"][1:].tolist() == [[0] * 8] * 2
+
+
+def test_only_the_layout_with_a_row_for_each_pack_is_of_a_fixed_shape() -> None:
+    assert {method: kind.has_fixed_shape for method, kind in COLLATORS.items()} == {
+        "packed": True,
+        "padded": False,
+        "padding_free": False,
+    }
+
+
 def test_padded_rows_are_filled_up_to_the_longest_at_the_right() -> None:
     batch = collate("padded", [pack(FIRST), pack(SECOND)])
     assert list(batch) == ["input_ids", "attention_mask", "labels"]

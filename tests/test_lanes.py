@@ -1,5 +1,7 @@
 """Who reads which row: a keyed permutation, and lanes that divide it evenly."""
 
+from functools import cache
+from itertools import islice, product
 from math import lcm
 
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samsum_stream.errors import TopologyError
-from samsum_stream.lanes import check_num_lanes, choose_num_lanes, lane_size, lanes_of_worker, permute
+from samsum_stream.lanes import Share, check_num_lanes, choose_num_lanes, fitting_workers, lane_size, permute
 
 KEYS = st.tuples(st.integers(0, 2**31), st.integers(0, 1000))
 
@@ -72,20 +74,76 @@ def test_lanes_partition_the_rows_and_differ_by_one_at_most(num_rows: int, num_l
     assert max(sizes) - min(sizes) <= 1
 
 
-@pytest.mark.parametrize("num_lanes", [1, 2, 5, 24, 30])
-def test_the_lanes_of_the_workers_partition_all_lanes(num_lanes: int) -> None:
-    for num_workers in (workers for workers in range(1, num_lanes + 1) if num_lanes % workers == 0):
-        owned = [lanes_of_worker(k, num_workers=num_workers, num_lanes=num_lanes) for k in range(num_workers)]
-        assert sorted(lane for lanes in owned for lane in lanes) == list(range(num_lanes))
-        assert {len(lanes) for lanes in owned} == {num_lanes // num_workers}
+@cache
+def topologies() -> tuple[tuple[int, int, int], ...]:
+    """Every number of lanes, ranks and workers that fit, with up to 30, 8 and 8 of them."""
+    sizes = product(range(1, 31), range(1, 9), range(1, 9))
+    return tuple((lanes, ranks, workers) for lanes, ranks, workers in sizes if lanes % (ranks * workers) == 0)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 3, 4, 6, 12])
-def test_batches_of_workers_asked_in_turn_follow_the_lanes(num_workers: int) -> None:
-    num_lanes = 12
-    owned = [list(lanes_of_worker(k, num_workers=num_workers, num_lanes=num_lanes)) for k in range(num_workers)]
-    in_turn = [owned[m % num_workers][m // num_workers % len(owned[0])] for m in range(3 * num_lanes)]
-    assert in_turn == [m % num_lanes for m in range(3 * num_lanes)]
+def shares_of(ranks: int, workers: int, *, start: int) -> list[list[Share]]:
+    """The share of each worker, rank by rank."""
+    return [
+        [Share(start, rank, ranks, worker=worker, num_workers=workers) for worker in range(workers)]
+        for rank in range(ranks)
+    ]
+
+
+def first_batches(share: Share, count: int) -> list[int]:
+    return list(islice(share.batches(None), count))
+
+
+@given(st.integers(0, 10_000))
+def test_all_workers_together_own_each_lane_once_and_make_each_batch_once(start: int) -> None:
+    for num_lanes, ranks, workers in topologies():
+        shares = [share for own in shares_of(ranks, workers, start=start) for share in own]
+        lanes = [lane for share in shares for lane in share.lanes(num_lanes)]
+        assert sorted(lanes) == list(range(num_lanes))
+        rounds = 2 * num_lanes // (ranks * workers) + 1
+        batches = [batch for share in shares for batch in first_batches(share, rounds)]
+        assert sorted(batches) == list(range(start, start + rounds * ranks * workers))
+
+
+@given(st.integers(0, 10_000))
+def test_a_batch_comes_from_a_lane_of_the_worker_that_makes_it(start: int) -> None:
+    for num_lanes, ranks, workers in topologies():
+        for share in (share for own in shares_of(ranks, workers, start=start) for share in own):
+            lanes = [batch % num_lanes for batch in first_batches(share, 2 * num_lanes)]
+            assert set(lanes) == set(share.lanes(num_lanes))
+
+
+@given(st.integers(0, 10_000))
+def test_workers_asked_in_turn_give_the_batches_of_their_rank_in_order(start: int) -> None:
+    for num_lanes, ranks, workers in topologies():
+        for rank, own in enumerate(shares_of(ranks, workers, start=start)):
+            made = [share.batches(None) for share in own]
+            in_turn = [next(made[number % workers]) for number in range(2 * num_lanes)]
+            first = start + (rank - start) % ranks
+            assert in_turn == list(range(first, first + 2 * num_lanes * ranks, ranks))
+
+
+@given(st.integers(0, 10_000), st.integers(0, 200))
+def test_up_to_an_end_every_rank_makes_as_many_batches_and_each_is_made_once(start: int, num_batches: int) -> None:
+    for _, ranks, workers in topologies():
+        end = start + num_batches
+        made = [
+            [batch for share in own for batch in share.batches(end)] for own in shares_of(ranks, workers, start=start)
+        ]
+        assert {len(batches) for batches in made} == {-(-num_batches // ranks)}
+        # All before the end; behind it only as many as the ranks are short of an even share.
+        assert sorted(batch for batches in made for batch in batches) == list(range(start, end + -num_batches % ranks))
+
+
+@given(st.integers(1, 60), st.integers(1, 8), st.integers(0, 12))
+def test_the_most_workers_that_share_the_lanes_evenly_are_found(share: int, world_size: int, num_workers: int) -> None:
+    num_lanes = share * world_size
+    fitting = fitting_workers(num_lanes, world_size=world_size, num_workers=num_workers)
+    assert fitting <= num_workers
+    assert (fitting == 0) == (num_workers == 0)
+    if fitting:
+        check_num_lanes(num_lanes, num_rows=None, ranks=world_size, workers=fitting)
+        assert num_lanes % (world_size * fitting) == 0
+    assert all(num_lanes % (world_size * more) for more in range(fitting + 1, num_workers + 1))
 
 
 @pytest.mark.parametrize(
@@ -120,15 +178,19 @@ def test_auto_suits_the_readers_and_leaves_lanes_of_512_rows_or_one_a_reader(num
     assert num_lanes == num_readers or num_rows // num_lanes >= 512
 
 
-def test_lanes_that_workers_cannot_share_evenly_are_an_error() -> None:
-    check_num_lanes(12, num_rows=12, num_readers=4)
-    check_num_lanes(12, num_rows=None, num_readers=4)
-    with pytest.raises(TopologyError, match="lanes: 12 lanes cannot be shared evenly by 5 workers; .*divides 12"):
-        check_num_lanes(12, num_rows=100, num_readers=5)
+@pytest.mark.parametrize(("readers", "valid"), [("workers", "1, 2, 3, 4, 6, 12"), ("ranks", "1, 2, 3, 4, 6, 12")])
+def test_lanes_that_cannot_be_shared_evenly_are_an_error_that_names_the_valid_numbers(readers: str, valid: str) -> None:
+    check_num_lanes(12, num_rows=12, **{readers: 4})
+    check_num_lanes(12, num_rows=None, **{readers: 4})
+    with pytest.raises(
+        TopologyError, match=f"lanes: 12 lanes cannot be shared evenly by 5 {readers}; use {valid} {readers}, or"
+    ):
+        check_num_lanes(12, num_rows=100, **{readers: 5})
 
 
 def test_more_lanes_than_rows_are_an_error() -> None:
     with pytest.raises(
-        TopologyError, match="lanes: 12 lanes, shared by 4 workers, need as many rows, but the source has 11"
+        TopologyError,
+        match="lanes: 12 lanes need as many rows, but the source has 11",
     ):
-        check_num_lanes(12, num_rows=11, num_readers=4)
+        check_num_lanes(12, num_rows=11, ranks=2, workers=3)

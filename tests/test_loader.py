@@ -1,11 +1,14 @@
 """`StreamLoader`: whole batches out of worker processes, epoch after epoch."""
 
+import os
 import pickle
+import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import count, islice
+from multiprocessing import parent_process
 from typing import Any
 
 import pytest
@@ -13,9 +16,9 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
-from samsum_stream import RowError, SFTStream
+from samsum_stream import ConfigError, RowError, SFTStream, SourceError, TopologyError, WorkerError
+from samsum_stream.lanes import Share
 from samsum_stream.pipeline import Pipeline
-from samsum_stream.stats import Counts
 from tests.streams import NUM_WORDS, make_rows, make_stream, rows_of_batches, workers_that_end_at_once
 
 # torch warns where workers outnumber the cores of the machine that runs the tests.
@@ -35,9 +38,15 @@ def quick_workers() -> Iterator[None]:
 def test_a_loader_is_a_dataloader_of_whole_batches() -> None:
     loader = make_stream(batch_size=3).loader()
     assert isinstance(loader, DataLoader)
-    batches = list(loader)
-    assert {len(batch["input_ids"]) for batch in batches[:-1]} == {3}
-    assert 1 <= len(batches[-1]["input_ids"]) <= 3
+    assert {tuple(batch["input_ids"].shape) for batch in loader} == {(3, 32)}
+
+
+@pytest.mark.parametrize("layout", ["padded", "padding_free"])
+def test_layouts_without_a_fixed_shape_hold_no_rows_of_padding(layout: str) -> None:
+    stream = make_stream(batch_size=4, lanes=2, collator_config={"method": layout}, method="none")
+    for batch in stream.loader():
+        assert 1 <= len(rows_of_batches([batch])) <= 4
+        assert (batch["labels"] != -100).any(1).all()
 
 
 @pytest.mark.parametrize(("num_workers", "persistent"), [(0, False), (2, False), (2, True)])
@@ -60,9 +69,10 @@ def test_a_plain_dataloader_goes_on_with_the_next_epoch(num_workers: int) -> Non
 
 
 @WORKERS
-def test_a_bad_row_reaches_the_training_process_as_itself(num_workers: int) -> None:
+@pytest.mark.parametrize("epochs", [1, None])
+def test_a_bad_row_reaches_the_training_process_as_itself(num_workers: int, epochs: int | None) -> None:
     rows = [*make_rows(200), {"input": "20", "response": 5}]
-    loader = make_stream(rows, shuffle=False).loader(num_workers=num_workers)
+    loader = make_stream(rows, shuffle=False, epochs=epochs).loader(num_workers=num_workers)
     with pytest.raises(RowError, match=r"rows:200 \(epoch 0\): field 'response' must be a str, got int: 5"):
         list(loader)
 
@@ -105,11 +115,166 @@ def test_what_makes_batches_pickles_and_goes_on_where_it_is_unpickled() -> None:
     stream = make_stream()
     pipeline = pickle.loads(pickle.dumps(stream.pipeline))
     assert isinstance(pipeline, Pipeline)
-    sizes = [[[item[0] for item in pack] for pack in batch] for batch in stream.pipeline.batches(Counts())]
-    assert [[[item[0] for item in pack] for pack in batch] for batch in pipeline.batches(Counts())] == sizes
+    sizes = sizes_of(stream.pipeline)
+    assert sizes_of(pipeline) == sizes
     other = pickle.loads(pickle.dumps(stream))
     assert isinstance(other, SFTStream)
     assert sum(pack.num_tokens for pack in other) == sum(map(sum, (p for b in sizes for p in b)))
+
+
+def sizes_of(pipeline: Pipeline) -> list[list[list[int]]]:
+    """The lengths of all examples of one pass, pack by pack and batch by batch."""
+    batches = pipeline.undealt(Share(0), order=pipeline.order(1), first_epoch=0)
+    return [[[item[0] for item in pack] for pack in batch.packs] for batch in batches]
+
+
+# ------------------------------------------------------------------------------------------- a position of its own
+
+
+def test_each_loader_has_a_position_of_its_own_and_starts_at_the_first_epoch() -> None:
+    stream = make_stream()
+    first, second = stream.loader(), stream.loader()
+    epoch = rows_of_batches(first)
+    assert rows_of_batches(second) == epoch
+    assert rows_of_batches(first) == rows_of_batches(second) != epoch
+
+
+def test_iterating_the_stream_itself_leaves_its_loaders_where_they_are() -> None:
+    stream, untouched = make_stream(lanes=2), make_stream(lanes=2).loader()
+    loader = stream.loader()
+    assert rows_of_batches(loader) == rows_of_batches(untouched)
+    list(stream)
+    assert rows_of_batches(loader) == rows_of_batches(untouched)
+
+
+@WORKERS
+def test_a_for_that_was_left_is_gone_on_with(num_workers: int) -> None:
+    whole = [rows_of_batches([batch]) for batch in make_stream(lanes=2).loader()]
+    loader = make_stream(lanes=2).loader(num_workers=num_workers)
+    left = [rows_of_batches([batch]) for batch in islice(loader, 3)]
+    assert left + [rows_of_batches([batch]) for batch in loader] == whole
+
+
+@pytest.mark.parametrize("epochs", [1, None])
+def test_the_batch_that_was_handed_over_last_says_where_its_rows_come_from(epochs: int | None) -> None:
+    loader = make_stream(lanes=2, epochs=epochs).loader()
+    for number, batch in enumerate(islice(loader, 10)):
+        info = loader.last_batch_info
+        assert (info.batch, info.lane) == (number, number % 2)
+        positions = [position for pack in info.positions for position in pack]
+        assert [position.row for position in positions] == rows_of_batches([batch])
+        assert len(info.positions) == int((batch["labels"] != -100).any(1).sum())
+        assert str(positions[0]) in str(info)
+
+
+# ----------------------------------------------------------------------------------------------------------- ends
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 6])
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_the_length_is_exact_and_the_same_on_every_rank_and_passes_never_shrink(world_size: int, epochs: int) -> None:
+    stream = make_stream(lanes=6, epochs=epochs)
+    loaders = [stream.loader(rank=rank, world_size=world_size) for rank in range(world_size)]
+    longest = len(loaders[0])
+    for _ in range(3):
+        found = [(len(list(loader)), len(loader)) for loader in loaders]
+        assert found == [(found[0][0], found[0][0])] * world_size
+        assert found[0][0] >= longest
+        longest = found[0][0]
+
+
+@pytest.mark.parametrize(("world_size", "num_workers"), [(2, 0), (3, 0), (2, 3)])
+def test_ranks_together_read_each_row_once_in_the_order_of_one(world_size: int, num_workers: int) -> None:
+    alone = [rows_of_batches([batch]) for batch in make_stream(lanes=6).loader()]
+    ranks = [
+        make_stream(lanes=6).loader(num_workers=num_workers, rank=r, world_size=world_size) for r in range(world_size)
+    ]
+    read = [[rows_of_batches([batch]) for batch in loader] for loader in ranks]
+    assert [batch for together in zip(*read, strict=True) for batch in together] == alone
+    assert Counter(row for rows in alone for row in rows) == ALL_ROWS
+
+
+@pytest.mark.parametrize("num_rows", [25, 40, 60, 61])
+def test_every_packed_batch_is_full_and_rows_of_padding_have_no_label(num_rows: int) -> None:
+    stream = make_stream(make_rows(num_rows), batch_size=5, lanes=4)
+    batches = list(stream.loader())
+    assert {len(batch["input_ids"]) for batch in batches} == {5}
+    assert Counter(rows_of_batches(batches)) == Counter(range(num_rows))
+    num_padding = 0
+    for batch in batches:
+        padding = (batch["input_ids"] == stream.collator.pad_token_id).all(1)
+        assert not padding.all()
+        assert (batch["labels"][padding] == -100).all()
+        num_padding += int(padding.sum())
+    assert stream.stats.packs + num_padding == 5 * len(batches)
+    assert stream.stats.capacity == 5 * 32 * len(batches)
+
+
+def test_a_stream_without_an_end_has_no_length() -> None:
+    loader = make_stream(epochs=None).loader()
+    with pytest.raises(TypeError, match=r"epochs: null has no end, and so no len\(\)"):
+        len(loader)
+
+
+def test_a_lane_with_fewer_examples_than_batches_is_an_error_that_says_to_lower_lanes() -> None:
+    # Two rows in one lane are two batches, and the other lane has a single row.
+    loader = make_stream(make_rows(3), lanes=2, batch_size=1, method="none").loader()
+    with pytest.raises(SourceError, match=r"lane 1 of 2, epoch 0: a lane has 1 examples .* 2 batches.*lower lanes"):
+        len(loader)
+
+
+# --------------------------------------------------------------------------------------------- workers and lanes
+
+
+@pytest.mark.parametrize(("lanes", "asked", "fitting"), [(4, 3, 2), (6, 5, 3), (7, 3, 1), (2, 5, 2)])
+def test_workers_that_do_not_fit_the_lanes_are_lowered_with_a_warning(
+    lanes: int, asked: int, fitting: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader = make_stream(lanes=lanes).loader(num_workers=asked)
+    assert loader.num_workers == fitting
+    assert (
+        f"{asked} workers of each of 1 ranks cannot share {lanes} lanes evenly; {fitting} workers read" in caplog.text
+    )
+
+
+def test_workers_that_fit_are_left_alone_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    stream = make_stream(lanes=6)
+    caplog.clear()
+    assert [stream.loader(num_workers=number).num_workers for number in (0, 1, 2, 3, 6)] == [0, 1, 2, 3, 6]
+    assert stream.loader(num_workers=3, rank=1, world_size=2).num_workers == 3
+    assert caplog.text == ""
+
+
+def test_ranks_that_do_not_fit_the_lanes_are_an_error_that_names_those_that_do() -> None:
+    with pytest.raises(TopologyError, match="6 lanes cannot be shared evenly by 4 ranks; use 1, 2, 3, 6 ranks"):
+        make_stream(lanes=6).loader(rank=0, world_size=4)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "shuffle", "collate_fn", "drop_last", "sampler"])
+def test_what_the_config_has_decided_cannot_be_said_again(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"loader: {name} follows from the config"):
+        make_stream().loader(**{name: 1})
+
+
+def rows_that_kill_a_worker(number: int) -> Iterator[dict[str, Any]]:
+    """Endless rows; the worker that makes row `number` is killed, the training process is not."""
+    for index in count():
+        if index == number and parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield make_rows(index % 600 + 1)[-1]
+
+
+def test_the_death_of_a_worker_is_told_and_loses_nothing_that_was_handed_over() -> None:
+    stream = make_stream(lambda: rows_that_kill_a_worker(3_000), epochs=None, lanes=2, shuffle=False)
+    loader, taken = stream.loader(num_workers=2), []
+    with pytest.raises(WorkerError, match=r"DataLoader worker .*loader\.state_dict\(\) says where to go on"):
+        take_all(loader, taken)
+    assert loader.state_dict()["batch"] == len(taken) > 0
+
+
+def take_all(loader: Iterable[dict[str, Any]], taken: list[list[int]]) -> None:
+    for batch in loader:
+        taken.append(rows_of_batches([batch]))
 
 
 # ------------------------------------------------------------------------------------------------------- Trainer

@@ -82,6 +82,16 @@ def test_a_packer_yields_a_pack_as_soon_as_it_is_closed(method: str) -> None:
     assert len(list(islice(packs, 50))) == 50
 
 
+@pytest.mark.parametrize("method", sorted(PACKERS))
+@given(st.lists(st.integers(1, 20), max_size=60), st.integers(20, 40), st.integers(1, 8))
+def test_lengths_alone_are_packed_as_the_items_are(
+    method: str, lengths: list[int], room: int, buffer_size: int
+) -> None:
+    packer = PACKERS[method](max_length=room, buffer_size=buffer_size)
+    counted = [[length for (length,) in packed] for packed in packer.pack((length,) for length in lengths)]
+    assert counted == [[item[0] for item in packed] for packed in packer.pack(make_items(lengths))]
+
+
 @given(st.lists(st.integers(1, 40), max_size=12), st.integers(0, 100))
 def test_the_best_subset_is_optimal_and_has_each_index_once_in_order(lengths: list[int], room: int) -> None:
     chosen = best_subset(lengths, room)

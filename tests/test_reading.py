@@ -1,62 +1,163 @@
-"""The rows of each lane: every row once an epoch, in an order of (seed, epoch) alone."""
+"""The rows of each lane: every row once an epoch, in an order of (seed, epoch) alone, from any place on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samsum_stream.lanes import lanes_of_worker
-from samsum_stream.reading import BLOCK, FIRST_CHUNK, MAX_CHUNK, IndexedReader, Reader, SequentialReader
+from samsum_stream.lanes import Share
+from samsum_stream.order import PLAIN_BLOCK, SHUFFLED_BLOCK, Order
+from samsum_stream.positions import Place
+from samsum_stream.reading import (
+    BLOCK,
+    FIRST_CHUNK,
+    MAX_CHUNK,
+    IndexedReader,
+    Reader,
+    SequentialReader,
+    make_reader,
+    rows_in_order,
+)
 from samsum_stream.samples import Rows
-from samsum_stream.sources import IndexedSource, SequentialSource, as_source
+from samsum_stream.sources import Block, SequentialSource, Shard, Source, as_source
 
-KINDS = pytest.mark.parametrize("kind", ["indexed", "sequential"])
+KINDS = pytest.mark.parametrize("kind", ["indexed", "sequential", "shards"])
 
 
-def make_source(kind: str, num_rows: int) -> IndexedSource | SequentialSource:
+class Shards(SequentialSource):
+    """A sequential source of shards of these sizes, whose rows count on from shard to shard; remembers its passes."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__(name="rows", shards=tuple(Shard(str(index), None) for index in range(len(sizes))))
+        self.sizes, self.passes = sizes, []
+
+    def blocks(self, shard: int, *, num_rows: int, first: int = 0) -> Iterator[Block]:
+        self.passes.append((shard, first))
+        offset = sum(self.sizes[:shard])
+        for start in range(0, self.sizes[shard], num_rows)[first:]:
+            size = min(num_rows, self.sizes[shard] - start)
+            yield Block(size, lambda indices, start=offset + start: rows_of(start + indices, shard))
+
+
+def rows_of(numbers: np.ndarray, shard: int) -> Rows:
+    texts = [str(number) for number in numbers.tolist()]
+    return Rows(texts, texts, None, np.full(len(numbers), shard, np.int32), numbers)
+
+
+def make_source(kind: str, num_rows: int) -> Source:
     rows = [{"input": str(index), "response": "x"} for index in range(num_rows)]
+    if kind == "shards":
+        return Shards([num_rows // 2, num_rows - num_rows // 2 - num_rows // 5, num_rows // 5])
     return as_source(rows if kind == "indexed" else lambda: iter(rows), name="rows", columns={})
 
 
-def make_reader(
-    kind: str, num_rows: int, *, num_lanes: int = 1, lanes: range | None = None, seed: int = 0, shuffle: bool = True
+def shard_sizes(source: Source, num_rows: int) -> Sequence[int]:
+    return source.sizes if isinstance(source, Shards) else [num_rows]
+
+
+def open_reader(
+    kind: str,
+    num_rows: int,
+    *,
+    num_lanes: int = 1,
+    starts: dict[int, Place] | None = None,
+    seed: int = 0,
+    shuffle: bool = True,
 ) -> Reader:
-    source = make_source(kind, num_rows)
-    if isinstance(source, IndexedSource):
-        return IndexedReader(source, num_lanes=num_lanes, seed=seed, shuffle=shuffle)
-    lanes = range(num_lanes) if lanes is None else lanes
-    return SequentialReader(source, lanes=lanes, num_lanes=num_lanes, seed=seed, shuffle=shuffle)
+    """A reader of all lanes from the start, or of some from other places."""
+    order = Order(num_lanes, seed, shuffle)
+    starts = dict.fromkeys(range(num_lanes), Place(0, 0, 0)) if starts is None else starts
+    return make_reader(make_source(kind, num_rows), order=order, starts=starts)
 
 
-def numbers(chunks: Iterator[Rows]) -> list[int]:
-    return [int(row) for chunk in chunks for row in chunk.rows]
+def numbers(chunks: Iterator[tuple[Place, Rows]]) -> list[int]:
+    return [int(row) for _, rows in chunks for row in rows.rows]
 
 
 def read(reader: Reader, *, lane: int = 0, epoch: int = 0) -> list[int]:
-    return numbers(reader.chunks(lane, epoch=epoch))
+    return numbers(reader.epoch(lane, Place(epoch, 0, 0)))
+
+
+def places(chunks: Iterator[tuple[Place, Rows]]) -> list[tuple[Place, int]]:
+    """Every row by the place that it has in the lane."""
+    return [
+        (place._replace(row=place.row + index), row)
+        for place, rows in chunks
+        for index, row in enumerate(rows.rows.tolist())
+    ]
 
 
 @KINDS
 @given(num_rows=st.integers(1, 300), num_lanes=st.integers(1, 12), shuffle=st.booleans(), seed=st.integers(0, 99))
 def test_every_row_is_in_exactly_one_lane(kind: str, num_rows: int, num_lanes: int, shuffle: bool, seed: int) -> None:
-    reader = make_reader(kind, num_rows, num_lanes=num_lanes, seed=seed, shuffle=shuffle)
+    reader = open_reader(kind, num_rows, num_lanes=num_lanes, seed=seed, shuffle=shuffle)
     lanes = [read(reader, lane=lane) for lane in range(num_lanes)]
     assert sorted(chain.from_iterable(lanes)) == list(range(num_rows))
-    assert max(map(len, lanes)) - min(map(len, lanes)) <= 1
+    assert max(map(len, lanes)) - min(map(len, lanes)) <= (3 if kind == "shards" else 1)
+
+
+@contextmanager
+def small_blocks() -> Iterator[None]:
+    """Blocks of sizes that divide next to nothing, so that few rows are several of them."""
+    with (
+        mock.patch.multiple("samsum_stream.order", SHUFFLED_BLOCK=23, PLAIN_BLOCK=7),
+        mock.patch("samsum_stream.reading.BLOCK", 17),
+    ):
+        yield
+
+
+@KINDS
+@small_blocks()
+@given(num_rows=st.integers(1, 300), num_lanes=st.integers(1, 12), shuffle=st.booleans(), epoch=st.integers(0, 3))
+def test_the_rows_can_be_told_without_reading_them(
+    kind: str, num_rows: int, num_lanes: int, shuffle: bool, epoch: int
+) -> None:
+    source, order = make_source(kind, num_rows), Order(num_lanes, 0, shuffle)
+    reader = make_reader(source, order=order, starts=dict.fromkeys(range(num_lanes), Place(0, 0, 0)))
+    for lane in range(num_lanes):
+        told = rows_in_order(source, lane, order=order, epoch=epoch, shard_sizes=shard_sizes(source, num_rows))
+        assert [row for rows in told for row in rows.tolist()] == read(reader, lane=lane, epoch=epoch)
+
+
+@KINDS
+@small_blocks()
+@given(num_rows=st.integers(1, 300), num_lanes=st.integers(1, 6), shuffle=st.booleans(), data=st.data())
+def test_a_lane_goes_on_from_any_of_its_places(
+    kind: str, num_rows: int, num_lanes: int, shuffle: bool, data: st.DataObject
+) -> None:
+    """Each lane from a place of its own, in epochs of their own, and on into the next ones."""
+    epochs = [data.draw(st.integers(0, 2)) for _ in range(num_lanes)]
+    alone = open_reader(kind, num_rows, num_lanes=num_lanes, shuffle=shuffle)
+    whole = [
+        [places(alone.epoch(lane, Place(epoch, 0, 0))) for epoch in range(epochs[lane] + 2)]
+        for lane in range(num_lanes)
+    ]
+    cuts = [data.draw(st.integers(0, len(whole[lane][epoch]))) for lane, epoch in enumerate(epochs)]
+    starts = {
+        lane: [*(place for place, _ in whole[lane][epoch]), Place(epoch + 1, 0, 0)][cut]
+        for lane, (epoch, cut) in enumerate(zip(epochs, cuts, strict=True))
+    }
+    reader = open_reader(kind, num_rows, num_lanes=num_lanes, shuffle=shuffle, starts=starts)
+    for lane, start in starts.items():
+        expected = [pair for pairs in whole[lane] for pair in pairs if pair[0] >= start]
+        later = [Place(epoch, 0, 0) for epoch in range(start.epoch + 1, epochs[lane] + 2)]
+        assert [pair for place in [start, *later] for pair in places(reader.epoch(lane, place))] == expected
 
 
 @KINDS
 @pytest.mark.parametrize("num_workers", [1, 2, 3, 4, 6, 12])
 def test_workers_read_the_same_lanes_whoever_owns_them(kind: str, num_workers: int) -> None:
-    alone = make_reader(kind, 100, num_lanes=12)
+    alone = open_reader(kind, 100, num_lanes=12)
     expected = [read(alone, lane=lane) for lane in range(12)]
     found: dict[int, list[int]] = {}
     for worker in range(num_workers):
-        lanes = lanes_of_worker(worker, num_workers=num_workers, num_lanes=12)
-        reader = make_reader(kind, 100, num_lanes=12, lanes=lanes)
+        lanes = Share(0, worker=worker, num_workers=num_workers).lanes(12)
+        reader = open_reader(kind, 100, num_lanes=12, starts=dict.fromkeys(lanes, Place(0, 0, 0)))
         found |= {lane: read(reader, lane=lane) for lane in lanes}
     assert [found[lane] for lane in range(12)] == expected
 
@@ -64,7 +165,7 @@ def test_workers_read_the_same_lanes_whoever_owns_them(kind: str, num_workers: i
 @KINDS
 def test_the_order_follows_from_seed_and_epoch_alone(kind: str) -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return read(make_reader(kind, 200, seed=seed), epoch=epoch)
+        return read(open_reader(kind, 200, seed=seed), epoch=epoch)
 
     assert order(0, 0) == order(0, 0)
     orders = [order(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
@@ -76,49 +177,58 @@ def test_the_order_follows_from_seed_and_epoch_alone(kind: str) -> None:
 def test_global_random_state_is_neither_used_nor_changed(kind: str) -> None:
     np.random.seed(3)
     before = np.random.get_state()[1].tolist()
-    first = read(make_reader(kind, 200))
+    first = read(open_reader(kind, 200))
     assert np.random.get_state()[1].tolist() == before
     np.random.seed(4)
-    assert read(make_reader(kind, 200)) == first
+    assert read(open_reader(kind, 200)) == first
 
 
-@KINDS
+@pytest.mark.parametrize("kind", ["indexed", "sequential"])
 def test_without_shuffling_the_rows_keep_their_order(kind: str) -> None:
-    assert read(make_reader(kind, 2000, shuffle=False)) == list(range(2000))
+    assert read(open_reader(kind, 2000, shuffle=False)) == list(range(2000))
     # More rows than a block, whose size is no multiple of three: the next block goes on where the last one ended.
-    lanes = make_reader(kind, 2000, num_lanes=3, shuffle=False)
+    lanes = open_reader(kind, 2000, num_lanes=3, shuffle=False)
     assert [read(lanes, lane=lane) for lane in range(3)] == [list(range(lane, 2000, 3)) for lane in range(3)]
 
 
+def test_without_shuffling_shards_are_read_in_their_order() -> None:
+    assert read(open_reader("shards", 2000, shuffle=False)) == list(range(2000))
+    lanes = open_reader("shards", 2000, num_lanes=3, shuffle=False)
+    assert all(rows == sorted(rows) for rows in (read(lanes, lane=lane) for lane in range(3)))
+
+
 @KINDS
-def test_more_rows_than_a_block_are_all_read(kind: str) -> None:
-    num_rows = 2 * BLOCK + 17
-    reader = make_reader(kind, num_rows, num_lanes=2)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_more_rows_than_a_block_are_all_read(kind: str, shuffle: bool) -> None:
+    num_rows = 2 * max(BLOCK, SHUFFLED_BLOCK) + 17
+    reader = open_reader(kind, num_rows, num_lanes=2, shuffle=shuffle)
     assert sorted(read(reader) + read(reader, lane=1)) == list(range(num_rows))
 
 
 def test_an_indexed_reader_starts_with_a_small_chunk_and_grows() -> None:
-    sizes = [len(chunk) for chunk in make_reader("indexed", BLOCK).chunks(0, epoch=0)]
-    assert sizes[:6] == [FIRST_CHUNK, 64, 128, 256, MAX_CHUNK, MAX_CHUNK]
+    sizes = [len(rows) for _, rows in open_reader("indexed", BLOCK).epoch(0, Place(0, 0, 0))]
+    assert sizes[:4] == [FIRST_CHUNK, 2 * FIRST_CHUNK, MAX_CHUNK, MAX_CHUNK]
     assert sum(sizes) == BLOCK
 
 
 def test_lanes_of_one_sequential_pass_may_be_read_in_turn() -> None:
-    reader = make_reader("sequential", 60, num_lanes=3)
-    lanes = [reader.chunks(lane, epoch=0) for lane in range(3)]
+    reader = open_reader("sequential", 60, num_lanes=3)
+    lanes = [reader.epoch(lane, Place(0, 0, 0)) for lane in range(3)]
     found = [[] for _ in lanes]
     for _ in range(10):
         for rows, lane in zip(found, lanes, strict=True):
             rows += numbers(chunk for chunk in [next(lane, None)] if chunk is not None)
-    assert found == [read(make_reader("sequential", 60, num_lanes=3), lane=lane) for lane in range(3)]
+    assert found == [read(open_reader("sequential", 60, num_lanes=3), lane=lane) for lane in range(3)]
 
 
-def test_a_lane_may_run_an_epoch_ahead_of_another() -> None:
-    reader = make_reader("sequential", 60, num_lanes=2)
+@pytest.mark.parametrize("kind", ["sequential", "shards"])
+def test_a_lane_may_run_an_epoch_ahead_of_another(kind: str) -> None:
+    reader = open_reader(kind, 60, num_lanes=2)
     ahead = [read(reader, lane=0, epoch=epoch) for epoch in range(3)]
     behind = [read(reader, lane=1, epoch=epoch) for epoch in range(3)]
     for one, other in zip(ahead, behind, strict=True):
         assert sorted(one + other) == list(range(60))
+    assert isinstance(reader, SequentialReader)
     assert reader.passes == {}, "rows of finished epochs are still held"
 
 
@@ -132,7 +242,43 @@ def test_a_sequential_source_is_read_once_an_epoch_for_all_lanes_of_a_worker() -
 
     source = as_source(rows, name="rows", columns={})
     num_passes = 0
-    reader = SequentialReader(source, lanes=range(5), num_lanes=5, seed=0, shuffle=True)
+    reader = make_reader(source, order=Order(5, 0, True), starts=dict.fromkeys(range(5), Place(0, 0, 0)))
     for lane in range(5):
         read(reader, lane=lane)
     assert num_passes == 1
+
+
+def test_a_source_that_reads_any_row_is_read_by_number_and_another_one_in_passes() -> None:
+    assert isinstance(open_reader("indexed", 10), IndexedReader)
+    assert isinstance(open_reader("sequential", 10), SequentialReader)
+    assert isinstance(open_reader("shards", 10), SequentialReader)
+
+
+# ---------------------------------------------------------------------------------------------- what a restart costs
+
+
+def test_shards_and_blocks_before_every_start_are_not_read_again() -> None:
+    source = Shards([3 * PLAIN_BLOCK] * 4)
+    # Of two lanes each has half of a shard: the row 600 of lane 0 is behind 1200 rows of its shard, in the third block.
+    starts = {0: Place(0, 1, 600), 1: Place(0, 2, 0)}
+    reader = make_reader(source, order=Order(2, 0, shuffle=False), starts=starts)
+    first = numbers(reader.epoch(0, starts[0]))
+    assert source.passes == [(1, 2), (2, 0), (3, 0)]
+    assert first[0] // (3 * PLAIN_BLOCK) == 1
+    assert len(first) == 3 * PLAIN_BLOCK // 2 * 3 - 600
+
+
+def test_rows_of_lanes_that_others_read_are_counted_as_passed_over() -> None:
+    reader = open_reader("shards", 100, num_lanes=4, starts={1: Place(0, 0, 0)})
+    num_read = len(read(reader, lane=1))
+    assert reader.num_passed_over == 100 - num_read
+    indexed = open_reader("indexed", 100, num_lanes=4, starts={1: Place(0, 0, 0)})
+    read(indexed, lane=1)
+    assert indexed.num_passed_over == 0
+
+
+def test_rows_before_a_start_are_counted_as_passed_over() -> None:
+    sizes = [3 * PLAIN_BLOCK, 100]
+    reader = make_reader(Shards(sizes), order=Order(1, 0, shuffle=False), starts={0: Place(0, 0, 1200)})
+    assert len(numbers(reader.epoch(0, Place(0, 0, 1200)))) == sum(sizes) - 1200
+    assert reader.num_passed_over == 1200

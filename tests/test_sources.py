@@ -20,6 +20,7 @@ from samsum_stream.errors import ConfigError, RowError, SamsumStreamError, Sourc
 from samsum_stream.samples import Rows
 from samsum_stream.sources import (
     SOURCES,
+    Block,
     IndexedSource,
     SequentialSource,
     Source,
@@ -51,8 +52,19 @@ def sequential(rows: object, **columns: str) -> SequentialSource:
 
 def read_all(source: Source, num_rows: int = 4) -> list[tuple[str, str, list[str] | None, str]]:
     """Every row with its position, whatever the kind of source."""
-    blocks = [source.take(np.arange(source.num_rows))] if isinstance(source, IndexedSource) else source.read(num_rows)
-    return [row for block in blocks for row in entries(source, block)]
+    chunks = [source.take(np.arange(source.num_rows))] if isinstance(source, IndexedSource) else read(source, num_rows)
+    return [row for rows in chunks for row in entries(source, rows)]
+
+
+def read(source: SequentialSource, num_rows: int) -> Iterator[Rows]:
+    """The rows of every block of every shard."""
+    blocks = (block for shard in range(len(source.shards)) for block in source.blocks(shard, num_rows=num_rows))
+    return (block.take(np.arange(block.num_rows)) for block in blocks)
+
+
+def taken(source: Source, block: Block) -> list[tuple[str, str, list[str] | None, str]]:
+    """All rows of a block."""
+    return entries(source, block.take(np.arange(block.num_rows)))
 
 
 def entries(source: Source, block: Rows) -> list[tuple[str, str, list[str] | None, str]]:
@@ -420,16 +432,37 @@ class TestSequentialSources:
     @pytest.mark.parametrize("num_rows", [1, 4, 25, 1000])
     def test_every_pass_has_all_rows_in_order(self, source: SequentialSource, num_rows: int) -> None:
         for _ in range(2):
-            blocks = list(source.read(num_rows))
+            blocks = list(read(source, num_rows))
             assert [pair for block in blocks for pair in texts(entries(source, block))] == EXPECTED
             assert all(0 < len(block) <= num_rows for block in blocks)
 
     def test_rows_count_from_zero_in_their_shard(self, source: SequentialSource) -> None:
         numbers = [
-            (shard, row) for block in source.read(4) for shard, row in zip(block.shards, block.rows, strict=True)
+            (shard, row) for block in read(source, 4) for shard, row in zip(block.shards, block.rows, strict=True)
         ]
         sizes = [9, 16] if len(source.shards) == 2 else [25]
         assert numbers == [(shard, row) for shard, size in enumerate(sizes) for row in range(size)]
+
+    @pytest.mark.parametrize("num_rows", [1, 4, 8, 25, 1000])
+    @pytest.mark.parametrize("first", [0, 1, 3, 100])
+    def test_a_pass_may_start_at_any_block(self, source: SequentialSource, num_rows: int, first: int) -> None:
+        for shard in range(len(source.shards)):
+            whole = [taken(source, block) for block in source.blocks(shard, num_rows=num_rows)]
+            rest = [taken(source, block) for block in source.blocks(shard, num_rows=num_rows, first=first)]
+            assert rest == whole[first:]
+
+    def test_a_block_gives_the_rows_asked_for_in_that_order_and_as_often_as_asked(
+        self, source: SequentialSource
+    ) -> None:
+        blocks = list(source.blocks(0, num_rows=4))
+        for block in reversed(blocks):
+            order = np.array([block.num_rows - 1, 0, 0])
+            assert entries(source, block.take(order)) == [taken(source, block)[index] for index in order]
+        assert len(blocks[0].take(np.arange(0))) == 0
+
+    def test_the_first_rows_are_those_of_the_first_block(self, source: SequentialSource) -> None:
+        first_rows = entries(source, source.first_rows(6))
+        assert first_rows == taken(source, next(source.blocks(0, num_rows=6)))
 
     def test_it_pickles(self, source: SequentialSource) -> None:
         assert read_all(pickle.loads(pickle.dumps(source))) == read_all(source)
@@ -470,7 +503,7 @@ class TestSequentialSources:
 
     def test_an_iterator_that_was_left_halfway_is_not_read_on(self, once: object) -> None:
         source = sequential(once)
-        next(source.read(4))
+        next(source.blocks(0, num_rows=4))
         with pytest.raises(SourceError, match=ONE_PASS):
             read_all(source)
 
@@ -544,6 +577,19 @@ class TestSequentialSources:
         read_all(source)
         with pytest.raises(SourceError, match="^samsum: starting a pass over the rows failed: TypeError: 'NoneType'"):
             read_all(source)
+
+    @pytest.mark.parametrize("kind", ["callable", "stream", "gzip"])
+    def test_only_rows_that_are_taken_are_made_and_checked(self, kind: str, tmp_path: Path) -> None:
+        rows = [{**row, "response": 5} if number == 2 else row for number, row in enumerate(ROWS)]
+        made: dict[str, Callable[[], object]] = {
+            "callable": lambda: lambda: iter(rows),
+            "stream": lambda: datasets.IterableDataset.from_generator(lambda: iter(rows)),
+            "gzip": lambda: SOURCES["jsonl"](path=str(write_lines(tmp_path / "a.jsonl.gz", rows))),
+        }
+        block = next(sequential(made[kind]()).blocks(0, num_rows=4))
+        assert block.take(np.array([3, 0])).rows.tolist() == [3, 0]
+        with pytest.raises(RowError, match=r":2 \(epoch 0\): field 'response' must be a str, got int: 5"):
+            block.take(np.array([3, 2]))
 
     def test_errors_of_this_package_pass_through(self) -> None:
         def refuse() -> Iterator[dict[str, str]]:

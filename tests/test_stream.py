@@ -287,13 +287,22 @@ def test_with_fixed_lanes_the_batches_are_the_same_with_any_workers(num_workers:
         assert one["input_ids"].tolist() == other["input_ids"].tolist()
 
 
-def test_the_loader_and_the_stream_give_the_same_batches() -> None:
-    stream = make_stream(lanes=1, batch_size=3)
-    plain = DataLoader(make_stream(lanes=1), batch_size=3, collate_fn=stream.collator)
-    for one, other in zip(stream.loader(), plain, strict=True):
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_without_an_end_the_loader_and_the_stream_give_the_same_batches(lanes: int) -> None:
+    stream = make_stream(epochs=None, lanes=lanes, batch_size=3)
+    plain = DataLoader(stream, batch_size=3, collate_fn=stream.collator)
+    for one, other in zip(islice(stream.loader(), 60), islice(plain, 60), strict=True):
         assert {name: value.tolist() for name, value in one.items()} == {
             name: value.tolist() for name, value in other.items()
         }
+
+
+def test_with_an_end_the_loader_deals_the_packs_of_the_stream_over_its_batches() -> None:
+    stream = make_stream(lanes=1, batch_size=3)
+    packs = [[example.position.row for example in pack.examples] for pack in stream]
+    loader = stream.loader()
+    dealt = [pack for _ in loader for pack in loader.last_batch_info.positions]
+    assert [[position.row for position in pack] for pack in dealt] == packs
 
 
 def test_a_seed_names_the_order() -> None:
@@ -365,17 +374,24 @@ def test_stats_are_the_same_with_any_number_of_workers(num_workers: int) -> None
         {"input": " ".join(["20"] * 40), "response": "21"},
         {"input": "</s>", "response": "22"},
     ]
-    alone, shared = make_stream(rows, **kinds), make_stream(rows, **kinds)
-    list(alone)
+    plain, alone, shared = [make_stream(rows, **kinds) for _ in range(3)]
+    list(plain)
+    list(alone.loader())
     batches = list(shared.loader(num_workers=num_workers))
-    assert shared.stats == alone.stats
+    assert shared.stats.counts == alone.stats.counts
+    # The loader may split packs, and fills batches up with rows of padding.
+    room = ("packs", "capacity")
+    assert [{**stream.stats.counts, **dict.fromkeys(room, 0)} for stream in (shared, plain)] == [
+        {**alone.stats.counts, **dict.fromkeys(room, 0)}
+    ] * 2
     assert shared.stats.rows == len(rows)
     assert shared.stats.dropped == {"no_trained_token": 1}
     assert shared.stats.truncated["right"] > 0
     assert shared.stats.special_tokens_in_rows == 1
     assert shared.stats.trained_tokens == sum(int((batch["labels"] != -100).sum()) for batch in batches)
     assert shared.stats.tokens == sum(int((batch["input_ids"] != 0).sum()) for batch in batches)
-    assert shared.stats.packs == sum(len(batch["input_ids"]) for batch in batches)
+    assert shared.stats.packs == sum(int((batch["labels"] != -100).any(1).sum()) for batch in batches)
+    assert shared.stats.capacity == 9 * sum(len(batch["input_ids"]) for batch in batches)
 
 
 def test_stats_go_on_over_the_epochs() -> None:

@@ -257,8 +257,8 @@ class TestSpecialTokensInRows:
     @pytest.mark.parametrize("policy", ["text", "parse"])
     def test_their_rows_are_counted(self, name: str, token: str, policy: str) -> None:
         stream = with_prompt(sample_stream(name), prompt="summary", format="PromptFormat", policy=policy)
-        _, counts = encode(stream, [ROW, *spelling(token), ROW])
-        assert counts.special_tokens_in_rows == 5
+        _, stats = encode(stream, [ROW, *spelling(token), ROW])
+        assert stats.special_tokens_in_rows == 5
 
     def test_as_errors_they_name_the_row_and_the_token(self, name: str, token: str) -> None:
         stream = with_prompt(sample_stream(name), prompt="summary", format="PromptFormat", policy="error")
@@ -296,9 +296,9 @@ class TestSpecialTokensOfFormats:
     ) -> None:
         stream = make_stream(chat_tokenizer, style="ChatMLFormat", marks={**marks, "response": {}})
         row = {"input": words, "contexts": contexts, "response": "Yes"}
-        examples, counts = encode(stream, [row])
+        examples, stats = encode(stream, [row])
         assert examples[0].input_ids.tolist().count(chat_tokenizer.eos_token_id) == 1 + (not marks.get("input"))
-        assert counts.special_tokens_in_rows == 1
+        assert stats.special_tokens_in_rows == 1
 
     def test_the_stream_counts_rows_that_spell_them(self, small_tokenizer: PreTrainedTokenizerBase) -> None:
         rows = [ROW, {**ROW, "response": "Bob <|eos|>"}, {**ROW, "input": "<|pad|>"}]

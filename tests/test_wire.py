@@ -13,7 +13,7 @@ from samsum_stream.wire import from_buffer, packs_of, to_buffer
 
 def make_item(ids: list[int], *, num_prompt_tokens: int, shard: int, epoch: int, row: int) -> Item:
     record = np.array([(len(ids), num_prompt_tokens, shard, epoch, row)], EXAMPLE_RECORD)
-    return len(ids), np.array(ids, np.int32), record.view(np.int32)
+    return len(ids), np.array(ids, np.int32), record.view(np.int32), row
 
 
 INT32 = st.integers(0, 2**31 - 1)
@@ -48,11 +48,20 @@ def test_packs_come_back_with_their_positions(packs: list[list[Item]]) -> None:
     assert len(restored) == len(packs)
     for pack, items in zip(restored, packs, strict=True):
         assert pack.num_tokens == sum(item[0] for item in items)
-        for example, (_, ids, words) in zip(pack.examples, items, strict=True):
+        for example, (_, ids, words, _) in zip(pack.examples, items, strict=True):
             [record] = words.view(EXAMPLE_RECORD)
             assert example.input_ids.tolist() == ids.tolist()
             assert example.num_prompt_tokens == record["num_prompt_tokens"]
             assert example.position == locate(record["shard"], record["row"], record["epoch"])
+
+
+@given(PACKS, st.integers(0, 9))
+def test_empty_packs_fill_a_batch_up_behind_the_others(packs: list[list[Item]], num_packs: int) -> None:
+    batch, filled = from_buffer(to_buffer(packs)), from_buffer(to_buffer(packs, num_packs=num_packs))
+    num_missing = max(num_packs - len(packs), 0)
+    assert filled.pack_sizes.tolist() == [*batch.pack_sizes.tolist(), *[0] * num_missing]
+    np.testing.assert_array_equal(filled.tokens.ids, batch.tokens.ids)
+    np.testing.assert_array_equal(filled.records, batch.records)
 
 
 def test_what_travels_is_one_int32_array() -> None:

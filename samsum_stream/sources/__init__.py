@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 
 from samsum_stream.errors import ConfigError, SourceError
-from samsum_stream.sources.base import IndexedSource, Opener, SequentialSource, Shard, Source
+from samsum_stream.sources.base import Block, IndexedSource, Opener, SequentialSource, Shard, Source
 from samsum_stream.sources.columns import Columns, parse_columns
 from samsum_stream.sources.gather import shown
 from samsum_stream.sources.hub import load_dataset, load_from_disk, one_split
@@ -20,6 +20,7 @@ from samsum_stream.sources.tables import TableSource
 
 __all__ = [
     "SOURCES",
+    "Block",
     "IndexedSource",
     "Opener",
     "SequentialSource",

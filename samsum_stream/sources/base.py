@@ -2,11 +2,11 @@
 
 Source
 ├── IndexedSource       any row at any time: take(indices)
-└── SequentialSource    rows in file order, a fresh pass each time: read(num_rows)
+└── SequentialSource    a shard's rows in file order, a fresh pass each time: blocks(shard, num_rows)
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -61,15 +61,26 @@ class IndexedSource(Source):
         return self.take(np.arange(min(num_rows, self.num_rows)))
 
 
+class Block(NamedTuple):
+    """Rows that were read together, and are made only of those that are taken: `[n]` indices to `n` rows."""
+
+    num_rows: int
+    take: Callable[[Int64Array], Rows]
+
+
 class SequentialSource(Source):
-    """A source that only reads from its start to its end."""
+    """A source that only reads its shards from their start to their end."""
 
     @abstractmethod
-    def read(self, num_rows: int) -> Iterator[Rows]:
-        """A fresh pass in file order, in blocks of at most `num_rows` rows, none of them empty."""
+    def blocks(self, shard: int, *, num_rows: int, first: int = 0) -> Iterator[Block]:
+        """A fresh pass over a shard, from block number `first` on, in blocks of `num_rows` rows; the last is shorter.
+
+        Blocks before `first` are read, but no rows are made of them.
+        """
 
     def first_rows(self, num_rows: int) -> Rows:
-        return next(self.read(num_rows))
+        block = next(self.blocks(0, num_rows=num_rows))
+        return block.take(np.arange(block.num_rows))
 
 
 class Opener(ABC):
@@ -78,8 +89,3 @@ class Opener(ABC):
     @abstractmethod
     def open(self, *, name: str, columns: Columns) -> Source:
         """The source behind this opener."""
-
-
-def shard_rows(start: int, num_rows: int) -> Int64Array:
-    """The row numbers of a block, `[num_rows]`, counted on from `start`."""
-    return np.arange(start, start + num_rows, dtype=np.int64)

@@ -1,5 +1,6 @@
 """JSON lines: plain files are read anywhere by byte offset, gzip files from start to end."""
 
+import functools
 import gzip
 import mmap
 import os
@@ -13,7 +14,7 @@ import numpy as np
 
 from samsum_stream.errors import SourceError
 from samsum_stream.samples import Int64Array, Rows
-from samsum_stream.sources.base import IndexedSource, Opener, SequentialSource, Shard, Source, shard_rows
+from samsum_stream.sources.base import Block, IndexedSource, Opener, SequentialSource, Shard, Source
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import locator, validated
 from samsum_stream.sources.gather import from_rows
@@ -114,20 +115,21 @@ class SequentialJsonl(SequentialSource):
         self._files = files
         self._columns = columns
 
-    def read(self, num_rows: int) -> Iterator[Rows]:
-        """A fresh pass; a block never spans two files."""
-        for shard, file in enumerate(self._files):
-            lines, start = self._lines(shard), 0
-            while block := list(islice(lines, num_rows)):
-                yield self._rows(block, shard=shard, start=start)
-                start += len(block)
-            if start == 0:
-                raise SourceError(f"{self.name}: {file} holds no rows; write it again, or leave it out")
+    def blocks(self, shard: int, *, num_rows: int, first: int = 0) -> Iterator[Block]:
+        """A fresh pass over a file, in blocks of `num_rows` rows, from block `first` on."""
+        lines, start = self._lines(shard), 0
+        while block := list(islice(lines, num_rows)):
+            if start >= first * num_rows:
+                yield Block(len(block), functools.partial(self._picked, block, shard, start))
+            start += len(block)
+        if start == 0:
+            raise SourceError(f"{self.name}: {self._files[shard]} holds no rows; write it again, or leave it out")
 
-    def _rows(self, block: list[tuple[int, bytes]], *, shard: int, start: int) -> Rows:
-        shards, rows = np.full(len(block), shard, dtype=np.int32), shard_rows(start, len(block))
+    def _picked(self, block: list[tuple[int, bytes]], shard: int, start: int, indices: Int64Array) -> Rows:
+        shards, rows = np.full(len(indices), shard, dtype=np.int32), start + indices
+        picked = [block[index] for index in indices.tolist()]
         locate = locator(self, shards, rows)
-        parsed = parse_lines([line for _, line in block], locate=locate, line_of=lambda index: block[index][0])
+        parsed = parse_lines([line for _, line in picked], locate=locate, line_of=lambda index: picked[index][0])
         raw = from_rows(parsed, columns=self._columns, locate=locate)
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
 

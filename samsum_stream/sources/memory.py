@@ -1,5 +1,6 @@
 """Rows in memory and rows from an iterator: lists of dicts, generators, callables, `datasets.IterableDataset`."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 
 from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.samples import Int64Array, Rows
-from samsum_stream.sources.base import IndexedSource, SequentialSource, Shard, shard_rows
+from samsum_stream.sources.base import Block, IndexedSource, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns, match_columns
 from samsum_stream.sources.fields import locator, one_shard, validated
 from samsum_stream.sources.gather import from_batch, from_rows
@@ -54,11 +55,12 @@ class IterableSource(SequentialSource):
         # Held until the next one starts: only a living object can be told to come again.
         self._last: _Pass | None = None
 
-    def read(self, num_rows: int) -> Iterator[Rows]:
-        """A fresh pass, in blocks of at most `num_rows` rows."""
+    def blocks(self, shard: int, *, num_rows: int, first: int = 0) -> Iterator[Block]:
+        """A fresh pass, in blocks of `num_rows` rows, from block `first` on."""
         rows, start = self._next_pass(), 0
         while block := rows.take(num_rows):
-            yield self._checked(block, start)
+            if start >= first * num_rows:
+                yield Block(len(block), functools.partial(self._picked, block, start))
             start += len(block)
         if start == 0:
             raise self._no_rows(rows)
@@ -68,12 +70,12 @@ class IterableSource(SequentialSource):
         rows = self._next_pass()
         if not (head := rows.peek(num_rows)):
             raise self._no_rows(rows)
-        return self._checked(head, 0)
+        return self._picked(head, 0, np.arange(len(head)))
 
-    def _checked(self, block: list[Any], start: int) -> Rows:
-        shards, numbers = one_shard(len(block)), shard_rows(start, len(block))
+    def _picked(self, block: list[Any], start: int, indices: Int64Array) -> Rows:
+        shards, numbers = one_shard(len(indices)), start + indices
         locate = locator(self, shards, numbers)
-        raw = from_rows(block, columns=self._columns, locate=locate)
+        raw = from_rows([block[index] for index in indices.tolist()], columns=self._columns, locate=locate)
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
 
     def _next_pass(self) -> "_Pass":
@@ -186,18 +188,23 @@ class StreamSource(SequentialSource):
         self._columns = columns if known is None else match_columns(columns, known, name=name)
         self._dataset = dataset.with_format(None)
 
-    def read(self, num_rows: int) -> Iterator[Rows]:
-        """A fresh pass, in blocks of at most `num_rows` rows."""
+    def blocks(self, shard: int, *, num_rows: int, first: int = 0) -> Iterator[Block]:
+        """A fresh pass, in blocks of `num_rows` rows, from block `first` on."""
         start = 0
         for batch in self._batches(num_rows):
             size = len(next(iter(batch.values())))
-            shards, numbers = one_shard(size), shard_rows(start, size)
-            locate = locator(self, shards, numbers)
-            raw = from_batch(batch, columns=self._columns, locate=locate)
-            yield validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
+            if start >= first * num_rows:
+                yield Block(size, functools.partial(self._picked, batch, start))
             start += size
         if start == 0:
             raise SourceError(f"{self.name}: the dataset has no rows; check its split and its filters")
+
+    def _picked(self, batch: Mapping[str, Sequence[Any]], start: int, indices: Int64Array) -> Rows:
+        shards, numbers = one_shard(len(indices)), start + indices
+        locate, picked = locator(self, shards, numbers), indices.tolist()
+        columns = {name: [batch[name][index] for index in picked] for name in self._columns.names if name in batch}
+        raw = from_batch(columns, columns=self._columns, locate=locate)
+        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
 
     def _batches(self, num_rows: int) -> Iterator[Mapping[str, Sequence[Any]]]:
         if parent_process() is not None:

@@ -8,14 +8,15 @@ import numpy as np
 
 from samsum_stream.errors import RowError
 from samsum_stream.rendering import message_of
-from samsum_stream.samples import EXAMPLE_RECORD, Chunk, Int32Array, Int64Array, Ragged, Rows, offsets_of
-from samsum_stream.stats import Counts
+from samsum_stream.samples import EXAMPLE_RECORD, Chunk, Int32Array, Int64Array, Ragged, Records, Rows, offsets_of
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.sides import SideEncoder, Sides
 from samsum_stream.tokenization.truncation import METHODS, Dropped, Fitted, LongRow
 
 ADDED, PROMPT, RESPONSE, EOS = range(4)
 KINDS = np.arange(4, dtype=np.uint8)
+
+Events = list[tuple[int, str]]
 
 
 class RowTokenizer:
@@ -35,23 +36,23 @@ class RowTokenizer:
         self.sides, self.reference = sides, reference
         self.eos_token_id, self.max_length, self.truncation = eos_token_id, max_length, truncation
 
-    def encode(self, rows: Rows, *, epoch: int, counts: Counts) -> Chunk:
-        """The examples of `rows`, in order; what is dropped or cut is added to `counts`.
+    def encode(self, rows: Rows, *, epoch: int) -> Chunk:
+        """The examples of `rows`, in order, and what was dropped, cut or found in them.
 
         Raises:
             RowError: a row cannot be encoded, or breaks a rule that is set to `error`.
         """
-        sides, num_spelled = self.sides.encode(rows)
-        counts.special_tokens_in_rows += num_spelled
+        sides, spelled = self.sides.encode(rows)
+        events = [(row, "special_tokens_in_rows") for row in spelled]
         num_eos, kept = np.ones(len(rows), np.int64), np.ones(len(rows), bool)
         lengths = sides.prompts.lengths + sides.responses.lengths
         if (too_long := np.flatnonzero(lengths + 1 > self._room)).size:
-            sides = self._shorten(rows, too_long.tolist(), sides, num_eos, kept, counts)
-        chunk = self._assemble(rows, sides, num_eos, epoch)
-        untrained = kept & (chunk.tokens.lengths <= np.maximum(chunk.records["num_prompt_tokens"], 1))
-        if untrained.any():
-            counts.dropped["no_trained_token"] += int(untrained.sum())
-            kept &= ~untrained
+            sides = self._shorten(rows, too_long.tolist(), sides, num_eos, kept, events)
+        tokens, records = self._assemble(rows, sides, num_eos, epoch)
+        untrained = kept & (tokens.lengths <= np.maximum(records["num_prompt_tokens"], 1))
+        events += [(row, "dropped.no_trained_token") for row in np.flatnonzero(untrained).tolist()]
+        kept &= ~untrained
+        chunk = Chunk(tokens, records, np.arange(len(rows)), tuple(events))
         return chunk if kept.all() else chunk.select(kept)
 
     @property
@@ -59,18 +60,18 @@ class RowTokenizer:
         return self.max_length - len(self.sides.border.added)
 
     def _shorten(
-        self, rows: Rows, too_long: list[int], sides: Sides, num_eos: Int64Array, kept: np.ndarray, counts: Counts
+        self, rows: Rows, too_long: list[int], sides: Sides, num_eos: Int64Array, kept: np.ndarray, events: Events
     ) -> Sides:
         """The sides with long rows exchanged for fitting ones; marks those that are dropped or lost their eos."""
         prompts, responses = sides.prompts.split(), sides.responses.split()
         for index in too_long:
             outcome = self._fit(rows, index, prompts[index], responses[index])
             if isinstance(outcome, Dropped):
-                counts.dropped[outcome.reason] += 1
+                events.append((index, f"dropped.{outcome.reason}"))
                 kept[index] = False
             else:
                 prompts[index], responses[index], num_eos[index] = outcome.prompt, outcome.response, outcome.has_eos
-                counts.truncated.update(outcome.cut)
+                events += [(index, f"truncated.{part}") for part in outcome.cut]
         return Sides(Ragged.of(prompts), Ragged.of(responses))
 
     def _fit(self, rows: Rows, index: int, prompt: Int32Array, response: Int32Array) -> Fitted | Dropped:
@@ -79,7 +80,7 @@ class RowTokenizer:
         message, ends = message_of(rows, index), self.reference.token_ends
         return METHODS[self.truncation](LongRow(message, prompt, response, self._room, self.sides.encode_one, ends))
 
-    def _assemble(self, rows: Rows, sides: Sides, num_eos: Int64Array, epoch: int) -> Chunk:
+    def _assemble(self, rows: Rows, sides: Sides, num_eos: Int64Array, epoch: int) -> tuple[Ragged, Records]:
         """Lay out `added, prompt, response, eos` of every row: each kind of token is written in one step."""
         added, (prompts, responses) = self.sides.border.added, sides
         lengths = np.stack([np.full(len(rows), len(added)), prompts.lengths, responses.lengths, num_eos], axis=1)
@@ -92,7 +93,7 @@ class RowTokenizer:
         records["length"] = lengths.sum(axis=1)
         records["num_prompt_tokens"] = lengths[:, ADDED] + lengths[:, PROMPT]
         records["shard"], records["row"], records["epoch"] = rows.shards, rows.rows, epoch
-        return Chunk(Ragged(ids, offsets_of(records["length"])), records)
+        return Ragged(ids, offsets_of(records["length"])), records
 
     def _too_long(self, rows: Rows, index: int, *, num_tokens: int) -> RowError:
         place = self.sides.locate(int(rows.shards[index]), int(rows.rows[index]))

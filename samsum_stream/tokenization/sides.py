@@ -50,8 +50,8 @@ class SideEncoder:
         if policy == "text":
             special_tokens.require_ordinary_text()
 
-    def encode(self, rows: Rows) -> tuple[Sides, int]:
-        """Both sides, and how many of the rows spell a special token.
+    def encode(self, rows: Rows) -> tuple[Sides, list[int]]:
+        """Both sides, and which of the rows spell a special token.
 
         Raises:
             RowError: a row spells a special token, and the policy is `error`.
@@ -63,12 +63,12 @@ class SideEncoder:
         weights = np.stack([self.special_tokens.weigh(side) for side in sides], axis=1)
         spelled = weights != own
         if not spelled.any():
-            return sides, 0
+            return sides, []
         if self.policy == "error":
             raise self._spells(rows, int(spelled.any(axis=1).argmax()))
         if self.policy == "text":
             sides = self._encode_apart(rows, sides, spelled)
-        return sides, int(spelled.any(axis=1).sum())
+        return sides, np.flatnonzero(spelled.any(axis=1)).tolist()
 
     def encode_prompts(self, rows: Rows) -> list[list[int]]:
         """What the model is given at inference for each row: the tokens that are added in front, then the prompt."""

@@ -22,7 +22,6 @@ from samsum_stream.prompts import FORMATS, Message
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.rendering import message_of
 from samsum_stream.samples import Rows
-from samsum_stream.stats import Counts
 from tests.real_data import DATASETS, PROMPTS, TOKENIZERS, load_rows, make_stream, with_prompt
 from tests.text import as_read, decode_continuations
 
@@ -70,7 +69,7 @@ def prove_rows(stream: SFTStream, rows: Rows) -> np.ndarray:
     asked = replace(rows, responses=["x"] * len(rows))
     prompts = [text_of(sides.renderer.split(message_of(asked, index)).prompt) for index in range(len(rows))]
     inference_ids = sides.encode_prompts(asked)
-    chunk = stream.pipeline.tokenizer.encode(rows, epoch=0, counts=Counts())
+    chunk = stream.pipeline.tokenizer.encode(rows, epoch=0)
     assert len(chunk) == len(rows), "rows were dropped"
     input_ids = [ids.tolist() for ids in chunk.tokens.split()]
     answers = [ids[len(prompt) :] for ids, prompt in zip(input_ids, inference_ids, strict=True)]

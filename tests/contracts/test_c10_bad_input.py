@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 import pytest
+from torch.utils.data import DataLoader
 from transformers import AutoTokenizer
 
 from samsum_stream import (
@@ -182,12 +183,15 @@ def test_an_empty_source_is_an_error_and_never_a_silent_end(epochs: int | None, 
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_gzip_file_cut_short_is_told_after_its_whole_rows(tmp_path: Path, num_workers: int) -> None:
+@pytest.mark.parametrize("epochs", [1, None])
+def test_a_gzip_file_cut_short_is_told_after_its_whole_rows(
+    tmp_path: Path, num_workers: int, epochs: int | None
+) -> None:
     lines = "".join(json.dumps({"input": f"{n}", "response": f"{n * n} {n**5}"}) + "\n" for n in range(9000))
     whole = gzip.compress(lines.encode())
     (tmp_path / "rows.jsonl.gz").write_bytes(whole[: len(whole) * 3 // 4])
     source = {"method": "jsonl", "kwargs": {"path": str(tmp_path / "rows.jsonl.gz")}}
-    loader = make_stream(source_config=source, shuffle=False).loader(num_workers=num_workers)
+    loader = make_stream(source_config=source, shuffle=False, epochs=epochs).loader(num_workers=num_workers)
     handed_over = []
     told(
         SourceError,
@@ -197,7 +201,8 @@ def test_a_gzip_file_cut_short_is_told_after_its_whole_rows(tmp_path: Path, num_
         "whole rows",
         "fetch or write it again",
     )
-    assert handed_over
+    # What has an end is counted before its first batch.
+    assert bool(handed_over) == (epochs is None)
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", "null", '{"input": "20"', '{"input": "20", "response": "21"} x'])
@@ -288,8 +293,11 @@ def test_where_every_row_is_dropped_the_stream_is_an_error_and_does_not_hang(
     epochs: int | None, num_workers: int
 ) -> None:
     stream = make_stream(make_rows(600), max_length=3, epochs=epochs, lanes=2)
-    parts = ["no row to train on", "longer_than_max_length", "raise packing_config.kwargs.max_length"]
-    told(SourceError, lambda: list(islice(stream.loader(num_workers=num_workers), 1)), *parts)
+    remedy = "raise packing_config.kwargs.max_length"
+    parts = ["no row to train on", "longer_than_max_length", remedy]
+    counted = ["no row is left to train on: 600 rows were all dropped (600 longer_than_max_length)", remedy]
+    loader = stream.loader(num_workers=num_workers)
+    told(SourceError, lambda: list(islice(loader, 1)), *(counted if epochs else parts))
     if not num_workers:
         told(SourceError, lambda: list(islice(stream, 1)), *parts)
 
@@ -335,14 +343,32 @@ def test_a_tokenizer_without_an_eos_is_told() -> None:
     )
 
 
-@pytest.mark.parametrize("num_workers", [3, 5])
+@pytest.mark.parametrize("number", [3, 5])
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
-def test_lanes_that_do_not_fit_the_workers_are_told(num_workers: int) -> None:
+def test_lanes_that_do_not_fit_the_ranks_or_the_workers_of_a_plain_loader_are_told(number: int) -> None:
+    stream = make_stream(lanes=4)
+    plain = DataLoader(stream, collate_fn=stream.collator, num_workers=number)
+    for readers, open_loader in (
+        ("ranks", lambda: stream.loader(rank=0, world_size=number)),
+        ("workers", lambda: list(plain)),
+    ):
+        told(
+            TopologyError,
+            open_loader,
+            f"lanes: 4 lanes cannot be shared evenly by {number} {readers}",
+            f"use 1, 2, 4 {readers}",
+            "lanes: auto",
+        )
+
+
+def test_a_lane_with_too_few_examples_for_its_batches_is_told() -> None:
+    loader = make_stream(make_rows(3), lanes=2, batch_size=1, method="none", shuffle=False).loader()
     told(
-        TopologyError,
-        lambda: make_stream(lanes=4).loader(num_workers=num_workers),
-        "4 lanes cannot be shared evenly by",
-        "use a number of workers that divides",
+        SourceError,
+        lambda: list(loader),
+        "rows: lane 1 of 2, epoch 0: a lane has 1 examples in an epoch",
+        "needs one for each of 2 batches",
+        "lower lanes",
     )
 
 
@@ -350,7 +376,7 @@ def test_more_lanes_than_rows_are_told() -> None:
     told(
         TopologyError,
         read(make_rows(3), lanes=4),
-        "need as many rows, but the source has 3; use fewer workers or lanes",
+        "lanes: 4 lanes need as many rows, but the source has 3; use fewer lanes, or fewer ranks and workers",
     )
 
 

@@ -16,7 +16,7 @@ from samsum_stream.errors import RowError
 from samsum_stream.prompts import FORMATS
 from samsum_stream.samples import Example
 from samsum_stream.sources import as_source
-from samsum_stream.stats import Counts
+from samsum_stream.stats import COUNTED, Counts, Stats
 from samsum_stream.tokenization.truncation import METHODS
 from tests.conftest import SMALL_TOKENIZER
 
@@ -48,12 +48,14 @@ def make_stream(*, style: str = "VicunaFormat", method: str = "drop", max_length
     return SFTStream.from_config(config, rows=probe, tokenizer=AutoTokenizer.from_pretrained(SMALL_TOKENIZER))
 
 
-def encode(stream: SFTStream, rows: list[Row]) -> tuple[list[Example], Counts]:
-    source, counts = as_source(rows, name="rows", columns={}), Counts()
-    chunk = stream.pipeline.tokenizer.encode(source.take(np.arange(len(rows))), epoch=0, counts=counts)
+def encode(stream: SFTStream, rows: list[Row]) -> tuple[list[Example], Stats]:
+    """The examples of `rows`, and what befell rows on the way."""
+    source, stats = as_source(rows, name="rows", columns={}), Stats()
+    chunk = stream.pipeline.tokenizer.encode(source.take(np.arange(len(rows))), epoch=0)
+    stats.counts += Counts(name for _, name in chunk.events)
     sequences, numbers = chunk.tokens.split(), chunk.records["num_prompt_tokens"].tolist()
     positions = [source.position(0, row, 0) for row in chunk.records["row"].tolist()]
-    return list(map(Example, sequences, numbers, positions)), counts
+    return list(map(Example, sequences, numbers, positions)), stats
 
 
 def whole(row: Row) -> tuple[list[int], int]:
@@ -122,28 +124,46 @@ class TestTruncation:
     @settings(max_examples=40)
     @given(rows=st.lists(rows_of_any_kind, min_size=1, max_size=6), max_length=st.integers(1, 80))
     def test_every_row_is_an_example_or_a_counted_drop(self, method: str, rows: list[Row], max_length: int) -> None:
-        examples, counts = encode(make_stream(method=method, max_length=max_length), rows)
-        assert len(rows) == len(examples) + counts.dropped.total()
+        examples, stats = encode(make_stream(method=method, max_length=max_length), rows)
+        assert len(rows) == len(examples) + stats.dropped.total()
         for example in examples:
             assert len(example.input_ids) <= max_length
             assert example.labels[0] == IGNORE_INDEX
             assert (example.labels != IGNORE_INDEX).any()
 
     @pytest.mark.parametrize("method", METHODS)
+    @settings(max_examples=40)
+    @given(rows=st.lists(rows_of_any_kind, min_size=1, max_size=6), max_length=st.integers(1, 80))
+    def test_examples_drops_and_cuts_say_which_row_they_are_of(
+        self, method: str, rows: list[Row], max_length: int
+    ) -> None:
+        tokenizer = make_stream(method=method, max_length=max_length).pipeline.tokenizer
+        columns = as_source(rows, name="rows", columns={}).take(np.arange(len(rows)))
+        chunk = tokenizer.encode(columns, epoch=0)
+        kept, dropped = chunk.rows.tolist(), [row for row, name in chunk.events if name.startswith("dropped.")]
+        assert chunk.records["row"].tolist() == kept == sorted(kept)
+        assert sorted(kept + dropped) == list(range(len(rows)))
+        assert {name for _, name in chunk.events} <= set(COUNTED)
+        for index in range(len(rows)):
+            alone = tokenizer.encode(columns.select(np.array([index])), epoch=0)
+            assert [name for _, name in alone.events] == [name for row, name in chunk.events if row == index]
+            assert len(alone) == (index in kept)
+
+    @pytest.mark.parametrize("method", METHODS)
     @settings(max_examples=30)
     @given(row=rows_of_any_kind)
     def test_a_row_that_just_fits_is_left_alone(self, method: str, row: Row) -> None:
         ids, _ = whole(row)
-        (example,), counts = encode(make_stream(method=method, max_length=len(ids)), [row])
+        (example,), stats = encode(make_stream(method=method, max_length=len(ids)), [row])
         assert example.input_ids.tolist() == ids
-        assert not counts
+        assert not stats.counts
 
     @settings(max_examples=40)
     @given(row=rows_of_any_kind, data=st.data())
     def test_drop_leaves_longer_rows_out(self, row: Row, data: st.DataObject) -> None:
         max_length = data.draw(st.integers(1, len(whole(row)[0]) - 1))
-        examples, counts = encode(make_stream(method="drop", max_length=max_length), [row])
-        assert (examples, dict(counts.dropped)) == ([], {"longer_than_max_length": 1})
+        examples, stats = encode(make_stream(method="drop", max_length=max_length), [row])
+        assert (examples, dict(stats.dropped)) == ([], {"longer_than_max_length": 1})
 
     @pytest.mark.parametrize(("method", "shorter"), [("input", shorter_inputs), ("contexts", shorter_contexts)])
     @settings(max_examples=40)
@@ -152,15 +172,15 @@ class TestTruncation:
         self, method: str, shorter: Callable[[Row], list[Row]], row: Row, data: st.DataObject
     ) -> None:
         max_length = data.draw(st.integers(1, len(whole(row)[0]) - 1))
-        examples, counts = encode(make_stream(method=method, max_length=max_length), [row])
+        examples, stats = encode(make_stream(method=method, max_length=max_length), [row])
         possible = [whole(candidate)[0] for candidate in shorter(row)]
         if examples:
             assert examples[0].input_ids.tolist() in possible
             assert len(examples[0].input_ids) <= max_length
-            assert counts.truncated
-            assert not counts.dropped
+            assert stats.truncated
+            assert not stats.dropped
         else:
-            assert dict(counts.dropped) == {"longer_than_max_length": 1}
+            assert dict(stats.dropped) == {"longer_than_max_length": 1}
             kept = [each for each in shorter(row) if each["input"].strip() or not row["input"].strip()]
             assert all(len(whole(candidate)[0]) + FIRST_TOKEN > max_length for candidate in kept)
 
@@ -169,12 +189,12 @@ class TestTruncation:
     def test_right_cuts_tokens_and_invents_no_eos(self, row: Row, data: st.DataObject) -> None:
         ids, num_prompt_tokens = whole(row)
         max_length = data.draw(st.integers(1, len(ids) - 1))
-        examples, counts = encode(make_stream(method="right", max_length=max_length), [row])
+        examples, stats = encode(make_stream(method="right", max_length=max_length), [row])
         if max_length > num_prompt_tokens:
             assert examples[0].input_ids.tolist() == ids[:max_length]
-            assert (dict(counts.truncated), counts.dropped.total()) == ({"right": 1}, 0)
+            assert (dict(stats.truncated), stats.dropped.total()) == ({"right": 1}, 0)
         else:
-            assert (examples, dict(counts.dropped)) == ([], {"no_trained_token": 1})
+            assert (examples, dict(stats.dropped)) == ([], {"no_trained_token": 1})
 
     def test_right_drops_a_row_whose_only_trained_token_would_be_the_first(
         self, bare_tokenizer: PreTrainedTokenizerBase
@@ -186,8 +206,8 @@ class TestTruncation:
         }
         rows = [{"input": "", "response": "Hi there"}]
         stream = SFTStream.from_config(config, rows=rows, tokenizer=bare_tokenizer)
-        examples, counts = encode(stream, rows)
-        assert (examples, dict(counts.dropped)) == ([], {"no_trained_token": 1})
+        examples, stats = encode(stream, rows)
+        assert (examples, dict(stats.dropped)) == ([], {"no_trained_token": 1})
 
     def test_error_names_the_row_and_both_numbers(self) -> None:
         rows = [{"input": "Hi", "response": "Yes"}, {"input": "Hi " * 50, "response": "Yes"}]
@@ -201,16 +221,16 @@ class TestTruncation:
         row = {"input": "Who won?", "contexts": ["one " * 20, "two " * 20], "response": "Bob"}
         one_context = len(whole({**row, "contexts": row["contexts"][:1]})[0])
         stream = make_stream(method="contexts", max_length=one_context + 10)
-        (example,), counts = encode(stream, [row])
+        (example,), stats = encode(stream, [row])
         prompt = stream.tokenizer.decode(example.input_ids[: example.num_prompt_tokens], skip_special_tokens=True)
-        assert dict(counts.truncated) == {"contexts": 1}
+        assert dict(stats.truncated) == {"contexts": 1}
         assert (prompt.count("one"), prompt.count("Who won?")) == (20, 1)
         assert 0 < prompt.count("two") < 20
 
     def test_the_input_is_cut_where_dropping_all_contexts_is_not_enough(self) -> None:
         row = {"input": "long " * 50, "contexts": ["one"], "response": "Bob"}
-        (example,), counts = encode(make_stream(method="contexts", max_length=50), [row])
-        assert dict(counts.truncated) == {"contexts": 1, "input": 1}
+        (example,), stats = encode(make_stream(method="contexts", max_length=50), [row])
+        assert dict(stats.truncated) == {"contexts": 1, "input": 1}
         assert 45 <= len(example.input_ids) <= 50
 
     @pytest.mark.parametrize("method", METHODS)

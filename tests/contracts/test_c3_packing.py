@@ -66,7 +66,7 @@ def test_every_item_is_in_exactly_one_pack_whole_and_unchanged(
 @given(lengths=LENGTHS, buffer_size=st.integers(1, 20))
 def test_no_pack_is_longer_than_max_length(method: str, lengths: list[int], buffer_size: int) -> None:
     for pack in PACKERS[method](max_length=MAX_LENGTH, buffer_size=buffer_size).pack(make_items(lengths)):
-        assert sum(len(ids) for _, ids, _ in pack) <= MAX_LENGTH
+        assert sum(len(ids) for _, ids, _, _ in pack) <= MAX_LENGTH
 
 
 @given(lengths=LENGTHS)

@@ -1,0 +1,156 @@
+"""The length of every example, found in one pass before the first batch of a finite stream: four bytes a row.
+
+rank r, worker k reads the chunks r K + k, r K + k + R K, ...; what all of them found is put together on every rank
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch.distributed
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch.utils.data import DataLoader, IterableDataset
+
+from samsum_stream.errors import SamsumStreamError, SourceError
+from samsum_stream.order import SHUFFLED_BLOCK
+from samsum_stream.samples import Int32Array
+from samsum_stream.sources import IndexedSource, SequentialSource, Source
+from samsum_stream.stats import Counts
+from samsum_stream.tokenization import RowTokenizer
+from samsum_stream.topology import Ranks, has_group, this_worker
+from samsum_stream.workers import as_it_is, received
+
+CHUNK = 512
+
+
+class Piece(NamedTuple):
+    """The lengths of rows that follow each other in a shard, from row `start` on, and what befell those rows.
+
+    A length is 0 where the row is no example.
+    """
+
+    shard: int
+    start: int
+    lengths: Int32Array
+    counts: Counts
+
+
+class Lengths(NamedTuple):
+    """The length of every row's example, shard after shard, the sizes of the shards, and what befell the rows."""
+
+    lengths: Int32Array
+    shard_sizes: tuple[int, ...]
+    counts: Counts
+
+
+def count_lengths(
+    source: Source,
+    tokenizer: RowTokenizer,
+    *,
+    rank: int,
+    world_size: int,
+    num_workers: int,
+    multiprocessing_context: Any = None,
+) -> Lengths:
+    """Encode every row once; with a process group each rank does its share, without one it does all.
+
+    Raises:
+        RowError: a row is bad; every rank raises it.
+        SourceError: the rows cannot be read.
+    """
+    shares = has_group(Ranks(rank, world_size))
+    rank, world_size = (rank, world_size) if shares else (0, 1)
+    dataset = _Counter(source, tokenizer, rank=rank, world_size=world_size)
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        collate_fn=as_it_is,
+        num_workers=num_workers,
+        multiprocessing_context=multiprocessing_context if num_workers else None,
+    )
+    pieces = received(loader, remedy="the rows were being counted; start again")
+    found: list[Piece] | Exception
+    try:
+        found = list(_shown(pieces, total=dataset.num_rows, is_shown=rank == 0))
+    except Exception as error:
+        if world_size == 1:
+            raise
+        found = error
+    return _joined(_gathered(found, world_size=world_size), num_shards=len(source.shards))
+
+
+class _Counter(IterableDataset[Piece]):
+    def __init__(self, source: Source, tokenizer: RowTokenizer, *, rank: int, world_size: int) -> None:
+        self.source, self.tokenizer = source, tokenizer
+        self.rank, self.world_size = rank, world_size
+
+    @property
+    def num_rows(self) -> int | None:
+        return self.source.num_rows // self.world_size if isinstance(self.source, IndexedSource) else None
+
+    def __iter__(self) -> Iterator[Piece]:
+        worker, num_workers = this_worker()
+        chunks = _chunks(self.source)
+        for shard, start, num_rows, take in islice(
+            chunks, self.rank * num_workers + worker, None, self.world_size * num_workers
+        ):
+            lengths = np.zeros(num_rows, np.int32)
+            chunk = self.tokenizer.encode(take(np.arange(num_rows)), epoch=0)
+            lengths[chunk.rows] = chunk.records["length"]
+            yield Piece(shard, start, lengths, Counts(name for _, name in chunk.events))
+
+
+def _chunks(source: Source) -> Iterator[tuple[int, int, int, Any]]:
+    """All rows in chunks: shard, first row, number of rows, and what takes them by their numbers in the chunk."""
+    if isinstance(source, IndexedSource):
+        for start in range(0, source.num_rows, CHUNK):
+            num_rows = min(CHUNK, source.num_rows - start)
+            yield 0, start, num_rows, lambda indices, start=start: source.take(start + indices)
+        return
+    assert isinstance(source, SequentialSource)
+    for shard in range(len(source.shards)):
+        for number, block in enumerate(source.blocks(shard, num_rows=SHUFFLED_BLOCK)):
+            yield shard, number * SHUFFLED_BLOCK, block.num_rows, block.take
+
+
+def _shown(pieces: Iterable[Piece], *, total: int | None, is_shown: bool) -> Iterator[Piece]:
+    """The pieces, behind a progress bar where someone looks."""
+    console = Console(stderr=True)
+    columns = (TextColumn("counting rows"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not (is_shown and console.is_terminal)) as bar:
+        task = bar.add_task("", total=total)
+        for piece in pieces:
+            bar.advance(task, len(piece.lengths))
+            yield piece
+
+
+def _gathered(found: list[Piece] | Exception, *, world_size: int) -> list[Piece]:
+    """What all ranks found; an error of one is raised by all, so that none waits for it in vain."""
+    everywhere: list[Any] = [found]
+    if world_size > 1:
+        everywhere = [None] * world_size
+        torch.distributed.all_gather_object(everywhere, _sendable(found))
+    if isinstance(found, Exception):
+        raise found
+    for result in everywhere:
+        if isinstance(result, Exception):
+            raise result
+    return [piece for pieces in everywhere for piece in pieces]
+
+
+def _sendable(found: list[Piece] | Exception) -> list[Piece] | SamsumStreamError:
+    """An error of any other kind may not pickle."""
+    if isinstance(found, Exception) and not isinstance(found, SamsumStreamError):
+        return SourceError(f"another rank could not count its rows: {type(found).__name__}: {found}")
+    return found
+
+
+def _joined(pieces: list[Piece], *, num_shards: int) -> Lengths:
+    pieces.sort(key=lambda piece: (piece.shard, piece.start))
+    sizes = [0] * num_shards
+    for piece in pieces:
+        sizes[piece.shard] += len(piece.lengths)
+    lengths = np.concatenate([piece.lengths for piece in pieces]) if pieces else np.empty(0, np.int32)
+    return Lengths(lengths, tuple(sizes), sum((piece.counts for piece in pieces), Counts()))

@@ -1,0 +1,92 @@
+"""Where a finite stream ends: as many batches in every lane and epoch, known before the first one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from samsum_stream.counting import Lengths
+from samsum_stream.dealing import split_packs
+from samsum_stream.errors import SourceError
+from samsum_stream.order import Order
+from samsum_stream.packing import Packer
+from samsum_stream.positions import PassStart
+from samsum_stream.reading import rows_in_order
+from samsum_stream.sources import Source
+from samsum_stream.stats import all_dropped
+
+
+@dataclass(frozen=True)
+class Ends:
+    """How the epochs of one pass are dealt.
+
+    Attributes:
+        start: Where the pass starts.
+        num_batches: Batches of a lane in an epoch, the same for all.
+        num_packs: Packs of each epoch of the pass in each lane, `[epochs][V]`.
+    """
+
+    start: PassStart
+    num_batches: int
+    num_packs: tuple[tuple[int, ...], ...]
+
+    @property
+    def num_lanes(self) -> int:
+        return len(self.num_packs[0])
+
+    @property
+    def end_batch(self) -> int:
+        """The global batch behind the last one."""
+        return self.start.batch + len(self.num_packs) * self.num_lanes * self.num_batches
+
+    @property
+    def next(self) -> PassStart:
+        """Where the next pass starts."""
+        return PassStart(self.start.epoch + len(self.num_packs), self.end_batch, self.num_batches)
+
+
+def plan_ends(
+    source: Source,
+    lengths: Lengths,
+    *,
+    order: Order,
+    packer: Packer,
+    batch_size: int,
+    start: PassStart,
+    num_epochs: int,
+) -> Ends:
+    """Pack every epoch and lane of a pass on lengths alone.
+
+    Raises:
+        SourceError: a lane has fewer examples than batches, one of which would have nothing to train on.
+    """
+    packs = [
+        [list(packer.pack(_items(source, lengths, lane, order=order, epoch=epoch))) for lane in range(order.num_lanes)]
+        for epoch in range(start.epoch, start.epoch + num_epochs)
+    ]
+    num_packs = tuple(tuple(map(len, lanes)) for lanes in packs)
+    most = max(number for lanes in num_packs for number in lanes)
+    num_batches = max(-(-most // batch_size), start.min_batches)
+    if not most:
+        raise SourceError(
+            f"{source.name}: no row is left to train on: {len(lengths.lengths):,} rows {all_dropped(lengths.counts)}"
+        )
+    for epoch, lanes in enumerate(packs, start=start.epoch):
+        for lane, own in enumerate(lanes):
+            if len(own) < num_batches:
+                _check_split(own, num_batches, where=f"{source.name}: lane {lane} of {order.num_lanes}, epoch {epoch}")
+    return Ends(start, num_batches, num_packs)
+
+
+def _items(source: Source, lengths: Lengths, lane: int, *, order: Order, epoch: int) -> Iterator[tuple[int]]:
+    """What a packer sees of the lane's examples: their lengths."""
+    rows = rows_in_order(source, lane, order=order, epoch=epoch, shard_sizes=lengths.shard_sizes)
+    found = (lengths.lengths[numbers] for numbers in rows)
+    return zip(chain.from_iterable(some[some > 0].tolist() for some in found))
+
+
+def _check_split(packs: Sequence[Sequence[Any]], num_batches: int, *, where: str) -> None:
+    try:
+        split_packs(packs, num_batches)
+    except SourceError as error:
+        raise SourceError(f"{where}: {error}") from None

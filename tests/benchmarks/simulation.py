@@ -1,0 +1,87 @@
+"""A job of a thousand ranks, one after the other: each row once, and what a state and a rank cost.
+
+    python -m tests.benchmarks.simulation --ranks 1024 --workers 8 --lanes 8192
+
+runs the real pipeline of every worker of every rank over one epoch of a synthetic source, and prints a table.
+"""
+
+import argparse
+import json
+import time
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from samsum_stream import merge_states
+from samsum_stream.lanes import Share
+from samsum_stream.order import Order
+from samsum_stream.pipeline import Pipeline
+from samsum_stream.positions import START
+from samsum_stream.samples import EXAMPLE_RECORD
+from samsum_stream.state import Progress, State, to_state
+from tests.benchmarks.depth import open_stream
+
+
+def read_epoch(pipeline: Pipeline, share: Share, order: Order, progress: Progress) -> Iterator[np.ndarray[Any, Any]]:
+    """The rows of epoch 0 in the batches of one worker, which are folded as they come."""
+    lanes = share.lanes(order.num_lanes)
+    unfinished = set(lanes)
+    for batch, made, _ in pipeline.batches(share, dict.fromkeys(lanes, START), order=order):
+        lane = batch % order.num_lanes
+        if lane in unfinished:
+            records = np.concatenate([item[2] for pack in made.packs for item in pack]).view(EXAMPLE_RECORD)
+            yield records["row"][records["epoch"] == 0]
+            progress.fold(lane, made.position, made.counts)
+        if made.position.place.epoch > 0:
+            unfinished.discard(lane)
+        if not unfinished:
+            return
+
+
+def run_rank(pipeline: Pipeline, order: Order, rank: int, *, ranks: int, workers: int, seen: Any) -> State:
+    progress = Progress.at_start(range(rank, order.num_lanes, ranks), step=ranks)
+    for worker in range(workers):
+        for rows in read_epoch(pipeline, Share(0, rank, ranks, worker, workers), order, progress):
+            np.add.at(seen, rows, 1)
+    progress.batch = order.num_lanes  # ranks end their epoch at different batches; a state is of one moment
+    return to_state(progress, {"lanes": order.num_lanes})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", type=int, default=1024)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--lanes", type=int, default=8192)
+    parser.add_argument("--rows-per-lane", type=int, default=256)
+    arguments = parser.parse_args()
+    ranks, workers = arguments.ranks, arguments.workers
+    num_rows = arguments.lanes * arguments.rows_per_lane + 1
+    pipeline = open_stream(num_rows, batch_size=4).pipeline
+    order, seen = pipeline.order(arguments.lanes), np.zeros(num_rows, np.int32)
+    tracemalloc.start()
+    states = [run_rank(pipeline, order, 0, ranks=ranks, workers=workers, seen=seen)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    start = time.perf_counter()
+    states += [run_rank(pipeline, order, rank, ranks=ranks, workers=workers, seen=seen) for rank in range(1, ranks)]
+    seconds = time.perf_counter() - start
+    merging = time.perf_counter()
+    whole = merge_states(states)
+    merging = time.perf_counter() - merging
+    share = Share(0, ranks - 1, ranks, workers - 1, workers)
+    starting = time.perf_counter()
+    next(pipeline.batches(share, dict.fromkeys(share.lanes(order.num_lanes), START), order=order))
+    starting = time.perf_counter() - starting
+    print(f"| ranks x workers, lanes | {ranks:,} x {workers}, {arguments.lanes:,} |\n|---|---|")
+    print(f"| rows | {num_rows:,}, each read {seen.min()} to {seen.max()} times |")
+    print(f"| state of a rank | {len(json.dumps(states[0])):,} bytes |")
+    print(f"| state of the job | {len(json.dumps(whole)):,} bytes, merged in {merging:.2f} s |")
+    print(f"| memory that a rank's {workers} workers allocate | {peak / 1e6:.1f} MB at most |")
+    print(f"| first batch of the last worker | {starting * 1000:.0f} ms |")
+    print(f"| all ranks, one after the other | {seconds:.0f} s |")
+
+
+if __name__ == "__main__":
+    main()

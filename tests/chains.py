@@ -1,0 +1,120 @@
+"""Chains of topologies: some ranks with some workers read on, save, and others go on from what they saved.
+
+    python -m tests.chains --chains 5000 --real 100
+
+checks so many random chains with workers that take turns in one process, and so many with real worker processes.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from samsum_stream import SFTStream, merge_states
+from samsum_stream.loader import StreamLoader
+from tests.resuming import LANES, equal, in_process, stream_of
+
+TOPOLOGIES = [(r, k) for r in range(1, LANES + 1) for k in range(7) if LANES % (r * max(k, 1)) == 0]
+"""Every pair of ranks and workers that 24 lanes suit."""
+
+MAX_BATCHES = 8
+"""Of a rank in one segment."""
+
+
+class Segment(NamedTuple):
+    """So many ranks with so many workers each read so many batches each."""
+
+    ranks: int
+    workers: int
+    batches: int
+
+
+class Reference:
+    """The sequence of one process, as far as anyone asked for it."""
+
+    def __init__(self, stream: SFTStream) -> None:
+        self.stream, self.batches = stream, list[dict[str, Any]]()
+        self.loader = stream.loader(num_workers=0, rank=0, world_size=1)
+        self.iterator = iter(self.loader)
+
+    def batch(self, number: int) -> dict[str, Any]:
+        while len(self.batches) <= number:
+            batch = next(self.iterator, None)
+            if batch is None:
+                self.iterator = iter(self.loader)
+            else:
+                self.batches.append({**batch, "info": str(self.loader.last_batch_info)})
+        return self.batches[number]
+
+
+def check_chain(reference: Reference, segments: Sequence[Segment], *, real_workers: bool = False) -> int:
+    """Read the segments one after the other, and compare each batch with that of one process; returns their number.
+
+    Raises:
+        AssertionError: a batch differs, or ranks do not have equal numbers of batches.
+    """
+    state: dict[str, Any] | None = None
+    num_checked = 0
+    for segment in segments:
+        states = []
+        for rank in range(segment.ranks):
+            loader = reference.stream.loader(num_workers=segment.workers, rank=rank, world_size=segment.ranks)
+            loader = loader if real_workers else in_process(loader)
+            if state is not None:
+                loader.load_state_dict(json.loads(json.dumps(state)))
+            num_checked += _check_rank(reference, loader, segment)
+            states.append(loader.state_dict())
+        state = merge_states(states)
+    return num_checked
+
+
+def _check_rank(reference: Reference, loader: StreamLoader, segment: Segment) -> int:
+    missing = segment.batches
+    while missing:
+        batches = iter(loader)
+        for batch in islice(batches, missing):
+            missing -= 1
+            found = {**batch, "info": str(loader.last_batch_info)}
+            number = loader.last_batch_info.batch
+            assert equal(found, reference.batch(number)), f"{segment}: global batch {number} differs"
+        batches.close()  # type: ignore[attr-defined]
+    return segment.batches
+
+
+def random_chain(chooser: random.Random) -> list[Segment]:
+    return [Segment(*chooser.choice(TOPOLOGIES), chooser.randint(1, MAX_BATCHES)) for _ in range(chooser.randint(2, 5))]
+
+
+def references() -> list[Reference]:
+    """Without an end, with passes of one epoch, and of two; one that is read in blocks."""
+    from tests.resuming import awkward_rows
+
+    rows = awkward_rows(8 * LANES)
+    return [
+        Reference(stream_of(epochs=None)),
+        Reference(stream_of(epochs=1)),
+        Reference(stream_of(epochs=2, collator_config={"method": "padding_free"})),
+        Reference(stream_of(epochs=None, rows=lambda: iter(rows))),
+        Reference(stream_of(epochs=1, rows=lambda: iter(rows), method="first_fit")),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chains", type=int, default=5000)
+    parser.add_argument("--real", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    chooser, sides = random.Random(arguments.seed), references()
+    for real_workers, number in ((False, arguments.chains), (True, arguments.real)):
+        num_checked = 0
+        for index in range(number):
+            num_checked += check_chain(sides[index % len(sides)], random_chain(chooser), real_workers=real_workers)
+        kind = "worker processes" if real_workers else "workers in turn"
+        print(f"{number:,} chains with {kind}: {num_checked:,} batches, 0 mismatches", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Contract C6: killed at any moment, a job goes on as if nothing had happened.
+
+`pytest -m slow tests/contracts/test_c6_kills.py` kills twenty times.
+"""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samsum_stream import WorkerError
+from tests.jobs.training import digest, job_stream
+from tests.resuming import equal, take
+from tests.streams import make_rows, make_stream, workers_that_end_at_once
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_killed_worker_is_a_clear_error_and_the_loader_goes_on(num_workers: int) -> None:
+    whole = list(take(job_stream().loader(), 60))
+    loader = job_stream().loader(num_workers=num_workers)
+    seen = []
+
+    def read_on() -> None:
+        for batch in islice(loader, 60):
+            seen.append({**batch, "info": str(loader.last_batch_info)})
+            if len(seen) == 7:
+                os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+    with workers_that_end_at_once(), pytest.raises(WorkerError, match=r"DataLoader worker.*nothing that was handed ov"):
+        read_on()
+    assert 7 <= len(seen) < 60
+    resumed = job_stream().loader(num_workers=num_workers)
+    resumed.load_state_dict(json.loads(json.dumps(loader.state_dict())))
+    for goes_on in (loader, resumed):
+        tail = take(goes_on, 60 - len(seen))
+        assert all(equal(one, other) for one, other in zip([*seen, *tail], whole, strict=True))
+
+
+class DeadlyRows(list[dict[str, str]]):
+    """Kills the worker that reads one of them."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == 3000 and multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def test_a_worker_that_dies_while_rows_are_counted_is_a_clear_error() -> None:
+    loader = make_stream(DeadlyRows(make_rows(600) * 6), lanes=2).loader(num_workers=2)
+    with workers_that_end_at_once(), pytest.raises(WorkerError, match="the rows were being counted; start again"):
+        len(loader)
+
+
+@pytest.mark.parametrize("num_kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_killed_job_goes_on_with_other_numbers_of_ranks(num_kills: int, tmp_path: Path) -> None:
+    chooser = random.Random(0)
+    for number in range(num_kills):
+        run = start(tmp_path, f"{number:02}", ranks=2, until=10**9)
+        is_written = number % 2 == 1
+        wait_for_progress(tmp_path, f"{number:02}", run)
+        time.sleep(chooser.random())
+        if is_written:
+            wait_for_a_file_that_is_being_written(tmp_path / "states")
+        kill(run, logs_of(tmp_path, f"{number:02}"))
+    for number, ranks in enumerate((2, 1, 4), start=num_kills):
+        reached = newest(tmp_path / "states")
+        assert start(tmp_path, f"{number:02}", ranks=ranks, until=reached + 60).wait(timeout=120) == 0
+    seen = tokens_seen(tmp_path)
+    loader = job_stream().loader()
+    assert [seen[number] for number in sorted(seen)] == list(map(digest, islice(loader, max(seen) + 1)))
+    print(f"{num_kills} kills, {len(seen)} batches, each seen once and equal to those of an uninterrupted run")
+
+
+def start(folder: Path, name: str, *, ranks: int, until: int) -> "subprocess.Popen[bytes]":
+    """A job of so many ranks in a process group of its own."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    command += ["-m", "tests.jobs.training", str(folder), "--until", str(until), "--name", name]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with (folder / f"{name}.err").open("w") as log:
+        return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stdout=log, stderr=log)
+
+
+def kill(run: "subprocess.Popen[bytes]", logs: list[Path]) -> None:
+    """The launcher and every rank, which it has put into sessions of their own."""
+    ranks = [int(log.read_text().split()[2]) for log in logs]
+    for pid in (run.pid, *ranks):
+        os.kill(pid, signal.SIGKILL)
+    run.wait()
+    while any(Path(f"/proc/{pid}").exists() and "(zombie)" not in status(pid) for pid in ranks):
+        time.sleep(0.01)
+
+
+def status(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return "(zombie)"
+
+
+def logs_of(folder: Path, name: str) -> list[Path]:
+    return [folder / f"{name}-rank-{rank}.log" for rank in range(2)]
+
+
+def wait_for_progress(folder: Path, name: str, run: "subprocess.Popen[bytes]") -> None:
+    """Until both ranks have trained on something."""
+    deadline = time.monotonic() + 120
+    logs = logs_of(folder, name)
+    while not all(log.exists() and log.read_text().count("\n") > 4 for log in logs):
+        assert run.poll() is None, (folder / f"{name}.err").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def wait_for_a_file_that_is_being_written(states: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        newest_folder = max(states.iterdir(), key=lambda place: int(place.name.split("-")[1]), default=states)
+        if any(name.endswith(".part") for name in os.listdir(newest_folder)):
+            return
+    raise AssertionError("no state was written for a minute")
+
+
+def newest(states: Path) -> int:
+    return max(int(place.name.split("-")[1]) for place in states.iterdir())
+
+
+def tokens_seen(folder: Path) -> dict[int, str]:
+    """The digest of each batch, of the run that went on from it for good; a batch that is seen twice is an error."""
+    runs: dict[str, list[tuple[int, list[tuple[int, str]]]]] = {}
+    for log in sorted(folder.glob("*-rank-*.log")):
+        runs.setdefault(log.name.split("-")[0], []).append(_read(log))
+    starts = [{first for first, _ in ranks} for _, ranks in sorted(runs.items())]
+    assert all(len(first) == 1 for first in starts), f"ranks started at different batches: {starts}"
+    ends = [*[min(first) for first in starts][1:], 10**9]
+    seen: dict[int, str] = {}
+    for (_, ranks), end in zip(sorted(runs.items()), ends, strict=True):
+        for number, found in _lines(ranks):
+            if number < end:
+                assert number not in seen, f"batch {number} was trained on twice"
+                seen[number] = found
+    return seen
+
+
+def _lines(ranks: list[tuple[int, list[tuple[int, str]]]]) -> Iterator[tuple[int, str]]:
+    return (line for _, lines in ranks for line in lines)
+
+
+def _read(log: Path) -> tuple[int, list[tuple[int, str]]]:
+    """Where a rank started, and its lines; the last one may be cut short."""
+    lines = [line.split() for line in log.read_text().splitlines()]
+    return int(lines[0][1]), [(int(line[0]), line[1]) for line in lines[1:] if len(line) == 2 and len(line[1]) == 16]

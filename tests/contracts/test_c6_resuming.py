@@ -1,0 +1,18 @@
+"""Contract C6: a restored loader gives, bit for bit, what an uninterrupted one would have given."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.resuming import assert_resumes_exactly, make_case, pairwise_cases, steps_of_two_epochs
+from tests.streams import workers_that_end_at_once
+
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+
+
+@pytest.mark.parametrize("case", pairwise_cases(), ids=lambda case: ", ".join(map(str, case)))
+def test_restored_at_every_step_over_two_epochs(case: tuple[Any, ...], tmp_path: Path) -> None:
+    make_loader = make_case(case, tmp_path)
+    with workers_that_end_at_once():
+        assert_resumes_exactly(make_loader, num_steps=steps_of_two_epochs(make_loader()))

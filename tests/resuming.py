@@ -1,0 +1,188 @@
+"""What every source, packing method and layout goes through: restored at every step, nothing may change.
+
+`assert_resumes_exactly` is the helper; the rest makes streams that are small and awkward: rows that are dropped, rows
+that are cut, lanes with fewer packs than batches, epochs that end in the middle of a window.
+"""
+
+import gzip
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+
+from samsum_stream import SFTStream
+from samsum_stream.loader import Message, StreamLoader
+from tests.streams import make_stream, word
+
+LANES = 24
+
+
+def awkward_rows(count: int) -> list[dict[str, Any]]:
+    """Rows of 4 to 15 tokens, now and then one that is longer than a pack and one that spells a special token."""
+    rows = []
+    for index in range(count):
+        length = 60 if index % 17 == 5 else index * index % 11 + 1
+        text = f"{word(index % 600)} </s>" if index % 19 == 3 else str(word(index % 600))
+        rows.append({"input": text, "response": " ".join([str(word(index % 600))] * length)})
+    return rows
+
+
+def make_source(kind: str, rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """What makes a stream read `rows` in one of several ways: arguments of `make_stream`."""
+    if kind == "list":
+        return {"rows": rows}
+    if kind == "dataset":
+        return {"rows": datasets.Dataset.from_list(rows)}
+    if kind == "sequence from a callable":
+        return {"rows": lambda: list(rows)}
+    if kind == "generator from a callable":
+        return {"rows": lambda: iter(rows)}
+    if kind == "iterable dataset":
+        return {"rows": datasets.Dataset.from_list(rows).to_iterable_dataset()}
+    is_gzip = kind == "gzip jsonl"
+    parts = [rows[: len(rows) // 3], rows[len(rows) // 3 :]]
+    paths = [folder / f"part-{number}.jsonl{'.gz' if is_gzip else ''}" for number in range(2)]
+    for part, path in zip(parts, paths, strict=True):
+        if not path.exists():
+            text = "".join(json.dumps(row) + "\n" for row in part).encode()
+            path.write_bytes(gzip.compress(text) if is_gzip else text)
+    return {"source_config": {"method": "jsonl", "kwargs": {"path": list(map(str, paths))}}}
+
+
+SOURCES = (
+    "list",
+    "dataset",
+    "jsonl",
+    "gzip jsonl",
+    "sequence from a callable",
+    "generator from a callable",
+    "iterable dataset",
+)
+PACKINGS = ("best_fit", "first_fit", "greedy", "none")
+LAYOUTS = ("packed", "padding_free", "padded")
+WORKERS = (0, 1, 2, 3)
+ENDS = (None, 1)
+
+
+def is_possible(case: tuple[Any, ...]) -> bool:
+    _, packing, layout, *_ = case
+    return layout != "padded" or packing == "none"
+
+
+def all_cases() -> list[tuple[Any, ...]]:
+    return list(filter(is_possible, itertools.product(SOURCES, PACKINGS, LAYOUTS, WORKERS, ENDS)))
+
+
+def pairwise_cases() -> list[tuple[Any, ...]]:
+    """Cases that together have every possible pair of values: greedily the one with most new pairs."""
+    cases = all_cases()
+    pairs = {case: set(itertools.combinations(enumerate(case), 2)) for case in cases}
+    missing = set().union(*pairs.values())
+    chosen = []
+    while missing:
+        best = max(cases, key=lambda case: len(pairs[case] & missing))
+        chosen.append(best)
+        missing -= pairs[best]
+    return chosen
+
+
+def make_case(case: tuple[Any, ...], folder: Path, *, num_rows: int = 5 * LANES) -> Callable[[], StreamLoader]:
+    """Makes new loaders of one case; the first one has a stream of its own."""
+    source, packing, layout, num_workers, epochs = case
+    rows = awkward_rows(num_rows)
+    first, second = (
+        make_stream(
+            **make_source(source, rows, folder),
+            method=packing,
+            max_length=32,
+            buffer_size=5,
+            batch_size=3,
+            lanes=LANES,
+            epochs=epochs,
+            collator_config={"method": layout},
+            prompt_config={"kwargs": {"response_template": "say {text}"}},
+        )
+        for _ in range(2)
+    )
+    streams = itertools.chain([first], itertools.repeat(second))
+    return lambda: next(streams).loader(num_workers=num_workers)
+
+
+def steps_of_two_epochs(loader: StreamLoader) -> int:
+    """Batches until every lane has left its second epoch."""
+    for step, _ in enumerate(take(loader, 10 * LANES), start=1):
+        if all(lane["epoch"] >= 2 for lane in loader.state_dict()["lanes"].values()):
+            return step
+    raise AssertionError("two epochs are longer than ten batches of each lane")
+
+
+def assert_resumes_exactly(make_loader: Callable[[], StreamLoader], *, num_steps: int) -> None:
+    """Restore a new loader at each of `num_steps` steps, and compare all that it gives from there on.
+
+    Batches must be equal bit for bit, and so must their provenance, the stats, and the state at the end. The state
+    travels as JSON.
+    """
+    whole = make_loader()
+    states, batches = [json.dumps(whole.state_dict())], []
+    for batch in take(whole, num_steps):
+        batches.append(batch)
+        states.append(json.dumps(whole.state_dict()))
+    for step in range(num_steps):
+        resumed = make_loader()
+        resumed.load_state_dict(json.loads(states[step]))
+        for number, batch in enumerate(take(resumed, num_steps - step), start=step):
+            assert equal(batch, batches[number]), f"restored at step {step}: step {number} differs"
+        assert json.dumps(resumed.state_dict()) == states[-1], f"restored at step {step}: the last state differs"
+
+
+def take(loader: StreamLoader, num_batches: int) -> Iterator[dict[str, Any]]:
+    """Batches with their provenance, over as many passes as it takes."""
+    missing = num_batches
+    while missing:
+        batches = iter(loader)
+        for batch in itertools.islice(batches, missing):
+            missing -= 1
+            yield {**batch, "info": str(loader.last_batch_info)}
+        batches.close()  # type: ignore[attr-defined]
+
+
+def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if torch.is_tensor(one):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    return bool(np.array_equal(one, other))
+
+
+class InProcessLoader(StreamLoader):
+    """A loader whose workers take turns in this process, as those of a DataLoader do in theirs."""
+
+    def _received(self) -> Iterator[Message]:
+        workers = [self._messages.of_worker(worker, self.num_workers or 1) for worker in range(self.num_workers or 1)]
+        while workers:
+            for worker in list(workers):
+                message = next(worker, None)
+                if message is None:
+                    workers.remove(worker)
+                else:
+                    yield message
+
+
+def in_process(loader: StreamLoader) -> StreamLoader:
+    loader.__class__ = InProcessLoader
+    return loader
+
+
+def stream_of(**changes: Any) -> SFTStream:
+    """An awkward stream of 24 lanes in memory."""
+    return make_stream(
+        **{"rows": awkward_rows(8 * LANES), "max_length": 32, "buffer_size": 5, "batch_size": 2, "lanes": LANES}
+        | changes
+    )
