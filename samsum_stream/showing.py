@@ -1,0 +1,44 @@
+"""Examples as a person reads them: what is trained stands out with colour, and between arrows without."""
+
+from collections.abc import Iterator
+
+from rich.console import Group
+from rich.rule import Rule
+from rich.text import Text
+from transformers import PreTrainedTokenizerBase
+
+from samsum_stream.provenance import BatchInfo
+from samsum_stream.samples import IGNORE_INDEX, Example
+
+
+def shown_batch(info: BatchInfo, tokenizer: PreTrainedTokenizerBase) -> Group:
+    """All examples of a batch, pack by pack, each under its position."""
+    examples = [example for pack in info.packs for example in pack.examples]
+    num_tokens = sum(len(example.input_ids) for example in examples)
+    share = sum(map(_num_trained, examples)) / num_tokens
+    title = (
+        f"global batch {info.batch}, lane {info.lane}: {len(info.packs)} packs, {len(examples)} examples, "
+        f"{num_tokens:,} tokens, {share:.0%} of them trained >>>like this<<<"
+    )
+    return Group(Text(title, "bold"), *_shown_packs(info, tokenizer))
+
+
+def shown_example(example: Example, tokenizer: PreTrainedTokenizerBase) -> Text:
+    """The text of an example with its mask."""
+    border = len(example.input_ids) - _num_trained(example)
+    prompt, response = example.input_ids[:border].tolist(), example.input_ids[border:].tolist()
+    read, trained = str(tokenizer.decode(prompt)), str(tokenizer.decode(response))
+    return Text.assemble((read, "dim"), ">>>", (trained, "bold green underline"), "<<<")
+
+
+def _shown_packs(info: BatchInfo, tokenizer: PreTrainedTokenizerBase) -> Iterator[Rule | Text]:
+    for number, pack in enumerate(info.packs):
+        yield Rule(f"pack {number}: {len(pack.examples)} examples, {pack.num_tokens:,} tokens")
+        for example in pack.examples:
+            counts = f"{len(example.input_ids):,} tokens, {_num_trained(example):,} trained"
+            yield Text(f"\n{example.position}: {counts}", "cyan")
+            yield shown_example(example, tokenizer)
+
+
+def _num_trained(example: Example) -> int:
+    return int((example.labels != IGNORE_INDEX).sum())

@@ -1,0 +1,56 @@
+"""Which rows a global batch is made of: the lane of that batch alone is read, from its start or from a saved state."""
+
+import json
+import os
+from pathlib import Path
+
+from samsum_stream.checkpoints import load_state, read_complete, read_file
+from samsum_stream.errors import StateError
+from samsum_stream.provenance import BatchInfo
+from samsum_stream.state import State, require_form
+from samsum_stream.stream import SFTStream
+
+
+def trace_batch(stream: SFTStream, batch: int, *, state: State | None = None) -> BatchInfo:
+    """The provenance of global batch `batch`, of a run from the beginning or from `state`.
+
+    Without a state, `lanes: auto` is taken as for one process; a run of more readers may have had other lanes.
+
+    Raises:
+        StateError: the state is behind the batch, or of another stream.
+    """
+    num_lanes = stream.pipeline.lanes_for(1) if state is None else require_form(state)["fingerprint"]["lanes"]
+    # A lane's batches are those of one rank among as many ranks as there are lanes.
+    loader = stream.loader(num_workers=0, rank=batch % num_lanes, world_size=num_lanes)
+    if state is not None:
+        if state["batch"] > batch:
+            raise StateError(
+                f"the state goes on at global batch {state['batch']}, so batch {batch} is behind it; give an earlier "
+                "state, or none and the number of lanes, to read from the beginning"
+            )
+        loader.load_state_dict(state)
+    while True:
+        for _ in loader:
+            if loader.last_batch_info.batch >= batch:
+                return loader.last_batch_info
+
+
+def read_state(path: str | os.PathLike[str]) -> State:
+    """The state in a rank's file, in a file that holds a `state_dict()` as JSON, or in a folder that ranks saved to.
+
+    Raises:
+        StateError: there is none.
+    """
+    place = Path(path)
+    if place.is_dir():
+        if any(place.glob("rank-*.json")):
+            return read_complete(place)
+        state = load_state(place)
+        assert state is not None
+        return state
+    if place.name.startswith("rank-"):
+        return read_file(place)
+    try:
+        return require_form(json.loads(place.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StateError(f"{path}: no state can be read ({type(error).__name__}: {error})") from None

@@ -1,0 +1,125 @@
+"""`samsum-stream trace`: the rows of a global batch, from the beginning or from a state, as the model saw them."""
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from samsum_stream import SFTStream, StateError
+from samsum_stream.cli import app
+from samsum_stream.trace import read_state, trace_batch
+from tests.resuming import stream_of, take
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(params=[None, 1, 2], ids=["endless", "1 epoch", "2 epochs"])
+def stream(request: pytest.FixtureRequest) -> SFTStream:
+    return stream_of(epochs=request.param)
+
+
+def infos(stream: SFTStream, num_batches: int) -> list[str]:
+    return [batch["info"] for batch in take(stream.loader(), num_batches)]
+
+
+def test_any_batch_is_found_from_the_beginning(stream: SFTStream) -> None:
+    expected = infos(stream, 120)
+    for number in (0, 1, 23, 24, 50, 119):
+        assert str(trace_batch(stream, number)) == expected[number]
+
+
+def test_and_from_a_state(stream: SFTStream) -> None:
+    expected = infos(stream, 120)
+    loader = stream.loader()
+    list(take(loader, 40))
+    state = loader.state_dict()
+    for number in (40, 41, 63, 64, 119):
+        assert str(trace_batch(stream, number, state=state)) == expected[number]
+
+
+def test_a_state_behind_the_batch_is_an_error(stream: SFTStream) -> None:
+    loader = stream.loader()
+    list(take(loader, 40))
+    with pytest.raises(
+        StateError, match=r"goes on at global batch 40, so batch 39 is behind it; give an earlier state"
+    ):
+        trace_batch(stream, 39, state=loader.state_dict())
+
+
+def test_a_state_is_read_from_a_folder_from_a_rank_and_from_plain_json(stream: SFTStream, tmp_path: Path) -> None:
+    loader = stream.loader()
+    list(take(loader, 40))
+    path = loader.save(tmp_path)
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps(loader.state_dict()))
+    for place in (tmp_path, path.parent, path, plain):
+        assert read_state(place) == loader.state_dict()
+    (tmp_path / "torn.json").write_text(plain.read_text()[:99])
+    for missing in ("torn.json", "nothing.json"):
+        with pytest.raises(StateError, match=f"{missing}: no state can be read"):
+            read_state(tmp_path / missing)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The quickstart with paths that hold anywhere, and with lanes."""
+    quickstart: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text())
+    quickstart["source_config"]["kwargs"]["path"] = str(ROOT / quickstart["source_config"]["kwargs"]["path"])
+    quickstart["base_model"] = str(ROOT / quickstart["base_model"])
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(quickstart | {"lanes": 4, "epochs": None}))
+    return path
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_the_command_prints_every_row_of_the_batch_with_its_mask(config: Path, tmp_path: Path) -> None:
+    stream = SFTStream.from_yaml(config)
+    loader = stream.loader()
+    states = tmp_path / "states"
+    for _ in islice(loader, 10):
+        loader.save(states)
+    for arguments in ([], ["--state", states]):
+        result = run("trace", config, "--batch", 10, *arguments)
+        assert result.exit_code == 0, result.output
+        assert "global batch 10, lane 2" in result.output
+        for pack in trace_batch(stream, 10).packs:
+            for example in pack.examples:
+                assert str(example.position) in result.output
+                ids = example.input_ids.tolist()
+                answer = stream.tokenizer.decode(ids[example.num_prompt_tokens :])
+                assert f">>>{answer}<<<" in result.output
+                assert stream.tokenizer.decode(ids[: example.num_prompt_tokens]) in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trace", "nothing.yaml", "--batch", "0"], "ConfigError: nothing.yaml: the config cannot be read"),
+        (["trace", "CONFIG", "--batch", "0", "--state", "nothing"], "StateError: nothing: no state can be read"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_1(config: Path, arguments: list[str], message: str) -> None:
+    result = run(*(str(config) if argument == "CONFIG" else argument for argument in arguments))
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_lanes_that_only_the_run_knew_can_be_said(config: Path) -> None:
+    auto = config.with_name("auto.yaml")
+    auto.write_text(config.read_text().replace("lanes: 4", "lanes: auto"))
+    said = run("trace", auto, "--batch", 5, "--lanes", 4)
+    assert said.stdout == run("trace", config, "--batch", 5).stdout
+    assert said.stderr == ""
+    assert "lanes: auto is taken as for one process: 1; say --lanes" in run("trace", auto, "--batch", 5).stderr
+
+
+def test_a_batch_below_0_is_a_mistake_of_usage(config: Path) -> None:
+    assert run("trace", config, "--batch", -1).exit_code == 2
