@@ -126,14 +126,13 @@ def wait_for_progress(folder: Path, name: str, run: "subprocess.Popen[bytes]") -
 def wait_for_a_file_that_is_being_written(states: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        newest_folder = max(states.iterdir(), key=lambda place: int(place.name.split("-")[1]), default=states)
-        if any(name.endswith(".part") for name in os.listdir(newest_folder)):
+        if list(states.glob("batch-*/.*.part")):
             return
     raise AssertionError("no state was written for a minute")
 
 
 def newest(states: Path) -> int:
-    return max(int(place.name.split("-")[1]) for place in states.iterdir())
+    return max(int(place.name.removeprefix("batch-")) for place in states.glob("batch-*"))
 
 
 def tokens_seen(folder: Path) -> dict[int, str]:
