@@ -4,6 +4,7 @@ from samsum_stream.config import StreamConfig, load_config, parse_config
 from samsum_stream.errors import (
     BackendMismatchError,
     ConfigError,
+    ContaminationError,
     RowError,
     SamsumStreamError,
     SourceError,
@@ -34,12 +35,14 @@ from samsum_stream.prompts import (
 from samsum_stream.samples import IGNORE_INDEX, Example, Pack, RowPosition
 from samsum_stream.state import merge_states
 from samsum_stream.stream import SFTStream
+from samsum_stream.training_checkpoints import last_complete_checkpoint
 
 __all__ = [
     "IGNORE_INDEX",
     "BackendMismatchError",
     "ChatMLFormat",
     "ConfigError",
+    "ContaminationError",
     "DefaultPrompt",
     "DollyFormat",
     "Example",
@@ -68,6 +71,7 @@ __all__ = [
     "VicunaFormat",
     "WorkerError",
     "ZeroShotQA",
+    "last_complete_checkpoint",
     "load_config",
     "merge_states",
     "parse_config",

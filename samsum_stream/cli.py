@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 
 from samsum_stream.config import load_config
-from samsum_stream.errors import SamsumStreamError
-from samsum_stream.showing import shown_batch
+from samsum_stream.errors import ContaminationError, SamsumStreamError
+from samsum_stream.model_loading import load_model
+from samsum_stream.showing import shown_batch, shown_report
 from samsum_stream.stream import SFTStream
 from samsum_stream.trace import read_state, trace_batch
 
@@ -26,6 +27,28 @@ Trust = Annotated[list[str] | None, typer.Option(help="a module whose code the c
 @app.callback()
 def main() -> None:
     """Looks into streams of fine-tuning data."""
+
+
+@app.command()
+def check(
+    config: Config,
+    model: Annotated[str, typer.Option(help="a causal language model: a Hub id or a folder")],
+    attn_implementation: Annotated[
+        str | None, typer.Option(help="how the model attends: eager, sdpa, flash_attention_2, ...")
+    ] = None,
+    trust: Trust = None,
+) -> None:
+    """Measure which layouts keep the documents of a batch apart in a model, and how fast each is."""
+    with _told():
+        stream = SFTStream.from_yaml(config, trust=trust or [])
+        loaded = load_model(model, attn_implementation=attn_implementation)
+        try:
+            report = stream.check_model(loaded)
+        except ContaminationError as error:
+            console.print(shown_report(error.report))
+            raise
+        console.print(shown_report(report))
+        console.print(f"best for this config: {report.best.layout}")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Packs to the tensors that a model takes, and nothing that it does not.
 
     padded         [B, T]           input_ids, attention_mask, labels
-    packed         [B, max_length]  input_ids, labels, position_ids
+    packed         [B, max_length]  input_ids, labels, position_ids, and what `attention.py` adds
     padding_free   [1, sum T]       input_ids, labels, position_ids, cu_seq_lens_q/k, max_length_q/k
 
 Documents never see each other: `position_ids` restart at 0 with each example and no `attention_mask` is given,
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from samsum_stream.attention import ATTENTION
 from samsum_stream.samples import IGNORE_INDEX, Batch, Int32Array, Int64Array, Pack
 
 
@@ -77,18 +78,33 @@ class Padded(Collator):
 
 
 class Packed(Collator):
-    """One pack a row, filled up to `max_length`; positions restart at each example and are 0 on padding."""
+    """One pack a row, filled up to `max_length`; positions restart at each example and are 0 on padding.
+
+    Args:
+        attention: A name of `ATTENTION`. `auto` is `position_ids` until a model is measured, which sets `attention`.
+
+    Attributes:
+        dtype: That of a block mask: the model's.
+    """
 
     has_fixed_shape = True
+
+    def __init__(
+        self, *, pad_token_id: int, max_length: int, ignore_index: int = IGNORE_INDEX, attention: str = "auto"
+    ) -> None:
+        super().__init__(pad_token_id=pad_token_id, max_length=max_length, ignore_index=ignore_index)
+        self.attention = "position_ids" if attention == "auto" else attention
+        self.dtype = torch.float32
 
     def collate(self, batch: Batch) -> dict[str, Any]:
         positions = positions_of(batch)
         real = np.arange(self.max_length) < np.diff(batch.pack_offsets)[:, None]
-        return {
+        tensors = {
             "input_ids": _spread(batch.tokens.ids, real, self.pad_token_id),
             "labels": _spread(self._labels(batch, positions), real, self.ignore_index),
             "position_ids": _spread(positions, real, 0),
         }
+        return ATTENTION[self.attention](tensors, batch, self.dtype)
 
 
 class PaddingFree(Collator):

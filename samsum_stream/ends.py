@@ -37,7 +37,20 @@ class Ends:
     @property
     def end_batch(self) -> int:
         """The global batch behind the last one."""
-        return self.start.batch + len(self.num_packs) * self.num_lanes * self.num_batches
+        return self.start.batch + len(self.num_packs) * self.batches_in_epoch
+
+    @property
+    def batches_in_epoch(self) -> int:
+        """Global batches of an epoch."""
+        return self.num_lanes * self.num_batches
+
+    def left_in_epoch(self, batch: int) -> int:
+        """Global batches from `batch` to the end of its epoch."""
+        return self.batches_in_epoch - (batch - self.start.batch) % self.batches_in_epoch
+
+    def epochs_before(self, batch: int) -> float:
+        """Epochs that end before `batch`, and the share of its own."""
+        return self.start.epoch + (batch - self.start.batch) / self.batches_in_epoch
 
     @property
     def next(self) -> PassStart:
@@ -54,8 +67,9 @@ def plan_ends(
     batch_size: int,
     start: PassStart,
     num_epochs: int,
+    multiple: int = 1,
 ) -> Ends:
-    """Pack every epoch and lane of a pass on lengths alone.
+    """Pack every epoch and lane of a pass on lengths alone; a lane's batches of an epoch are a multiple of `multiple`.
 
     Raises:
         SourceError: a lane has fewer examples than batches, one of which would have nothing to train on.
@@ -67,6 +81,7 @@ def plan_ends(
     num_packs = tuple(tuple(map(len, lanes)) for lanes in packs)
     most = max(number for lanes in num_packs for number in lanes)
     num_batches = max(-(-most // batch_size), start.min_batches)
+    num_batches += -num_batches % multiple
     if not most:
         raise SourceError(
             f"{source.name}: no row is left to train on: {len(lengths.lengths):,} rows {all_dropped(lengths.counts)}"

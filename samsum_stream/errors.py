@@ -7,6 +7,7 @@
     │   └── RowError            one row that breaks a rule, with its position
     ├── TokenizerError          a tokenizer that cannot be loaded or proven
     │   └── BackendMismatchError    two backends that disagree about a text
+    ├── ContaminationError      documents of a batch that see each other in the model at hand
     ├── TopologyError           ranks, workers and lanes that do not fit together
     ├── StateError              a position that is missing, torn, or of another stream
     └── WorkerError             a worker process that died
@@ -14,9 +15,12 @@
 A message says the rule, the value it got, where, and the remedy.
 """
 
+from typing import Any
+
 __all__ = [
     "BackendMismatchError",
     "ConfigError",
+    "ContaminationError",
     "RowError",
     "SamsumStreamError",
     "SourceError",
@@ -54,6 +58,14 @@ class TokenizerError(SamsumStreamError):
 
 class BackendMismatchError(TokenizerError):
     """Two backends give different ids for the same text."""
+
+
+class ContaminationError(SamsumStreamError):
+    """Documents of a batch see each other in the model at hand; `report` has what was measured."""
+
+    def __init__(self, message: str, *, report: Any) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class TopologyError(SamsumStreamError):

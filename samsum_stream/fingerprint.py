@@ -20,13 +20,22 @@ _PROBES = [Message("an input", "a response", ("a context",) * number) for number
 
 
 def fingerprint_of(
-    config: StreamConfig, *, source: str, prompt: Prompt, tokenizer: str, num_lanes: int
+    config: StreamConfig,
+    *,
+    source: str,
+    prompt: Prompt,
+    tokenizer: str,
+    num_lanes: int,
+    batch_size: int,
+    epochs: int | None,
 ) -> dict[str, str | int | bool | None]:
     """The fields, in plain values.
 
     Args:
         source: What `source_identity` says.
         tokenizer: The tokenizer's own serialization.
+        batch_size: Packs of a batch; a Trainer may have another number than the config.
+        epochs: Epochs of a pass; likewise.
     """
     packing = config.packing_config
     columns = config.source_config.columns
@@ -38,10 +47,10 @@ def fingerprint_of(
         "format": f"{type(prompt.format).__name__} {_rendered(Prompt(system_message='system', format=prompt.format))}",
         "truncation": config.truncation_config.method,
         "packing": f"{packing.method} {packing.kwargs.max_length} {packing.kwargs.buffer_size}",
-        "batch_size": config.batch_size,
+        "batch_size": batch_size,
         "shuffle": config.shuffle,
         "faults": f"{config.fault_config.on_bad_row} {config.fault_config.max_bad_rows}",
-        "epochs": config.epochs,
+        "epochs": epochs,
         "lanes": num_lanes,
         "seed": config.seed,
     }

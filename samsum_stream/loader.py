@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import gcd
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from samsum_stream.positions import LanePosition, PassStart
 from samsum_stream.provenance import BatchInfo
 from samsum_stream.samples import Batch, Int32Array
 from samsum_stream.state import Fingerprint, Progress, State, from_state, require_form, require_same_stream, to_state
-from samsum_stream.stats import Counts, Stats, counts_of_batch
+from samsum_stream.stats import Counts, Stats, counts_of_batch, num_rows_of
 from samsum_stream.topology import Ranks, require_agreement, this_worker
 from samsum_stream.wire import from_buffer, to_buffer
 from samsum_stream.wording import shown
@@ -57,12 +58,16 @@ class StreamLoader(DataLoader[Any]):
         count: The lengths of all rows, found with a number of workers; asked for only where the stream ends.
         find_ranks: This rank and how many there are, in data parallelism; asked again before each `for`.
         num_workers: Processes that read, render, tokenize and pack; 0 does it in the training process.
+        batches_per_step: Batches of this rank in an optimizer step; an epoch of a finite stream is a multiple of it.
         kwargs: The other arguments of `torch.utils.data.DataLoader` that concern workers and memory. Workers live for
             one `for`, so `persistent_workers` changes nothing.
 
     Raises:
         TopologyError: the lanes cannot be shared by so many ranks.
     """
+
+    _is_accelerate_prepared = True
+    """accelerate's mark of a loader that `Accelerator.prepare` leaves as it is: its batches are this rank's already."""
 
     def __init__(
         self,
@@ -74,6 +79,7 @@ class StreamLoader(DataLoader[Any]):
         count: Callable[..., Lengths],
         find_ranks: Callable[[], Ranks],
         num_workers: int = 0,
+        batches_per_step: int = 1,
         **kwargs: Any,
     ) -> None:
         if taken := [name for name in OURS if name in kwargs]:
@@ -82,11 +88,15 @@ class StreamLoader(DataLoader[Any]):
             )
         if type(num_workers) is not int or num_workers < 0:
             raise ConfigError(f"loader: num_workers must be a whole number of 0 or more; got {shown(num_workers)}")
+        if type(batches_per_step) is not int or batches_per_step < 1:
+            raise ConfigError(
+                f"loader: batches_per_step must be a whole number of 1 or more; got {shown(batches_per_step)}"
+            )
         kwargs.pop("persistent_workers", None)
         self.pipeline, self.collator, self.stats = pipeline, collator, stats
         self._find_ranks, self.ranks = find_ranks, find_ranks()
         self._fingerprint, self._count = functools.cache(fingerprint), count
-        self._asked_workers = num_workers
+        self._asked_workers, self._batches_per_step = num_workers, batches_per_step
         num_lanes = pipeline.lanes_for(self.ranks.world_size * max(num_workers, 1))
         num_fitting = self._fitting_workers(num_lanes)
         self._messages = _Messages(pipeline, num_packs=pipeline.batch_size if collator.has_fixed_shape else 0)
@@ -124,8 +134,29 @@ class StreamLoader(DataLoader[Any]):
         """
         if self.pipeline.epochs is None:
             raise TypeError("a stream with epochs: null has no end, and so no len()")
-        ends = self._plan(self._progress.passed)
+        ends = self._current_pass()
         return (ends.end_batch - ends.start.batch) // self.ranks.world_size
+
+    @property
+    def batch(self) -> int:
+        """The global batch to go on with."""
+        return self._progress.batch
+
+    @property
+    def ends(self) -> Ends | None:
+        """How the pass is dealt that `batch` belongs to or is the end of; None where the stream has no end."""
+        return None if self.pipeline.epochs is None else self._current_pass()
+
+    @property
+    def epoch(self) -> float | None:
+        """Epochs handed over so far, with the share of the one that is under way; None where nobody knows its rows."""
+        if (ends := self.ends) is not None:
+            return ends.epochs_before(self.batch)
+        if (num_rows := self.pipeline.num_rows) is None:
+            return None
+        num_lanes = self._order.num_lanes
+        own = sum(lane_size(lane, num_rows=num_rows, num_lanes=num_lanes) for lane in self._progress.lanes)
+        return num_rows_of(self._progress.counts) / own
 
     @property
     def last_batch_info(self) -> BatchInfo:
@@ -215,7 +246,7 @@ class StreamLoader(DataLoader[Any]):
 
     def _start(self, num_lanes: int, progress: Progress) -> None:
         self._order, self._progress = self.pipeline.order(num_lanes), progress
-        self._plan = functools.lru_cache(maxsize=2)(self._plan_pass)
+        self._plan = functools.lru_cache(maxsize=4)(self._plan_pass)
         self._iteration = object()
         self._last_batch_info: BatchInfo | None = None
 
@@ -260,15 +291,26 @@ class StreamLoader(DataLoader[Any]):
         if self.pipeline.epochs is None:
             return ()
         progress = self._progress
-        ends = self._plan(progress.passed)
-        while progress.batch >= ends.end_batch:
-            progress.passed = ends.next
-            ends = self._plan(ends.next)
+        while progress.batch >= self._current_pass().end_batch:
+            progress.passed = self._current_pass().next
+        ends = self._current_pass()
+        progress.passed = ends.start._replace(min_batches=ends.num_batches)
         if (ends.end_batch - progress.batch) % self.ranks.world_size:
-            return ends, self._plan(ends.next)
+            return ends, self._plan(ends.next, self._multiple)
         return (ends,)
 
-    def _plan_pass(self, start: PassStart) -> Ends:
+    def _current_pass(self) -> Ends:
+        """The pass that was begun, which stays as it is, or the one that the next batch begins."""
+        begun = self._progress.batch > self._progress.passed.batch
+        return self._plan(self._progress.passed, 1 if begun else self._multiple)
+
+    @property
+    def _multiple(self) -> int:
+        """What a lane's batches of an epoch are a multiple of, so that an epoch ends with an optimizer step."""
+        num_lanes, window = self._order.num_lanes, self._batches_per_step * self.ranks.world_size
+        return window // gcd(num_lanes, window)
+
+    def _plan_pass(self, start: PassStart, multiple: int) -> Ends:
         """How the pass is dealt that starts there."""
         assert self.pipeline.epochs is not None
         return plan_ends(
@@ -279,6 +321,7 @@ class StreamLoader(DataLoader[Any]):
             batch_size=self.pipeline.batch_size,
             start=start,
             num_epochs=self.pipeline.epochs,
+            multiple=multiple,
         )
 
     def _pinned(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -69,14 +69,17 @@ def build_parts(
         epochs=config.epochs,
         num_lanes=None if config.lanes == "auto" else config.lanes,
     )
-    own = collating.model_dump()["kwargs"]
-    own.pop("attention", None)
     collator = COLLATORS[collating.method](
         pad_token_id=pad_token_id(tokenizer),
         max_length=packing.kwargs.max_length,
         ignore_index=config.ignore_index,
-        **own,
+        **collating.model_dump()["kwargs"],
     )
+    if collating.kwargs.attention == "full":
+        logger.warning(
+            "%s: with full attention, each document of a pack sees those before it; take auto, unless that is meant",
+            config.where("collator_config", "kwargs", "attention"),
+        )
     return Parts(prompt, source_identity(source, first_rows), tokenizer, pipeline, collator)
 
 

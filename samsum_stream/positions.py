@@ -37,8 +37,9 @@ class LanePosition(NamedTuple):
 class PassStart(NamedTuple):
     """Where a pass over the epochs of a finite stream starts.
 
-    `epoch` is its first one, `batch` its first global batch; `min_batches` is how many batches a lane had in an epoch
-    of the pass before: passes grow where packs need it, and never shrink, so that their lengths hardly ever differ.
+    `epoch` is its first one, `batch` its first global batch; `min_batches` is how many batches a lane has in an epoch
+    at least. Before the pass is planned those are the ones of the pass before: passes grow where packs need it, and
+    never shrink, so that their lengths hardly ever differ. Afterwards they are its own, so that it stays as it is.
     """
 
     epoch: int

@@ -71,6 +71,11 @@ def by_reason(counts: Mapping[str, int], what: str) -> Counts:
     return Counter({reason: number for (start, _, reason), number in parts if start == what})
 
 
+def num_rows_of(counts: Mapping[str, int]) -> int:
+    """Rows of the examples, and of the dropped ones."""
+    return counts.get("examples", 0) + by_reason(counts, "dropped").total()
+
+
 class Stats:
     """Totals of what was handed over, and of what was left out on the way.
 
@@ -87,7 +92,7 @@ class Stats:
     @property
     def rows(self) -> int:
         """Rows of the examples handed over, and of the dropped ones."""
-        return self.examples + self.dropped.total()
+        return num_rows_of(self.counts)
 
     @property
     def examples(self) -> int:

@@ -2,29 +2,36 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, islice
 from typing import Any, Self
 
 import numpy as np
 from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.data import IterableDataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from samsum_stream.config import StreamConfig, load_config, parse_config
 from samsum_stream.counting import Lengths, count_lengths
 from samsum_stream.errors import ConfigError, RowError
+from samsum_stream.fidelity import ModelReport, check, fit
 from samsum_stream.fingerprint import fingerprint_of
 from samsum_stream.lanes import Share, check_num_lanes
 from samsum_stream.loader import StreamLoader
+from samsum_stream.packing import BestFit, NoPacking
 from samsum_stream.parts import build_parts
+from samsum_stream.probing import NUM_PACKS
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.rendering import message_of
-from samsum_stream.samples import Pack, Rows
+from samsum_stream.samples import Pack, RowPosition, Rows
 from samsum_stream.sources import IndexedSource, as_source
 from samsum_stream.state import Fingerprint
 from samsum_stream.stats import Stats, counts_of_batch
 from samsum_stream.tokenization import SideEncoder
 from samsum_stream.topology import Ranks, find_ranks, require_one_process, this_worker
+from samsum_stream.trainer import attach
 from samsum_stream.wire import from_buffer, packs_of, to_buffer
 from samsum_stream.wording import shown
 
@@ -68,6 +75,7 @@ class SFTStream(IterableDataset[Pack]):
         self._prompt, self._source_identity = parts.prompt, parts.source_identity
         self._first_epoch = 0
         self._lengths: Lengths | None = None
+        self._fitted: weakref.ref[Any] | None = None
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -94,15 +102,12 @@ class SFTStream(IterableDataset[Pack]):
         for packs, _, counts in pipeline.undealt(share, order=pipeline.order(num_lanes), first_epoch=self._first_epoch):
             batch = from_buffer(to_buffer(packs))
             self.stats.counts += counts + counts_of_batch(batch, max_length=self.collator.max_length)
-            yield from packs_of(batch, pipeline.source.position)
-        self._first_epoch += self.config.epochs or 0
+            yield from packs_of(batch, self._locate)
+        self._first_epoch += pipeline.epochs or 0
 
     def __getstate__(self) -> dict[str, Any]:
         require_one_process()  # a spawned worker could not tell
-        return {key: value for key, value in self.__dict__.items() if key != "_lengths"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lengths=None)
+        return {**self.__dict__, "_lengths": None, "_fitted": None}
 
     def loader(
         self,
@@ -111,6 +116,8 @@ class SFTStream(IterableDataset[Pack]):
         rank: int | None = None,
         world_size: int | None = None,
         device_mesh: DeviceMesh | None = None,
+        model: PreTrainedModel | None = None,
+        batches_per_step: int = 1,
         **kwargs: Any,
     ) -> StreamLoader:
         """A DataLoader of whole batches, each a dict of tensors, that starts at the first epoch.
@@ -122,12 +129,19 @@ class SFTStream(IterableDataset[Pack]):
                 or of torch.distributed.
             world_size: How many of them there are.
             device_mesh: The mesh of a job where ranks share rows (tensor, context or pipeline parallelism).
+            model: What the batches train. It is measured once that documents do not see each other in it, as by
+                `check_model`, and its cache is turned off, with which transformers looks for no documents.
+            batches_per_step: Batches of this rank that make an optimizer step, by accumulation: an epoch of a stream
+                with an end holds a multiple of them.
             kwargs: `pin_memory`, `prefetch_factor`, `multiprocessing_context` and the like of
                 `torch.utils.data.DataLoader`.
 
         Raises:
             TopologyError: lanes and ranks do not fit, or the rank cannot be told.
+            ContaminationError: documents see each other in the model, whatever the layout, or in the one of the config.
         """
+        if model is not None:
+            self.fit(model)
         if num_workers is None:
             num_workers = self.config.num_proc if self.config.num_proc > 1 else 0
         return StreamLoader(
@@ -138,8 +152,53 @@ class SFTStream(IterableDataset[Pack]):
             count=self._count,
             find_ranks=functools.partial(find_ranks, rank=rank, world_size=world_size, device_mesh=device_mesh),
             num_workers=num_workers,
+            batches_per_step=batches_per_step,
             **kwargs,
         )
+
+    def check_model(self, model: PreTrainedModel) -> ModelReport:
+        """Measure which layouts keep the documents of a batch apart in a model; `attention: auto` takes the best one.
+
+        The first packs of the stream run through the model in every layout and one document at a time, forward and
+        backward, in evaluation mode; the model is left as it was. Call it inside `torch.autocast` where you train so.
+
+        Args:
+            model: A causal language model of transformers, on its device.
+
+        Raises:
+            ContaminationError: no layout of the config's method is exact; its `report` says what was measured.
+        """
+        return check(model, self._first_packs(), collator=self.collator, attention=self._attention)
+
+    def fit(self, model: PreTrainedModel) -> None:
+        """Let the batches be exact on `model`, as `loader(model=model)` does; a second call costs nothing.
+
+        Raises:
+            ContaminationError: as `loader`.
+        """
+        if self._fitted is None or self._fitted() is not model:
+            fit(model, self._first_packs, collator=self.collator, attention=self._attention)
+            self._fitted = weakref.ref(model)
+
+    def attach(self, trainer: Trainer, *, eval_stream: Self | None = None) -> None:
+        """Let an unmodified `transformers.Trainer` train on the stream.
+
+        It reads this rank's batches as they are, with `dataloader_num_workers` workers; packed ones are measured to be
+        exact on its model. `num_train_epochs` epochs are dealt, or with `max_steps` the stream has no end, whatever
+        the config says; the batch size is the config's, where it says one. The position of what was trained travels in
+        `trainer_state.json`, and `trainer.train(resume_from_checkpoint=...)` goes on from there at once, on another
+        number of ranks as well. Logs gain `data/` entries.
+
+        Args:
+            trainer: On every rank, before `train()`.
+            eval_stream: What `evaluate()` reads, a stream with `epochs: 1`; its loss is the mean over all labels. A
+                stream that is the trainer's `eval_dataset` already, or in a dict of them, is evaluated so as well.
+
+        Raises:
+            ConfigError: the trainer's arguments and the config do not fit together.
+            ContaminationError: documents see each other in the model.
+        """
+        attach(self, trainer, eval_stream=eval_stream)
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The full training text of a row, less the tokens that the tokenizer adds in front by itself.
@@ -167,6 +226,8 @@ class SFTStream(IterableDataset[Pack]):
             prompt=self._prompt,
             tokenizer=self.pipeline.tokenizer.reference.tokenizer.to_str(),
             num_lanes=num_lanes,
+            batch_size=self.pipeline.batch_size,
+            epochs=self.pipeline.epochs,
         )
 
     def _count(self, ranks: Ranks, **kwargs: Any) -> Lengths:
@@ -178,6 +239,23 @@ class SFTStream(IterableDataset[Pack]):
                 pipeline.source, pipeline.tokenizer, rank=rank, world_size=world_size, **kwargs
             )
         return self._lengths
+
+    def _first_packs(self) -> list[Pack]:
+        """A few packs, counted nowhere; where rows of a batch hold one example each, packs as they could be."""
+        pipeline = self.pipeline
+        if isinstance(pipeline.packer, NoPacking):
+            pipeline = replace(pipeline, packer=BestFit(max_length=self.collator.max_length, buffer_size=64))
+        batches = pipeline.undealt(Share(0), order=pipeline.order(1), first_epoch=0)
+        packs = chain.from_iterable(packs_of(from_buffer(to_buffer(batch.packs)), self._locate) for batch in batches)
+        return list(islice(packs, NUM_PACKS))
+
+    @property
+    def _attention(self) -> str:
+        return self.config.collator_config.kwargs.attention
+
+    @property
+    def _locate(self) -> Callable[[int, int, int], RowPosition]:
+        return self.pipeline.source.position
 
     @property
     def _sides(self) -> SideEncoder:

@@ -1,7 +1,7 @@
 """Who else reads: the data-parallel ranks of a distributed job, and the workers of a DataLoader."""
 
 import os
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch.distributed
 from torch.distributed.device_mesh import DeviceMesh
@@ -9,6 +9,8 @@ from torch.utils.data import get_worker_info
 
 from samsum_stream.errors import StateError, TopologyError
 from samsum_stream.wording import shown
+
+T = TypeVar("T")
 
 DATA_PARALLEL = ("batch", "data", "ddp", "dp", "dp_replicate", "dp_shard", "fsdp", "replicate", "shard")
 """Names of mesh dimensions along which ranks read different rows."""
@@ -48,7 +50,7 @@ def require_one_process() -> None:
         raise TopologyError(
             f"the job has {ranks.world_size} processes (torch.distributed or WORLD_SIZE), and iterating over the "
             "stream itself, as a plain DataLoader or a Trainer does with train_dataset, would make each of them read "
-            "every row; iterate over stream.loader(), which gives each rank its share"
+            "every row; call stream.attach(trainer), or iterate over stream.loader(), which gives each rank its share"
         )
 
 
@@ -69,6 +71,14 @@ def require_agreement(value: int | None, ranks: Ranks, *, what: str) -> None:
         torch.distributed.all_gather_object(values, value)
         if len(set(values)) > 1:
             raise StateError(f"{what}: ranks found different states, of batches {values}; do they see one folder?")
+
+
+def of_first_rank(value: T) -> T:
+    """The value that rank 0 has, on all ranks of a process group; without one, `value`."""
+    values = [value]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(values)
+    return values[0]
 
 
 def this_worker() -> tuple[int, int]:

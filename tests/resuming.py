@@ -91,17 +91,17 @@ def pairwise_cases() -> list[tuple[Any, ...]]:
     return chosen
 
 
-def make_case(case: tuple[Any, ...], folder: Path, *, num_rows: int = 5 * LANES) -> Callable[[], StreamLoader]:
+def make_case(case: tuple[Any, ...], folder: Path, *, batch_size: int = 3) -> Callable[[], StreamLoader]:
     """Makes new loaders of one case; the first one has a stream of its own."""
     source, packing, layout, num_workers, epochs = case
-    rows = awkward_rows(num_rows)
+    rows = awkward_rows(5 * LANES)
     first, second = (
         make_stream(
             **make_source(source, rows, folder),
             method=packing,
             max_length=32,
             buffer_size=5,
-            batch_size=3,
+            batch_size=batch_size,
             lanes=LANES,
             epochs=epochs,
             collator_config={"method": layout},

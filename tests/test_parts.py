@@ -62,6 +62,25 @@ def test_a_collator_is_built_with_its_own_kwargs(section: dict[str, Any], kind: 
         assert (collator.pad_to_multiple_of, collator.padding_side) == (8, "left")
 
 
+@pytest.mark.parametrize(
+    ("attention", "emitted"), [("auto", "position_ids"), ("block_mask", "block_mask"), ("varlen", "varlen")]
+)
+def test_a_packed_batch_has_the_attention_of_the_config(
+    attention: str, emitted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = make_stream(collator_config={"kwargs": {"attention": attention}})
+    assert stream.collator.attention == emitted
+    assert "full attention" not in caplog.text
+
+
+def test_full_attention_warns_once_that_documents_see_each_other(caplog: pytest.LogCaptureFixture) -> None:
+    stream = make_stream(collator_config={"kwargs": {"attention": "full"}})
+    assert len(list(stream.loader())) > 1
+    [record] = [record for record in caplog.records if "full attention" in record.message]
+    assert "collator_config.kwargs.attention" in record.message
+    assert "each document of a pack sees those before it" in record.message
+
+
 def test_the_format_follows_from_the_base_model_where_none_is_named() -> None:
     def style(**changes: Any) -> Any:
         return type(make_stream(prompt_config=ANSWER, **changes).pipeline.tokenizer.sides.renderer.prompt.format)

@@ -29,6 +29,7 @@ from samsum_stream.sources import (
     default_name,
     lines,
 )
+from tests.streams import workers_that_end_at_once
 
 NUM_ROWS = 25
 ROWS = [
@@ -536,7 +537,8 @@ class TestSequentialSources:
         source = sequential(once)
         if peeked:
             source.first_rows(peeked)
-        with pytest.raises(SourceError, match=f"samsum: a worker process has only a copy of the iterator; {ONE_PASS}"):
+        only_a_copy = f"samsum: a worker process has only a copy of the iterator; {ONE_PASS}"
+        with workers_that_end_at_once(), pytest.raises(SourceError, match=only_a_copy):
             list(DataLoader(_Reads(source), batch_size=None, num_workers=num_workers))
 
     @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -35,13 +35,6 @@ COLLATOR_KWARGS: dict[str, tuple[str, ...]] = {
 }
 """Which collator takes which kwargs."""
 
-INSTEAD_OF_ATTENTION = {
-    "block_mask": "attention: position_ids",
-    "varlen": "method: padding_free",
-    "full": "attention: position_ids, which keeps documents apart",
-}
-"""Forms of attention that are named but not available in this version, and what to write instead."""
-
 
 class _Section(BaseModel):
     # Inputs may hold credentials, so pydantic's own messages must not show them either.
@@ -128,14 +121,6 @@ class CollatorKwargs(_Section):
         default=None, description="what the padded length is a multiple of (padded only)"
     )
     padding_side: Literal["right", "left"] = Field(default="right", description="where padding goes (padded only)")
-
-    @field_validator("attention")
-    @classmethod
-    def _attention_is_available(cls, attention: str) -> str:
-        if attention in INSTEAD_OF_ATTENTION:
-            remedy = f"write {INSTEAD_OF_ATTENTION[attention]}"
-            raise ValueError(f'attention "{attention}" is not available in this version; {remedy}')
-        return attention
 
 
 class CollatorConfig(_Section):

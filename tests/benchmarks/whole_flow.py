@@ -35,8 +35,14 @@ def read_rows(corpus: str) -> list[dict[str, str]]:
         return [{"input": row["instruction"] + "\n" + row["context"], "response": row["response"]} for row in rows]
 
 
+PASSES = 8
+
+
 def run_ours(backend: str) -> dict[str, Any]:
-    """As many rows as the corpus has: from rows in memory to batches of 8 x length as torch tensors."""
+    """Some passes of an endless stream: from rows in memory to batches of 8 x length as torch tensors.
+
+    One pass alone would say little: lanes have rows in their windows that are tokenized and not yet handed over.
+    """
     from transformers import AutoTokenizer
 
     from samsum_stream import SFTStream
@@ -64,11 +70,11 @@ def run_ours(backend: str) -> dict[str, Any]:
     first = 0.0
     for _ in stream.loader():
         first = first or time.perf_counter() - start
-        if stream.stats.rows >= len(rows):
+        if stream.stats.rows >= PASSES * len(rows):
             break
     wall = time.perf_counter() - start
     return {
-        "wall_s": wall,
+        "wall_s": wall * len(rows) / stream.stats.rows,
         "first_batch_s": first,
         "build_s": start - built,
         "tokens": stream.stats.tokens,
@@ -91,7 +97,7 @@ def table(runs: dict[str, list[dict[str, Any]]]) -> str:
     """Medians, a row a side, with our tokens per second as a multiple of each side's."""
     speed = {name: statistics.median(run["mtok_per_s"] for run in results) for name, results in runs.items()}
     ours = [name for name in runs if name in OURS]
-    lines = ["| | whole pass, s | first batch, s | Mtok/s | efficiency | " + " | ".join(f"{n} is" for n in ours) + " |"]
+    lines = ["| | one pass, s | first batch, s | Mtok/s | efficiency | " + " | ".join(f"{n} is" for n in ours) + " |"]
     lines.append("|---" * (5 + len(ours)) + "|")
     for name, results in runs.items():
         wall, first = (statistics.median(run[key] for run in results) for key in ("wall_s", "first_batch_s"))

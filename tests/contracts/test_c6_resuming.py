@@ -13,6 +13,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:User
 
 @pytest.mark.parametrize("case", pairwise_cases(), ids=lambda case: ", ".join(map(str, case)))
 def test_restored_at_every_step_over_two_epochs(case: tuple[Any, ...], tmp_path: Path) -> None:
-    make_loader = make_case(case, tmp_path)
+    _, packing, _, num_workers, _ = case
+    # Without packing there are twice as many batches, each of which starts the workers anew.
+    is_long = packing == "none" and num_workers > 1
+    make_loader = make_case(case, tmp_path, batch_size=5 if is_long else 3)
     with workers_that_end_at_once():
         assert_resumes_exactly(make_loader, num_steps=steps_of_two_epochs(make_loader()))

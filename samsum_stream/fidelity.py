@@ -1,0 +1,295 @@
+"""Packed against alone: does a document in a batch get the log-probabilities and gradients that it gets by itself?
+
+    packs ──each layout──▶ model ──▶ log p of every token, gradient ┐
+      └──one document at a time──▶ model ──▶ the same               ┴─▶ largest difference ─▶ exact, or a leak
+
+Nothing is known of models by their names. Beside packs of the stream, one document as long as a pack is measured, which
+a sliding window would cut.
+"""
+
+import copy
+import functools
+import logging
+import math
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from accelerate.utils import extract_model_from_parallel
+
+from samsum_stream.collation import COLLATORS, Collator, Packed, Padded
+from samsum_stream.errors import ContaminationError
+from samsum_stream.probing import Result, Runs, computed_dtype, make_probes, undisturbed
+from samsum_stream.samples import IGNORE_INDEX, Batch, Pack
+from samsum_stream.topology import of_first_rank
+
+logger = logging.getLogger(__name__)
+
+NUM_REPEATS, SLOW = 3, 2.0
+"""How often an exact layout is timed again, where it took less than so many seconds at first."""
+
+CLEARLY_FASTER = 1.5
+"""Layouts this near to each other are equally fast, and the one that stands first is taken."""
+
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 5e-2, torch.bfloat16: 3e-1}
+"""The largest difference that rounding makes, by the dtype that the model computes in."""
+
+
+class Layout(NamedTuple):
+    """A layout of the config: the collator's method and, for packed rows, the form of attention."""
+
+    method: str
+    attention: str | None = None
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, self))
+
+
+LAYOUTS = (
+    Layout("packed", "position_ids"),
+    Layout("packed", "block_mask"),
+    Layout("packed", "varlen"),
+    Layout("packed", "full"),
+    Layout("padding_free"),
+    Layout("padded"),
+)
+
+
+@dataclass(frozen=True)
+class LayoutReport:
+    """What was measured of one layout.
+
+    Attributes:
+        layout: Which.
+        difference: The largest difference of the log-probability of a token from that in its document alone.
+        gradient_difference: That of the gradient, relative to its length; 0 where no parameter is trained.
+        is_exact: Whether both are no more than rounding.
+        tokens_per_second: Real tokens through a forward and a backward pass.
+        problem: What the model said where it does not take such batches, else empty.
+    """
+
+    layout: Layout
+    difference: float
+    gradient_difference: float
+    is_exact: bool
+    tokens_per_second: float
+    problem: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.problem:
+            return "not taken"
+        return "exact" if self.is_exact else "leaks"
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What was measured of a model, layout by layout.
+
+    Attributes:
+        model: Its class and how it attends.
+        tolerance: The largest difference that counts as rounding.
+        layouts: One report for each of `LAYOUTS`.
+        method: The collator's method of the config, among whose layouts is the best one.
+        cached_difference: The difference of `packed/position_ids` where a loop forgets `use_cache=False`; 0 where the
+            model's config has it off.
+    """
+
+    model: str
+    tolerance: float
+    layouts: tuple[LayoutReport, ...]
+    method: str
+    cached_difference: float = 0.0
+
+    @property
+    def best(self) -> LayoutReport:
+        """The fastest exact layout of the config's method.
+
+        Raises:
+            ContaminationError: there is none.
+        """
+        best: LayoutReport | None = None
+        for report in self.layouts:
+            if report.layout.method != self.method or not report.is_exact:
+                continue
+            if best is None or report.tokens_per_second > CLEARLY_FASTER * best.tokens_per_second:
+                best = report
+        if best is None:
+            raise ContaminationError(f"{self._leaks(self.method)}; {self._remedy()}", report=self)
+        return best
+
+    def of(self, layout: Layout) -> LayoutReport:
+        """The report of one layout."""
+        return next(report for report in self.layouts if report.layout == layout)
+
+    def require_exact(self, layout: Layout) -> None:
+        """Raises `ContaminationError` where documents see each other in `layout`."""
+        if not self.of(layout).is_exact:
+            best = self.best.layout.attention
+            raise ContaminationError(
+                f"{self._leaks(str(layout))}; write collator_config.kwargs.attention: auto, or {best}, which is exact",
+                report=self,
+            )
+
+    def __str__(self) -> str:
+        """One line a layout; `samsum_stream.showing.shown_report` is a table for a terminal."""
+        lines = [
+            f"{report.layout!s:20} log-probability {report.difference:7.1e}, "
+            f"gradient {report.gradient_difference:7.1e}, {report.tokens_per_second:,.0f} tokens/s: {report.verdict}"
+            for report in self.layouts
+        ]
+        return "\n".join([f"{self.model}, where differences up to {self.tolerance:.0e} are rounding", *lines])
+
+    def _leaks(self, layouts: str) -> str:
+        found = [report for report in self.layouts if str(report.layout).startswith(layouts)]
+        told = ", ".join(
+            f"{report.layout} {'is not taken' if report.problem else format(report.difference, '.1e')}"
+            for report in found
+            if report.layout.attention != "full"
+        )
+        return (
+            f"{self.model}: documents of a batch see each other (largest difference of a log-probability from that of "
+            f"the document alone, where up to {self.tolerance:.0e} is rounding: {told})"
+        )
+
+    def _remedy(self) -> str:
+        exact = [str(report.layout) for report in self.layouts if report.is_exact]
+        instead = f"write collator_config.method: {exact[-1].partition('/')[0]}, which is exact" if exact else ""
+        return " or ".join(filter(None, [instead, "load the model with another attn_implementation"]))
+
+
+def measure(model: Any, packs: Sequence[Pack], *, collator: Collator) -> ModelReport:
+    """Run the packs through the model in every layout, and one document at a time.
+
+    The model's modes, gradients and cache setting are as before afterwards. Inside `torch.autocast`, what is computed
+    under it is measured.
+
+    Args:
+        model: A causal language model of transformers, wrapped or not.
+        packs: At least one; the first ones are taken.
+        collator: The config's own, whose sizes hold for all layouts.
+    """
+    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    probes = make_probes(model, packs, max_length=collator.max_length)
+    tolerance = TOLERANCE[computed_dtype(model)]
+    with undisturbed(model) as parameters:
+        run = Runs(model, parameters)
+        alone = [run.alone(probe) for probe in probes]
+        measured = functools.partial(_report, run, probes=probes, alone=alone, tolerance=tolerance)
+        dtype = computed_dtype(model)
+        reports = tuple(measured(layout, _collator(layout, collator, dtype=dtype)) for layout in LAYOUTS)
+        cached = _cached_difference(run, _collator(LAYOUTS[0], collator, dtype=dtype), probes[0], alone[0])
+    attends = getattr(model.config, "_attn_implementation", None)
+    name = f"{type(model).__name__}{f' ({attends})' if attends else ''}"
+    method = next(name for name, kind in COLLATORS.items() if type(collator) is kind)
+    return ModelReport(name, tolerance, reports, method, cached)
+
+
+def _report(
+    run: Runs,
+    layout: Layout,
+    collator: Collator,
+    *,
+    probes: Sequence[Batch],
+    alone: Sequence[Result],
+    tolerance: float,
+) -> LayoutReport:
+    """All probes in one layout; only the first one, of real packs, is timed."""
+    differences, gradients, seconds = [], [], []
+    try:
+        for probe, expected in zip(probes, alone, strict=True):
+            start = time.perf_counter()
+            result = run.together(collator, probe, use_cache=False)
+            seconds.append(time.perf_counter() - start)
+            differences.append(_largest(result.log_probs - expected.log_probs))
+            length = expected.gradient.norm().item()
+            gradients.append((result.gradient - expected.gradient).norm().item() / length if length else 0.0)
+        is_exact = max(*differences, *gradients) <= tolerance
+        if is_exact and seconds[0] < SLOW:  # the first run may have warmed up
+            seconds[0] = _shortest(lambda: run.together(collator, probes[0], use_cache=False))
+    except Exception as error:  # whatever a model says of keywords and shapes that it does not take
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        return LayoutReport(layout, math.nan, math.nan, False, 0.0, textwrap.shorten(told, 120, placeholder=" ..."))
+    speed = len(probes[0].tokens.ids) / seconds[0]
+    return LayoutReport(layout, max(differences), max(gradients), is_exact, speed)
+
+
+def _cached_difference(run: Runs, collator: Collator, probe: Batch, alone: Result) -> float:
+    """What a loop gets that leaves `use_cache` to the model's config."""
+    if not getattr(run.model.config, "use_cache", False):
+        return 0.0
+    try:
+        return _largest(run.together(collator, probe).log_probs - alone.log_probs)
+    except Exception:  # said in the report of that layout already
+        return math.nan
+
+
+def _collator(layout: Layout, own: Collator, *, dtype: torch.dtype) -> Collator:
+    """The collator of a layout: the config's own where the layout is of its method."""
+    kind = COLLATORS[layout.method]
+    sizes = {"pad_token_id": own.pad_token_id, "max_length": own.max_length}
+    collator = copy.copy(own) if type(own) is kind else kind(**sizes)
+    collator.ignore_index = IGNORE_INDEX
+    if isinstance(collator, Packed):
+        collator.attention, collator.dtype = str(layout.attention), dtype
+    return collator
+
+
+def _largest(difference: torch.Tensor) -> float:
+    return difference.abs().max().item() if len(difference) else 0.0
+
+
+def _shortest(run: Callable[[], object]) -> float:
+    """Seconds of the shortest of a few runs, which end with numbers on the CPU: a GPU has finished then."""
+    times = []
+    for _ in range(NUM_REPEATS):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def check(model: Any, packs: Sequence[Pack], *, collator: Collator, attention: str) -> ModelReport:
+    """Measure a model, and let a packed batch be collated as is best for it where `attention` is `auto`.
+
+    Raises:
+        ContaminationError: no layout of the collator's method is exact.
+    """
+    report = measure(model, packs, collator=collator)
+    best = report.best.layout
+    if isinstance(collator, Packed):
+        collator.dtype = computed_dtype(model)
+        if attention == "auto":
+            collator.attention = str(best.attention)
+    if report.cached_difference > report.tolerance:
+        logger.warning(
+            "%s: config.use_cache is true, and a loop that calls the model without use_cache=False lets the documents "
+            "of a pack see each other (%.1e in log-probability); set model.config.use_cache = False, as "
+            "stream.loader(model=model) does",
+            *(report.model, report.cached_difference),
+        )
+    return report
+
+
+def fit(model: Any, first_packs: Callable[[], Sequence[Pack]], *, collator: Collator, attention: str) -> None:
+    """Let the collator's batches be exact on a model, on all ranks in the same way, and turn the model's cache off.
+
+    Rows of a `padded` batch hold one document, and `full` attention was asked for: there is nothing to measure.
+
+    Raises:
+        ContaminationError: documents see each other in the layout of the config.
+    """
+    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    if getattr(model.config, "use_cache", False):
+        model.config.use_cache = False
+        logger.info("use_cache is off now: with a cache, transformers does not look for packed documents")
+    if isinstance(collator, Padded) or attention == "full":
+        return
+    report = check(model, first_packs(), collator=collator, attention=attention)
+    if isinstance(collator, Packed):
+        collator.attention = of_first_rank(collator.attention)  # speeds differ, and so could choices
+        report.require_exact(Layout("packed", collator.attention))
+        logger.info("attention: %s, measured on %s", collator.attention, report.model)

@@ -1,0 +1,25 @@
+"""A causal language model from a folder or the Hub, without running code that comes with it."""
+
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from samsum_stream.errors import ConfigError
+
+
+def load_model(name: str, *, attn_implementation: str | None = None) -> PreTrainedModel:
+    """The model in the dtype of its weights, on a GPU where there is one.
+
+    Raises:
+        ConfigError: it cannot be loaded.
+    """
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            name, dtype="auto", attn_implementation=attn_implementation, trust_remote_code=False
+        )
+    except Exception as error:  # whatever the Hub, a file or a missing kernel raises
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"model {name!r} cannot be loaded ({told}); give a folder, or the id of a model") from error
+    loaded: PreTrainedModel = model.to("cuda") if torch.cuda.is_available() else model
+    return loaded

@@ -1,0 +1,162 @@
+"""C4: the layout that is exact on the model at hand is found by measurement, and a model without one is refused."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from samsum_stream import ContaminationError, SFTStream
+from samsum_stream.fidelity import LAYOUTS, Layout, ModelReport
+from tests.contracts.test_c4_batches import log_probs, loss_and_gradient, one_by_one
+from tests.models import make_model, one_thread
+from tests.streams import make_rows, make_stream
+
+ATTENTION = ("eager", "sdpa")
+EXACT_WITH_POSITIONS = ("llama", "qwen3", "mistral", "gpt2", "gemma3", "phi")
+LEAKING_WITH_POSITIONS = ("opt", "falcon")
+SLIDING = ("mistral", "gemma3")
+
+
+@pytest.fixture(autouse=True)
+def single_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+def packed_stream(attention: str = "auto", **changes: Any) -> SFTStream:
+    collator = {"method": "packed", "kwargs": {"attention": attention}}
+    return make_stream(make_rows(40), lanes=1, **{"collator_config": collator, "batch_size": 3, **changes})
+
+
+def difference(report: ModelReport, attention: str) -> float:
+    return report.of(Layout("packed", attention)).difference
+
+
+def require_as_if_alone(model: PreTrainedModel, batch: dict[str, Any]) -> None:
+    """The loss and the gradient of a batch are the mean over its documents alone."""
+    model.eval()
+    model.config.use_cache = False
+    expected_loss, expected_gradient = loss_and_gradient(model, alone_of(batch))
+    loss, gradient = loss_and_gradient(model, [batch])
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert (gradient - expected_gradient).norm() <= 1e-5 * expected_gradient.norm()
+
+
+def alone_of(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    return one_by_one({name: batch[name] for name in ("input_ids", "labels", "position_ids")})
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("name", EXACT_WITH_POSITIONS + LEAKING_WITH_POSITIONS)
+def test_auto_picks_a_layout_on_which_loss_and_gradient_are_those_of_documents_alone(name: str, attention: str) -> None:
+    stream, model = packed_stream(), make_model(name, attention)
+    batch = next(iter(stream.loader(model=model)))
+    assert stream.check_model(model).best.difference <= 1e-5
+    require_as_if_alone(model, batch)
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("name", LEAKING_WITH_POSITIONS)
+def test_models_that_do_not_look_at_positions_leak_with_them_and_get_a_block_mask(name: str, attention: str) -> None:
+    stream = packed_stream()
+    report = stream.check_model(make_model(name, attention))
+    assert difference(report, "position_ids") > 1
+    assert difference(report, "block_mask") <= 1e-5
+    assert stream.collator.attention == "block_mask"
+    assert next(iter(stream.loader()))["attention_mask"].shape == (3, 1, 32, 32)
+
+
+@pytest.mark.parametrize("name", SLIDING)
+def test_with_a_sliding_window_it_is_the_other_way_round(name: str) -> None:
+    stream = packed_stream()
+    report = stream.check_model(make_model(name, "sdpa"))
+    assert difference(report, "position_ids") <= 1e-5
+    assert difference(report, "block_mask") > 0.1
+    assert stream.collator.attention in ("position_ids", "varlen")
+
+
+@pytest.mark.parametrize("name", [*EXACT_WITH_POSITIONS, *LEAKING_WITH_POSITIONS, "mamba"])
+def test_full_attention_is_reported_as_leaking_on_every_model(name: str) -> None:
+    model = make_model(name)
+    try:
+        report = packed_stream().check_model(model)
+    except ContaminationError as error:
+        report = error.report
+    assert not report.of(Layout("packed", "full")).is_exact
+    assert difference(report, "full") > 0.1
+    assert report.of(Layout("padded")).is_exact
+
+
+def test_a_model_whose_state_runs_through_the_row_is_refused_and_padded_works() -> None:
+    model = make_model("mamba")
+    message = r"MambaForCausalLM.*documents of a batch see each other.*position_ids \d.*write .*method: padded"
+    for attach in (lambda: packed_stream().check_model(model), lambda: packed_stream().loader(model=model)):
+        with pytest.raises(ContaminationError, match=message):
+            attach()
+    padded = packed_stream(collator_config={"method": "padded"})
+    batch = next(iter(padded.loader(model=model)))
+    lengths = batch["attention_mask"].sum(1).tolist()
+    alone = [{name: batch[name][row : row + 1, :length] for name in ("input_ids", "labels")}
+             for row, length in enumerate(lengths)]  # fmt: skip
+    expected, _ = loss_and_gradient(model.eval(), alone)
+    assert loss_and_gradient(model, [batch])[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_layout_that_the_config_insists_on_is_refused_where_it_leaks() -> None:
+    model = make_model("opt")
+    with pytest.raises(ContaminationError, match=r"packed/position_ids \d.*write .*attention: auto, or block_mask"):
+        packed_stream("position_ids").loader(model=model)
+    with pytest.raises(ContaminationError, match="padding_free"):
+        packed_stream(collator_config={"method": "padding_free"}).loader(model=model)
+    assert next(iter(packed_stream("block_mask").loader(model=model)))
+
+
+class TestTheCache:
+    """With one, transformers does not look for packed documents, and a model has one by default."""
+
+    def test_a_loop_that_forgets_to_turn_it_off_is_told_by_the_check(self, caplog: pytest.LogCaptureFixture) -> None:
+        model = make_model("llama")
+        assert model.config.use_cache
+        report = packed_stream().check_model(model)
+        assert report.cached_difference > 0.1
+        assert "without use_cache=False lets the documents of a pack see each other" in caplog.text
+        assert model.config.use_cache
+
+    def test_a_loop_that_forgets_it_trains_exactly_where_the_loader_knows_the_model(self) -> None:
+        model = make_model("llama")
+        batch = next(iter(packed_stream().loader(model=model)))
+        assert not model.config.use_cache
+        model.eval()
+        forgetful = model(**batch).loss
+        assert forgetful.item() == pytest.approx(loss_and_gradient(model, alone_of(batch))[0], rel=1e-5)
+
+    def test_without_the_loader_such_a_loop_leaks(self) -> None:
+        """What the two tests above are about."""
+        model, batch = make_model("llama").eval(), next(iter(packed_stream().loader()))
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        forgetful = model(**inputs).logits.log_softmax(-1)[:, :-1].gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
+        assert (forgetful - log_probs(model, batch)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["llama", "mistral", "opt"])
+def test_half_precision_has_a_tolerance_of_its_own(name: str, dtype: torch.dtype) -> None:
+    stream = packed_stream()
+    report = stream.check_model(make_model(name, "sdpa").to(dtype))
+    exact = {str(each.layout) for each in report.layouts if each.is_exact}
+    assert exact >= {f"packed/{'block_mask' if name == 'opt' else 'position_ids'}", "padded"}
+    assert not exact & {"packed/full", "packed/position_ids" if name == "opt" else "packed/full"}
+    if stream.collator.attention == "block_mask":
+        assert next(iter(stream.loader()))["attention_mask"].dtype == dtype
+
+
+def test_the_report_has_every_layout_and_reads_well() -> None:
+    report = packed_stream().check_model(make_model("llama", "sdpa"))
+    assert [each.layout for each in report.layouts] == list(LAYOUTS)
+    lines = str(report).splitlines()
+    assert lines[0] == "LlamaForCausalLM (sdpa), where differences up to 1e-04 are rounding"
+    assert all(line.startswith(str(layout)) for line, layout in zip(lines[1:], LAYOUTS, strict=True))
+    assert lines[4].endswith("leaks")
+    assert all(each.tokens_per_second > 0 for each in report.layouts)
