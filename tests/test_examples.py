@@ -4,28 +4,54 @@ import importlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from rich.console import Console
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-COMMANDS = {
+from tests.jobs.training import digest
+from tests.streams import make_rows, make_stream
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+NUM_STEPS, SAVED_STEP = 10, 7
+SCRIPTS = {
     "trainer": ("train_trainer.py",),
     "loop": ("train_loop.py",),
     "loop with workers": ("train_loop.py", "--num-workers", "2"),
+    "accelerate": ("train_accelerate.py",),
+    "lightning": ("train_lightning.py",),
 }
-every_example = pytest.mark.parametrize("name", COMMANDS)
+every_script = pytest.mark.parametrize("name", SCRIPTS)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the examples need, so that they write their checkpoints there."""
+    project = tmp_path_factory.mktemp("project")
+    for folder in ("examples", "configs"):
+        shutil.copytree(ROOT / folder, project / folder)
+    return project
 
 
 @cache
-def run(name: str) -> subprocess.CompletedProcess[str]:
-    """A few steps of an example, on one thread: more would only wait for each other where a machine is busy."""
-    command = [sys.executable, str(EXAMPLES / COMMANDS[name][0]), *COMMANDS[name][1:], "--max-steps", "12"]
+def run(project: Path, name: str) -> subprocess.CompletedProcess[str]:
+    """A few steps of a script, which saves a checkpoint on the way."""
+    return start(project, *SCRIPTS[name], "--max-steps", str(NUM_STEPS), "--save-steps", str(SAVED_STEP))
+
+
+def start(
+    project: Path, script: str, *arguments: str, launcher: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """On one thread: more would only wait for each other where a machine is busy."""
+    command = [sys.executable, *launcher, str(project / "examples" / script), *arguments]
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
     plain = {key: value for key, value in os.environ.items() if key not in ("FORCE_COLOR", "COLUMNS")}
     return subprocess.run(
@@ -33,49 +59,139 @@ def run(name: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def losses(output: str) -> list[float]:
-    """The losses of the log lines, in order."""
-    return [float(loss) for loss in re.findall(r"^step +\d+ +loss +(\d+\.\d+)$", output, re.MULTILINE)]
+def losses(output: str) -> dict[int, str]:
+    """The losses of the log lines, as they are printed, by step."""
+    return {int(step): loss for step, loss in re.findall(r"^step +(\d+) +loss +(\d+\.\d{4})$", output, re.MULTILINE)}
 
 
-@every_example
-def test_exits_with_zero_and_says_nothing_on_stderr(name: str) -> None:
-    finished = run(name)
+@every_script
+def test_exits_with_zero_and_says_nothing_on_stderr(project: Path, name: str) -> None:
+    finished = run(project, name)
     assert (finished.returncode, finished.stderr) == (0, "")
 
 
-@every_example
-def test_the_loss_goes_down(name: str) -> None:
-    seen = losses(run(name).stdout)
-    assert len(seen) == 12
-    assert seen[-1] < 0.9 * seen[0]
+@every_script
+def test_the_loss_goes_down(project: Path, name: str) -> None:
+    seen = losses(run(project, name).stdout)
+    assert list(seen) == list(range(1, NUM_STEPS + 1))
+    assert float(seen[NUM_STEPS]) < 0.9 * float(seen[1])
 
 
-def test_the_trainer_and_the_loop_train_on_the_same_batches() -> None:
-    assert losses(run("trainer").stdout) == pytest.approx(losses(run("loop").stdout), abs=0.011)
+@pytest.mark.parametrize(("name", "tolerance"), [("trainer", 1e-3), ("loop with workers", 0), ("lightning", 0)])
+def test_they_train_on_the_same_batches(project: Path, name: str, tolerance: float) -> None:
+    """Steps on two batches, as with accelerate, are others; the Trainer's optimizer decays no weights."""
+    expected = losses(run(project, "loop").stdout)
+    found = losses(run(project, name).stdout)
+    for step in range(1, NUM_STEPS + 1):
+        assert float(found[step]) == pytest.approx(float(expected[step]), abs=tolerance)
 
 
-@every_example
-def test_prints_speed_and_packing_efficiency(name: str) -> None:
-    output = run(name).stdout
-    assert re.search(r"^12 steps in \d+ s, [\d,]+ tokens per second$", output, re.MULTILINE)
+@pytest.mark.parametrize("name", ["trainer", "loop with workers", "accelerate", "lightning"])
+def test_goes_on_from_its_checkpoint_as_if_nothing_had_happened(project: Path, name: str) -> None:
+    whole = losses(run(project, name).stdout)
+    if name == "trainer":  # it saves its last step as well, and was killed meanwhile
+        os.truncate(project / "outputs" / "train_trainer" / f"checkpoint-{NUM_STEPS}" / "optimizer.pt", 1000)
+    finished = start(project, *SCRIPTS[name], "--max-steps", str(NUM_STEPS), "--resume")
+    assert finished.returncode == 0, finished.stderr
+    assert f"\ngoing on after step {SAVED_STEP}\n" in finished.stdout
+    assert losses(finished.stdout) == {step: whole[step] for step in range(SAVED_STEP + 1, NUM_STEPS + 1)}
+
+
+@pytest.mark.slow
+def test_with_accelerate_two_processes_learn_what_one_does_and_go_on_as_one(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project, tmp_path, dirs_exist_ok=True)
+    with (tmp_path / "configs" / "quickstart.yaml").open("a") as config:
+        config.write("lanes: 2\n")  # else as many as there are processes
+    script, two = "train_accelerate.py", ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    length = ("--max-steps", str(NUM_STEPS), "--save-steps", str(SAVED_STEP))
+    one = start(tmp_path, script, *length, "--accumulation", "2")
+    both = start(tmp_path, script, *length, "--accumulation", "1", launcher=two)
+    expected, found = losses(one.stdout), losses(both.stdout)
+    assert len(expected) == NUM_STEPS, one.stderr
+    for step in expected:
+        assert float(found[step]) == pytest.approx(float(expected[step]), abs=1e-3), both.stderr
+    alone = start(tmp_path, script, *length, "--accumulation", "2", "--resume")
+    assert list(losses(alone.stdout)) == list(range(SAVED_STEP + 1, NUM_STEPS + 1)), alone.stderr
+    for step, loss in losses(alone.stdout).items():
+        assert float(loss) == pytest.approx(float(expected[step]), abs=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning uses what torch deprecates
+@pytest.mark.parametrize(("epochs", "num_workers"), [(None, 2), (1, 0)])
+def test_lightning_goes_on_with_exactly_the_batches_that_follow(
+    epochs: int | None, num_workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    train_lightning = importlib.import_module("train_lightning")
+
+    class Reader(train_lightning.LightningModule):  # type: ignore[name-defined, misc]
+        """Writes down the batches, and trains a number."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.number, self.seen = torch.nn.Parameter(torch.zeros(())), []
+
+        def train_dataloader(self) -> object:
+            stream = make_stream(make_rows(120), epochs=epochs, lanes=2)
+            self.batches = train_lightning.TrainedBatches(stream.loader(num_workers=num_workers))
+            return self.batches
+
+        def training_step(self, batch: tuple[dict[str, torch.Tensor], int], batch_idx: int) -> torch.Tensor:
+            tensors, self.batches.next_batch = batch
+            self.seen.append(digest(tensors))
+            return self.number
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def read(checkpoint: Path | None = None) -> list[str]:
+        reader = Reader()
+        saving = train_lightning.ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=5, save_top_k=-1)
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        end = {"max_steps": 22} if epochs is None else {"max_epochs": 3}
+        train_lightning.Trainer(accelerator="cpu", callbacks=[saving], **quiet, **end).fit(reader, ckpt_path=checkpoint)
+        return reader.seen
+
+    whole = read()
+    assert len(whole) > 20
+    for step in (5, 20):
+        assert read(tmp_path / f"step={step}.ckpt") == whole[step:]
+
+
+@every_script
+def test_prints_speed_and_packing_efficiency(project: Path, name: str) -> None:
+    output = run(project, name).stdout
+    assert re.search(rf"^{NUM_STEPS} steps in \d+ s, [\d,]+ tokens per second$", output, re.MULTILINE)
     efficiency = re.search(r"^packing efficiency (\d+\.\d\d)%", output, re.MULTILINE)
     assert efficiency is not None
     assert 99 <= float(efficiency[1]) <= 100
 
 
-@every_example
-def test_shows_an_example_with_its_trained_part_between_arrows(name: str) -> None:
-    shown = run(name).stdout.split("== Training ==")[0]
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "accelerate"])
+def test_shows_an_example_with_its_trained_part_between_arrows(project: Path, name: str) -> None:
+    shown = run(project, name).stdout.split("== Training ==")[0]
     assert "<|bos|>Please summarize the following conversation\nConversation: " in shown
     assert re.search(r"\nSummary:>>> \w[^<]+<\|eos\|><<<\n", shown)
 
 
-@every_example
-def test_ends_with_a_summary_generated_from_the_inference_prompt(name: str) -> None:
-    shown = run(name).stdout.split("== A generated summary")[1]
+@every_script
+def test_ends_with_a_summary_generated_from_the_inference_prompt(project: Path, name: str) -> None:
+    shown = run(project, name).stdout.split("== A generated summary")[1]
     assert re.search(r"^Summary: \S", shown, re.MULTILINE)
     assert "\nReference: Bronwyn tells Takumi" in shown
+
+
+def test_why_it_matters_draws_three_curves_and_prints_a_table(project: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "new" / "picture.png"
+    finished = start(project, "why_it_matters.py", "--labels", "900", "--points", "1", "--output", str(picture))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    for layout, most_padding in {"padded": 60, "packed": 1, "packed, full attention": 1}.items():
+        row = re.search(rf"│ {layout} +│ +[\d,]+ │ +(\d+\.\d)% │ +\d+ │ +\d\.\d\d\d │", finished.stdout)
+        assert row is not None, finished.stdout
+        assert float(row[1]) <= most_padding
+    data = picture.read_bytes()
+    assert data.startswith(b"\x89PNG")
+    assert 10_000 < len(data) < 150_000
 
 
 @pytest.fixture
@@ -96,3 +212,15 @@ def test_colour_marks_the_trained_part(common: ModuleType, monkeypatch: pytest.M
 def test_fails_where_the_loss_does_not_go_down(common: ModuleType) -> None:
     with pytest.raises(SystemExit, match=r"did not go clearly down: 7\.60 at first, 7\.50 at the end"):
         common.require_learning([7.6, 7.5])
+
+
+def test_an_output_folder_is_emptied_unless_the_run_goes_on(
+    common: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    checkpoint = common.output_folder("run", resume=True) / "checkpoint-1"
+    checkpoint.mkdir(parents=True)
+    assert common.output_folder("run", resume=True) == tmp_path / "outputs" / "run"
+    assert checkpoint.exists()
+    common.output_folder("run", resume=False)
+    assert not checkpoint.exists()

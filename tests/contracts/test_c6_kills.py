@@ -3,14 +3,13 @@
 `pytest -m slow tests/contracts/test_c6_kills.py` kills twenty times.
 """
 
+import functools
 import glob
 import json
 import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -20,11 +19,10 @@ from typing import Any
 import pytest
 
 from samsum_stream import WorkerError
+from tests.jobs.killing import Job, Jobs
 from tests.jobs.training import digest, job_stream
 from tests.resuming import equal, take
 from tests.streams import make_rows, make_stream, workers_that_end_at_once
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -64,72 +62,44 @@ def test_a_worker_that_dies_while_rows_are_counted_is_a_clear_error() -> None:
         len(loader)
 
 
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    with Jobs(tmp_path) as jobs:
+        yield jobs
+
+
 @pytest.mark.parametrize("num_kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_killed_job_goes_on_with_other_numbers_of_ranks(num_kills: int, tmp_path: Path) -> None:
+def test_a_killed_job_goes_on_with_other_numbers_of_ranks(num_kills: int, jobs: Jobs, tmp_path: Path) -> None:
     chooser = random.Random(0)
     for number in range(num_kills):
-        run = start(tmp_path, f"{number:02}", ranks=2, until=10**9)
+        job = start(jobs, f"{number:02}", ranks=2, until=10**9)
         is_written = number % 2 == 1
-        wait_for_progress(tmp_path, f"{number:02}", run)
+        job.wait_until(functools.partial(have_progress, logs_of(tmp_path, f"{number:02}")))
         time.sleep(chooser.random())
+        pids = job.pids()
         if is_written:
-            wait_for_a_file_that_is_being_written(tmp_path / "states")
-        kill(run, logs_of(tmp_path, f"{number:02}"))
+            job.wait_until(lambda: bool(glob.glob(f"{tmp_path}/states/batch-*/.*.part")), every=0, timeout=60)
+        job.kill(pids)
     for number, ranks in enumerate((2, 1, 4), start=num_kills):
         reached = newest(tmp_path / "states")
-        assert start(tmp_path, f"{number:02}", ranks=ranks, until=reached + 60).wait(timeout=120) == 0
+        start(jobs, f"{number:02}", ranks=ranks, until=reached + 60).finish()
     seen = tokens_seen(tmp_path)
     loader = job_stream().loader()
     assert [seen[number] for number in sorted(seen)] == list(map(digest, islice(loader, max(seen) + 1)))
     print(f"{num_kills} kills, {len(seen)} batches, each seen once and equal to those of an uninterrupted run")
 
 
-def start(folder: Path, name: str, *, ranks: int, until: int) -> "subprocess.Popen[bytes]":
-    """A job of so many ranks in a process group of its own."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    command += ["-m", "tests.jobs.training", str(folder), "--until", str(until), "--name", name]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    with (folder / f"{name}.err").open("w") as log:
-        return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stdout=log, stderr=log)
-
-
-def kill(run: "subprocess.Popen[bytes]", logs: list[Path]) -> None:
-    """The launcher and every rank, which it has put into sessions of their own."""
-    ranks = [int(log.read_text().split()[2]) for log in logs]
-    for pid in (run.pid, *ranks):
-        os.kill(pid, signal.SIGKILL)
-    run.wait()
-    while any(Path(f"/proc/{pid}").exists() and "(zombie)" not in status(pid) for pid in ranks):
-        time.sleep(0.01)
-
-
-def status(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return "(zombie)"
+def start(jobs: Jobs, name: str, *, ranks: int, until: int) -> Job:
+    return jobs.start("tests.jobs.training", jobs.folder, "--until", until, "--name", name, ranks=ranks)
 
 
 def logs_of(folder: Path, name: str) -> list[Path]:
     return [folder / f"{name}-rank-{rank}.log" for rank in range(2)]
 
 
-def wait_for_progress(folder: Path, name: str, run: "subprocess.Popen[bytes]") -> None:
-    """Until both ranks have trained on something."""
-    deadline = time.monotonic() + 120
-    logs = logs_of(folder, name)
-    while not all(log.exists() and log.read_text().count("\n") > 4 for log in logs):
-        assert run.poll() is None, (folder / f"{name}.err").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def wait_for_a_file_that_is_being_written(states: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if glob.glob(f"{states}/batch-*/.*.part"):
-            return
-    raise AssertionError("no state was written for a minute")
+def have_progress(logs: list[Path]) -> bool:
+    """Whether all ranks have trained on something."""
+    return all(log.exists() and log.read_text().count("\n") > 4 for log in logs)
 
 
 def newest(states: Path) -> int:

@@ -1,0 +1,99 @@
+"""Jobs of several processes that tests start and kill with SIGKILL; none of them outlives `Jobs`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "SAMSUM_STREAM_TEST_JOB"
+"""What every process of a job inherits: a launcher puts ranks into sessions of their own, and may die before them."""
+
+
+class Job:
+    """A module of the tests that runs in one process, or in several started by torchrun.
+
+    Attributes:
+        output: Where all that it says goes.
+    """
+
+    def __init__(self, module: str, *arguments: object, ranks: int | None, output: Path) -> None:
+        launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"] if ranks else []
+        command = [sys.executable, "-m", *launcher, module, *map(str, arguments)]
+        self.mark, self.output = f"{MARK}={uuid.uuid4().hex}", output
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), MARK: self.mark.partition("=")[2]}
+        with output.open("w") as log:
+            self.launcher = subprocess.Popen(
+                command, cwd=ROOT, env=environment, start_new_session=True, stdout=log, stderr=log
+            )
+
+    def pids(self) -> list[int]:
+        """Its processes that live, the oldest first: launcher, ranks and their workers."""
+        return sorted(int(place.parent.name) for place in Path("/proc").glob("[0-9]*/environ") if self._owns(place))
+
+    def kill(self, first: Sequence[int] = ()) -> None:
+        """Kill all of them; `first` those found beforehand, where every millisecond counts."""
+        for pid in first:
+            _kill(pid)
+        while pids := self.pids():
+            for pid in pids:
+                _kill(pid)
+            time.sleep(0.01)
+        self.launcher.wait()
+
+    def wait(self, *, timeout: float = 120) -> int:
+        """Its exit status; where it takes longer, it is an error."""
+        return self.launcher.wait(timeout=timeout)
+
+    def finish(self, *, timeout: float = 120) -> None:
+        """Raises `AssertionError`, with what the job said, where it does not exit with zero."""
+        assert self.wait(timeout=timeout) == 0, self.output.read_text()
+
+    def wait_until(self, condition: Callable[[], bool], *, every: float = 0.01, timeout: float = 120) -> None:
+        """Raises `AssertionError`, with what the job said, where it ends or the time is over before that."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert self.launcher.poll() is None, self.output.read_text()
+            assert time.monotonic() < deadline, self.output.read_text()
+            time.sleep(every)
+
+    def _owns(self, environ: Path) -> bool:
+        try:
+            return self.mark.encode() in environ.read_bytes().split(b"\0")
+        except OSError:
+            return False  # it has ended, or is not ours to look at
+
+
+class Jobs:
+    """Starts jobs; on leaving the `with` all that still runs is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._started: list[Job] = []
+
+    def start(self, module: str, *arguments: object, ranks: int | None = None) -> Job:
+        """A job of so many ranks, or plain python."""
+        job = Job(module, *arguments, ranks=ranks, output=self.folder / f"job-{len(self._started):02}.output")
+        self._started.append(job)
+        return job
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for job in self._started:
+            job.kill()
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
