@@ -1,12 +1,14 @@
-"""What both examples share: the stream, a tiny model, and what they show of them."""
+"""What the examples share: the stream, a tiny model, and what they show of them."""
 
 import json
 import os
+import shutil
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from rich.console import Console
 from rich.text import Text
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
@@ -21,17 +23,32 @@ LEARNING_RATE = 3e-3
 console = Console(markup=False, emoji=False, highlight=False)
 
 
-def parser(description: str) -> ArgumentParser:
-    """The arguments of both examples."""
+def parser(description: str, *, max_steps: int = 200, save_steps: int = 100) -> ArgumentParser:
+    """The arguments of all training scripts."""
     parser = ArgumentParser(description=description)
-    parser.add_argument("--max-steps", type=int, default=200, help="optimizer steps (default: %(default)s)")
+    parser.add_argument("--max-steps", type=int, default=max_steps, help="optimizer steps (default: %(default)s)")
+    parser.add_argument(
+        "--save-steps", type=int, default=save_steps, help="steps between checkpoints (default: %(default)s)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     return parser
 
 
-def open_stream() -> SFTStream:
+def output_folder(name: str, *, resume: bool) -> Path:
+    """`outputs/NAME`, without what an earlier run has left there, unless the run goes on from it."""
+    folder = ROOT / "outputs" / name
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def open_stream(*, rows: Any = None, **changes: Any) -> SFTStream:
     """The stream of `configs/quickstart.yaml`, whose paths start at the top of the repository."""
     os.chdir(ROOT)
-    return SFTStream.from_yaml("configs/quickstart.yaml")
+    if rows is None and not changes:
+        return SFTStream.from_yaml("configs/quickstart.yaml")
+    config = yaml.safe_load(Path("configs/quickstart.yaml").read_text(encoding="utf-8"))
+    return SFTStream.from_config({**config, **changes}, rows=rows)
 
 
 def tiny_llama(stream: SFTStream) -> LlamaForCausalLM:
@@ -71,16 +88,36 @@ def _coloured(example: Example, tokenizer: PreTrainedTokenizerBase) -> Text:
     )
 
 
+class LossLog:
+    """Prints the mean loss of each tenth of the steps, and keeps it in `losses`."""
+
+    def __init__(self, *, max_steps: int) -> None:
+        self.interval, self.losses = max(max_steps // 10, 1), list[float]()
+        self._recent = list[float]()
+
+    def add(self, step: int, loss: float) -> None:
+        self._recent.append(loss)
+        if step % self.interval == 0:
+            self.losses.append(sum(self._recent) / len(self._recent))
+            show_loss(step, self.losses[-1])
+            self._recent.clear()
+
+
 def show_loss(step: int, loss: float) -> None:
     """Print a line of the log."""
-    console.print(f"step {step:4d}   loss {loss:5.2f}")
+    console.print(f"step {step:4d}   loss {loss:7.4f}")
 
 
-def show_speed(stream: SFTStream, *, steps: int, seconds: float) -> None:
+def show_resume(step: int) -> None:
+    """Print where a run goes on that was saved after so many steps."""
+    console.print(f"going on after step {step}\n")
+
+
+def show_speed(stream: SFTStream, *, steps: int, seconds: float, batches_per_step: int = 1) -> None:
     """Print what the stream handed over, and how fast the model trained on it."""
     stats = stream.stats
     # The stream may have read ahead of the model, so the tokens of a step are an average.
-    tokens = stats.tokens / stats.packs * stream.config.batch_size * steps
+    tokens = stats.tokens / stats.packs * stream.config.batch_size * batches_per_step * steps
     console.print(f"\n{steps} steps in {seconds:.0f} s, {tokens / seconds:,.0f} tokens per second")
     console.print(f"packing efficiency {stats.efficiency:.2%} (tokens in a pack / room in a pack)")
     console.print(f"{stats.trained_tokens / stats.tokens:.0%} of the tokens are trained, the others are read only")
@@ -89,7 +126,7 @@ def show_speed(stream: SFTStream, *, steps: int, seconds: float) -> None:
 def show_summary(stream: SFTStream, model: LlamaForCausalLM) -> None:
     """Print what the model writes for a dialogue that it was trained on, beside the summary of the data set."""
     row = first_dialogue()
-    input_ids = torch.tensor([stream.inference_ids(row)])
+    input_ids = torch.tensor([stream.inference_ids(row)], device=model.device)
     model.eval()
     output = model.generate(
         input_ids,
@@ -106,9 +143,9 @@ def show_summary(stream: SFTStream, model: LlamaForCausalLM) -> None:
     console.print(f"\nReference: {row['summary']}")
 
 
-def require_learning(losses: list[float]) -> None:
-    """Fail unless the last loss is at least a tenth below the first."""
-    if not losses[-1] < 0.9 * losses[0]:
+def require_learning(losses: list[float], *, resumed: bool = False) -> None:
+    """Fail unless the last loss is at least a tenth below the first; a resumed run had its first one before."""
+    if not resumed and not losses[-1] < 0.9 * losses[0]:
         raise SystemExit(f"The loss did not go clearly down: {losses[0]:.2f} at first, {losses[-1]:.2f} at the end.")
 
 

@@ -1,15 +1,16 @@
 """Trains a tiny Llama on packed dialogues in a plain PyTorch loop: a minute on a CPU, offline.
 
-Run it from anywhere: `python examples/train_loop.py --num-workers 2`.
+Run it from anywhere: `python examples/train_loop.py --num-workers 2`. Stop it after step 100, and
+`python examples/train_loop.py --resume` goes on from there as if nothing had happened.
 """
 
 import time
+from pathlib import Path
+from typing import Any
 
 import common
 import torch
-from transformers import LlamaForCausalLM, get_cosine_schedule_with_warmup
-
-from samsum_stream import SFTStream
+from transformers import get_cosine_schedule_with_warmup
 
 
 def main() -> None:
@@ -17,39 +18,52 @@ def main() -> None:
     arguments = common.parser("Train a tiny Llama in a plain PyTorch loop.")
     arguments.add_argument("--num-workers", type=int, default=0, help="processes that prepare the batches")
     options = arguments.parse_args()
+    folder = common.output_folder("train_loop", resume=options.resume)
     stream = common.open_stream()
     model = common.tiny_llama(stream)
     common.show_example(stream)
 
     common.heading("Training")
-    start = time.perf_counter()
-    losses = train(model, stream, max_steps=options.max_steps, num_workers=options.num_workers)
-    common.show_speed(stream, steps=options.max_steps, seconds=time.perf_counter() - start)
-    common.show_summary(stream, model)
-    common.require_learning(losses)
-
-
-def train(model: LlamaForCausalLM, stream: SFTStream, *, max_steps: int, num_workers: int) -> list[float]:
-    """Train for `max_steps` batches of the endless stream; gives the mean loss of each tenth of them."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=common.LEARNING_RATE)
-    scheduler = get_cosine_schedule_with_warmup(optimizer, max_steps // 10, max_steps)
-    interval = max(max_steps // 10, 1)
-    losses, recent = [], []
+    scheduler = get_cosine_schedule_with_warmup(optimizer, options.max_steps // 10, options.max_steps)
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    # The model is measured: documents of a batch do not see each other in it.
+    loader = stream.loader(model=model, num_workers=options.num_workers)
+    if options.resume:
+        load(folder, loader, parts)
+        common.show_resume(loader.batch)
+    log = common.LossLog(max_steps=options.max_steps)
+    steps = range(loader.batch + 1, options.max_steps + 1)  # a step trains on one batch
+    start = time.perf_counter()
     model.train()
-    for step, batch in zip(range(1, max_steps + 1), stream.loader(num_workers=num_workers), strict=False):
-        # With a cache, transformers does not look for packed documents: each would see those before it.
-        loss = model(**batch, use_cache=False).loss
+    for step, batch in zip(steps, loader, strict=False):
+        loss = model(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-        recent.append(loss.item())
-        if step % interval == 0:
-            losses.append(sum(recent) / len(recent))
-            common.show_loss(step, losses[-1])
-            recent.clear()
-    return losses
+        log.add(step, loss.item())
+        if step % options.save_steps == 0:
+            save(folder, loader, parts)
+    common.show_speed(stream, steps=len(steps), seconds=time.perf_counter() - start)
+    common.show_summary(stream, model)
+    common.require_learning(log.losses, resumed=options.resume)
+
+
+def save(folder: Path, loader: Any, parts: dict[str, Any]) -> None:
+    """Write everything to `folder/batch-M`; the loader, which removes all but the last two, makes it valid."""
+    place = folder / f"batch-{loader.batch}"
+    place.mkdir(parents=True, exist_ok=True)
+    torch.save({name: part.state_dict() for name, part in parts.items()}, place / "parts.pt")
+    loader.save(folder)
+
+
+def load(folder: Path, loader: Any, parts: dict[str, Any]) -> None:
+    """Go on from the newest checkpoint, if there is one."""
+    if loader.load(folder, missing_ok=True):
+        for name, state in torch.load(folder / f"batch-{loader.batch}" / "parts.pt").items():
+            parts[name].load_state_dict(state)
 
 
 if __name__ == "__main__":
