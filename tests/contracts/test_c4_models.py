@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from transformers import PreTrainedModel
 
 from samsum_stream import ContaminationError, SFTStream
@@ -13,9 +15,12 @@ from tests.contracts.test_c4_batches import log_probs, loss_and_gradient, one_by
 from tests.models import make_model, one_thread
 from tests.streams import make_rows, make_stream
 
+FALCON_LOOKS = Version(transformers.__version__) >= Version("5.24")
+"""Falcon looks at positions since then: a list of models' names would have been wrong from one day to the next."""
+
 ATTENTION = ("eager", "sdpa")
 EXACT_WITH_POSITIONS = ("llama", "qwen3", "mistral", "gpt2", "gemma3", "phi")
-LEAKING_WITH_POSITIONS = ("opt", "falcon")
+LEAKING_WITH_POSITIONS = ("opt", pytest.param("falcon", marks=pytest.mark.skipif(FALCON_LOOKS, reason="it was mended")))
 SLIDING = ("mistral", "gemma3")
 
 
@@ -49,7 +54,7 @@ def alone_of(batch: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
-@pytest.mark.parametrize("name", EXACT_WITH_POSITIONS + LEAKING_WITH_POSITIONS)
+@pytest.mark.parametrize("name", [*EXACT_WITH_POSITIONS, "opt", "falcon"])
 def test_auto_picks_a_layout_on_which_loss_and_gradient_are_those_of_documents_alone(name: str, attention: str) -> None:
     stream, model = packed_stream(), make_model(name, attention)
     batch = next(iter(stream.loader(model=model)))
@@ -77,7 +82,7 @@ def test_with_a_sliding_window_it_is_the_other_way_round(name: str) -> None:
     assert stream.collator.attention in ("position_ids", "varlen")
 
 
-@pytest.mark.parametrize("name", [*EXACT_WITH_POSITIONS, *LEAKING_WITH_POSITIONS, "mamba"])
+@pytest.mark.parametrize("name", [*EXACT_WITH_POSITIONS, "opt", "falcon", "mamba"])
 def test_full_attention_is_reported_as_leaking_on_every_model(name: str) -> None:
     model = make_model(name)
     try:
