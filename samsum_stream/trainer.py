@@ -95,6 +95,12 @@ class TrainEpochs:
             self.num_slots += batch["input_ids"].numel()
             yield batch
 
+    def close(self) -> None:
+        """Let the workers end. A collector that found them in a cycle with the Trainer would wait for each of them."""
+        if self._batches is not None:
+            self._batches.close()  # type: ignore[attr-defined]  # it is a generator
+            self._batches = None
+
     def _timed(self, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         while True:
             start = time.perf_counter()
@@ -165,6 +171,9 @@ class Follower(TrainerCallback):
 
     def on_epoch_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         self.on_step_end(args, state, control)
+
+    def on_train_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
+        self.epochs.close()
 
     def log(self, log: Any, logs: Mapping[str, float], *args: Any, **kwargs: Any) -> None:
         """The Trainer's own `log`, with what the data was like where it logs a loss."""

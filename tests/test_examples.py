@@ -77,9 +77,9 @@ def test_the_loss_goes_down(project: Path, name: str) -> None:
     assert float(seen[NUM_STEPS]) < 0.9 * float(seen[1])
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("trainer", 1e-3), ("loop with workers", 0), ("lightning", 0)])
+@pytest.mark.parametrize(("name", "tolerance"), [("trainer", 1e-3), ("lightning", 0)])
 def test_they_train_on_the_same_batches(project: Path, name: str, tolerance: float) -> None:
-    """Steps on two batches, as with accelerate, are others; the Trainer's optimizer decays no weights."""
+    """Two workers have two lanes of so few rows, and steps on two batches are others; the Trainer decays no weights."""
     expected = losses(run(project, "loop").stdout)
     found = losses(run(project, name).stdout)
     for step in range(1, NUM_STEPS + 1):

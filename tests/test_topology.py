@@ -20,7 +20,7 @@ from tests.streams import make_rows, make_stream, rows_of_batches, workers_that_
 
 RULE = (
     r"the job has 2 processes .*iterating over the stream itself, as a plain DataLoader or a Trainer does .*"
-    r"each of them read every row; iterate over stream.loader\(\)"
+    r"each of them read every row; call stream.attach\(trainer\), or iterate over stream.loader\(\)"
 )
 
 

@@ -4,6 +4,7 @@
 """
 
 import itertools
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -123,6 +124,12 @@ def test_no_step_spans_two_epochs(some_runs: Path) -> None:
         own = range(epoch * half + 1, (epoch + 1) * half + 1)
         assert rows_of({number: two[number] for number in own}) == list(range(NUM_ROWS))
     assert [step.loss for step in two.values()] == pytest.approx([step.loss for step in one.values()], abs=1e-4)
+
+
+@pytest.mark.parametrize("end", [["--epochs", "1"], ["--epochs", "1", "--until", "2"], ["--max-steps", "2"]], ids=str)
+def test_no_worker_outlives_the_training(end: list[str], tmp_path: Path) -> None:
+    train([str(tmp_path), "--workers", "2", *end])
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
