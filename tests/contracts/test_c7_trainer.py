@@ -126,7 +126,9 @@ def test_no_step_spans_two_epochs(some_runs: Path) -> None:
     assert [step.loss for step in two.values()] == pytest.approx([step.loss for step in one.values()], abs=1e-4)
 
 
-@pytest.mark.parametrize("end", [["--epochs", "1"], ["--epochs", "1", "--until", "2"], ["--max-steps", "2"]], ids=str)
+@pytest.mark.parametrize(
+    "end", [["--epochs", "1"], ["--epochs", "1", "--until", "2"], ["--max-steps", "2"]], ids=" ".join
+)
 def test_no_worker_outlives_the_training(end: list[str], tmp_path: Path) -> None:
     train([str(tmp_path), "--workers", "2", *end])
     assert not multiprocessing.active_children()

@@ -94,7 +94,8 @@ class Until(TrainerCallback):
         self.trainer.began = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        control.should_training_stop = state.global_step == self.step
+        if state.global_step == self.step:
+            control.should_training_stop = True
 
 
 def make_model() -> LlamaForCausalLM:
