@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import DataLoader, IterableDataset
 
 from samsum_stream.errors import SamsumStreamError, SourceError
+from samsum_stream.faults import RAISE, Faults
 from samsum_stream.order import SHUFFLED_BLOCK
 from samsum_stream.samples import Int32Array
 from samsum_stream.sources import IndexedSource, SequentialSource, Source
@@ -49,6 +50,7 @@ def count_lengths(
     source: Source,
     tokenizer: RowTokenizer,
     *,
+    faults: Faults = RAISE,
     rank: int,
     world_size: int,
     num_workers: int,
@@ -62,7 +64,7 @@ def count_lengths(
     """
     shares = has_group(Ranks(rank, world_size))
     rank, world_size = (rank, world_size) if shares else (0, 1)
-    dataset = _Counter(source, tokenizer, rank=rank, world_size=world_size)
+    dataset = _Counter(source, tokenizer, faults=faults, rank=rank, world_size=world_size)
     loader = DataLoader(
         dataset,
         batch_size=None,
@@ -82,8 +84,10 @@ def count_lengths(
 
 
 class _Counter(IterableDataset[Piece]):
-    def __init__(self, source: Source, tokenizer: RowTokenizer, *, rank: int, world_size: int) -> None:
-        self.source, self.tokenizer = source, tokenizer
+    def __init__(
+        self, source: Source, tokenizer: RowTokenizer, *, faults: Faults = RAISE, rank: int, world_size: int
+    ) -> None:
+        self.source, self.tokenizer, self.faults = source, tokenizer, faults
         self.rank, self.world_size = rank, world_size
 
     @property
@@ -96,10 +100,13 @@ class _Counter(IterableDataset[Piece]):
         for shard, start, num_rows, take in islice(
             chunks, self.rank * num_workers + worker, None, self.world_size * num_workers
         ):
-            lengths = np.zeros(num_rows, np.int32)
-            chunk = self.tokenizer.encode(take(np.arange(num_rows)), epoch=0)
-            lengths[chunk.rows] = chunk.records["length"]
-            yield Piece(shard, start, lengths, Counts(name for _, name in chunk.events))
+            rows = self.faults.take(take, np.arange(num_rows))
+            lengths, counts = np.zeros(num_rows, np.int32), Counts(f"skipped.{bad.reason}" for _, bad in rows.skipped)
+            if len(rows):
+                chunk = self.tokenizer.encode(rows, epoch=0)
+                lengths[rows.places[chunk.rows]] = chunk.records["length"]
+                counts.update(name for _, name in chunk.events)
+            yield Piece(shard, start, lengths, counts)
 
 
 def _chunks(source: Source) -> Iterator[tuple[int, int, int, Any]]:

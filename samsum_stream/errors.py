@@ -49,7 +49,17 @@ class SourceError(SamsumStreamError):
 
 
 class RowError(SourceError):
-    """One row breaks a rule; the message starts with its position."""
+    """One row breaks a rule; the message starts with its position.
+
+    Attributes:
+        position: Where the row stands, a `RowPosition`; None where no source gave it.
+        field: Which of its fields is bad; empty where the row is bad as a whole.
+        reason: The rule, as `stats.skipped` names it; empty where a config asked for the error.
+    """
+
+    def __init__(self, message: str, *, position: Any = None, field: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.position, self.field, self.reason = position, field, reason
 
 
 class TokenizerError(SamsumStreamError):

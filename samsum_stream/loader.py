@@ -22,14 +22,16 @@ from samsum_stream.collation import Collator
 from samsum_stream.counting import Lengths
 from samsum_stream.ends import Ends, plan_ends
 from samsum_stream.errors import ConfigError, StateError, TopologyError
+from samsum_stream.faults import Window
 from samsum_stream.lanes import Share, check_num_lanes, fitting_workers, lane_size
 from samsum_stream.order import Order
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.positions import LanePosition, PassStart
 from samsum_stream.provenance import BatchInfo
-from samsum_stream.samples import Batch, Int32Array
+from samsum_stream.quarantine import Quarantine
+from samsum_stream.samples import BadRow, Batch, Int32Array
 from samsum_stream.state import Fingerprint, Progress, State, from_state, require_form, require_same_stream, to_state
-from samsum_stream.stats import Counts, Stats, counts_of_batch, num_rows_of
+from samsum_stream.stats import Counts, Stats, by_reason, counts_of_batch, num_rows_of
 from samsum_stream.topology import Ranks, require_agreement, this_worker
 from samsum_stream.wire import from_buffer, to_buffer
 from samsum_stream.wording import shown
@@ -59,6 +61,7 @@ class StreamLoader(DataLoader[Any]):
         find_ranks: This rank and how many there are, in data parallelism; asked again before each `for`.
         num_workers: Processes that read, render, tokenize and pack; 0 does it in the training process.
         batches_per_step: Batches of this rank in an optimizer step; an epoch of a finite stream is a multiple of it.
+        quarantine: Where bad rows that were skipped are written down.
         kwargs: The other arguments of `torch.utils.data.DataLoader` that concern workers and memory. Workers live for
             one `for`, so `persistent_workers` changes nothing.
 
@@ -80,6 +83,7 @@ class StreamLoader(DataLoader[Any]):
         find_ranks: Callable[[], Ranks],
         num_workers: int = 0,
         batches_per_step: int = 1,
+        quarantine: Quarantine | None = None,
         **kwargs: Any,
     ) -> None:
         if taken := [name for name in OURS if name in kwargs]:
@@ -97,6 +101,7 @@ class StreamLoader(DataLoader[Any]):
         self._find_ranks, self.ranks = find_ranks, find_ranks()
         self._fingerprint, self._count = functools.cache(fingerprint), count
         self._asked_workers, self._batches_per_step = num_workers, batches_per_step
+        self.quarantine = quarantine
         num_lanes = pipeline.lanes_for(self.ranks.world_size * max(num_workers, 1))
         num_fitting = self._fitting_workers(num_lanes)
         self._messages = _Messages(pipeline, num_packs=pipeline.batch_size if collator.has_fixed_shape else 0)
@@ -113,6 +118,8 @@ class StreamLoader(DataLoader[Any]):
         positions = {lane: state.position for lane, state in self._progress.lanes.items()}
         self._messages.work = Work(Share(self._progress.batch, *self.ranks), self._order, positions, passes)
         iteration = self._iteration = object()
+        if self.quarantine is not None:
+            self.quarantine.begin(self._progress.batch, *self.ranks)
         for message in received(self._received(), remedy=GO_ON):
             if self._iteration is not iteration:
                 raise StateError(
@@ -277,10 +284,18 @@ class StreamLoader(DataLoader[Any]):
         """Nothing stands between this and the caller: what fails before it was not handed over."""
         lane = message.batch % self._order.num_lanes
         counts = counts_of_batch(batch, max_length=self.collator.max_length) + message.counts
+        window = self._judged(lane, counts, message.skipped)
+        if self.quarantine is not None:
+            self.quarantine.add(message.batch, message.skipped)
         self._last_batch_info = BatchInfo(message.batch, lane, batch, self.pipeline.source.position)
-        self._progress.fold(lane, message.position, counts)
+        self._progress.fold(lane, message.position, counts, window)
         self.stats.counts += counts
+        self.stats.quarantine.extend(message.skipped)
         self.stats.rows_passed_over += message.num_passed_over
+
+    def _judged(self, lane: int, counts: Counts, skipped: Sequence[BadRow]) -> Window:
+        num_before = by_reason(self._progress.counts, "skipped").total() if skipped else 0
+        return self.pipeline.faults.judge(self._progress.lanes[lane].window, counts, skipped, num_before=num_before)
 
     def _passes(self) -> tuple[Ends, ...]:
         """The pass that the next batch belongs to; none where the stream has no end.
@@ -347,6 +362,7 @@ class Message(NamedTuple):
     buffer: Int32Array
     position: LanePosition
     counts: Counts
+    skipped: Sequence[BadRow]
     num_passed_over: int
 
 
@@ -368,4 +384,4 @@ class _Messages(IterableDataset[Message]):
             share, self.work.positions, order=self.work.order, passes=self.work.passes
         ):
             buffer = to_buffer(made.packs, num_packs=self.num_packs)
-            yield Message(batch, buffer, made.position, made.counts, num_passed_over)
+            yield Message(batch, buffer, made.position, made.counts, made.skipped, num_passed_over)

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from samsum_stream.collation import COLLATORS, Collator
 from samsum_stream.config import StreamConfig
 from samsum_stream.errors import ConfigError
+from samsum_stream.faults import Faults
 from samsum_stream.fingerprint import source_identity
 from samsum_stream.packing import PACKERS
 from samsum_stream.pipeline import Pipeline
@@ -58,7 +60,8 @@ def build_parts(
     source = build_source(config, rows=rows, trust=trust)
     tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
     packing, collating = config.packing_config, config.collator_config
-    first_rows = source.first_rows(NUM_PROBED_ROWS)
+    faults = Faults(config.fault_config.on_bad_row == "skip", config.fault_config.max_bad_rows)
+    first_rows = _first_rows(source, faults)
     pipeline = Pipeline(
         source=source,
         tokenizer=build_row_tokenizer(config, prompt, tokenizer, source, first_rows),
@@ -68,6 +71,7 @@ def build_parts(
         seed=config.seed,
         epochs=config.epochs,
         num_lanes=None if config.lanes == "auto" else config.lanes,
+        faults=faults,
     )
     collator = COLLATORS[collating.method](
         pad_token_id=pad_token_id(tokenizer),
@@ -162,6 +166,13 @@ def build_row_tokenizer(
         max_length=config.packing_config.kwargs.max_length,
         truncation=config.truncation_config.method,
     )
+
+
+def _first_rows(source: Source, faults: Faults) -> Rows:
+    """Where all of them are bad, they are so for one reason, which is told instead of skipped."""
+    block = source.first_block(NUM_PROBED_ROWS)
+    indices = np.arange(block.num_rows)
+    return faults.take(block.take, indices) or block.take(indices)
 
 
 def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:

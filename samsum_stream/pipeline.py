@@ -12,12 +12,14 @@ from typing import NamedTuple
 from samsum_stream.dealing import dealt, split_packs
 from samsum_stream.ends import Ends
 from samsum_stream.errors import SourceError
+from samsum_stream.faults import RAISE, Faults
 from samsum_stream.lane import LaneItems
 from samsum_stream.lanes import Share, choose_num_lanes
 from samsum_stream.order import Order
 from samsum_stream.packing import Item, Packer
 from samsum_stream.positions import LanePosition, Place
 from samsum_stream.reading import Chunks, Reader, make_reader
+from samsum_stream.samples import BadRow
 from samsum_stream.sources import IndexedSource, Source
 from samsum_stream.stats import Counts
 from samsum_stream.tokenization import RowTokenizer
@@ -26,11 +28,15 @@ Packs = list[list[Item]]
 
 
 class LaneBatch(NamedTuple):
-    """A lane's next batch, where the lane stands after it, and what befell the rows that it passed on the way."""
+    """A lane's next batch, where the lane stands after it, and what befell the rows that it passed on the way.
+
+    `skipped` are the bad ones among them.
+    """
 
     packs: Packs
     position: LanePosition
     counts: Counts
+    skipped: Sequence[BadRow]
 
 
 class Made(NamedTuple):
@@ -56,6 +62,7 @@ class Pipeline:
     seed: int
     epochs: int | None
     num_lanes: int | None
+    faults: Faults = RAISE
 
     def order(self, num_lanes: int) -> Order:
         return Order(num_lanes=num_lanes, seed=self.seed, shuffle=self.shuffle)
@@ -78,7 +85,7 @@ class Pipeline:
             SourceError: a row is bad, none is left to train on, or the rows are not those that were counted.
         """
         lanes = share.lanes(order.num_lanes)
-        reader = make_reader(self.source, order=order, starts={lane: positions[lane].place for lane in lanes})
+        reader = self._reader(order, {lane: positions[lane].place for lane in lanes})
         runs: dict[int, Iterator[LaneBatch]] = {}
         for batch in share.batches(passes[0].end_batch if passes else None):
             lane = batch % order.num_lanes
@@ -92,7 +99,7 @@ class Pipeline:
         """The same rows and packs without counting them first: at the end, lanes run out one after the other."""
         lanes = share.lanes(order.num_lanes)
         start = Place(first_epoch, 0, 0)
-        reader = make_reader(self.source, order=order, starts=dict.fromkeys(lanes, start))
+        reader = self._reader(order, dict.fromkeys(lanes, start))
         runs = deque(self._undealt(reader, lane, start) for lane in lanes)
         while runs:
             for batch in islice(runs[0], 1):
@@ -139,8 +146,8 @@ class Pipeline:
             num_left = len(list(packs)) if is_last else 0
             if len(batch) != size or num_left:
                 raise self._changed(lane, position)
-            after, counts = items.hand_over(batch)
-            yield LaneBatch(batch, _next_epoch(position) if is_last else after, counts)
+            handed = LaneBatch(batch, *items.hand_over(batch))
+            yield handed._replace(position=_next_epoch(position)) if is_last else handed
 
     def _split(
         self, reader: Reader, lane: int, position: LanePosition, first: int, num_packs: int, num_batches: int
@@ -150,11 +157,11 @@ class Pipeline:
         packs = list(self.packer.pack(items))
         if len(packs) != num_packs:
             raise self._changed(lane, position)
-        _, counts = items.hand_over(packs)
+        _, counts, skipped = items.hand_over(packs)
         for index, piece in enumerate(split_packs(packs, num_batches)[first:], start=first):
             stays = index < num_batches - 1
             after = position if stays else _next_epoch(position)
-            yield LaneBatch([list(piece)], after, Counts() if index else counts)
+            yield LaneBatch([list(piece)], after, *((Counts(), ()) if index else (counts, skipped)))
 
     def _undealt(self, reader: Reader, lane: int, start: Place) -> Iterator[LaneBatch]:
         if self.epochs is None:
@@ -167,6 +174,9 @@ class Pipeline:
             while batch := list(islice(packs, self.batch_size)):
                 yield LaneBatch(batch, *items.hand_over(batch))
             yield LaneBatch([], *items.hand_over([]))
+
+    def _reader(self, order: Order, starts: Mapping[int, Place]) -> Reader:
+        return make_reader(self.source, order=order, starts=starts, faults=self.faults)
 
     def _items(self, chunks: Chunks, lane: int, position: LanePosition) -> LaneItems:
         name = f"{self.source.name}: lane {lane}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from samsum_stream.faults import RAISE, Faults
 from samsum_stream.lanes import lane_size
 from samsum_stream.order import Order
 from samsum_stream.positions import Place
@@ -39,32 +40,34 @@ class Reader(ABC):
         """The lane's rows from `place` to the end of its epoch: small chunks first, so that a batch comes at once."""
 
 
-def make_reader(source: Source, *, order: Order, starts: Mapping[int, Place]) -> Reader:
+def make_reader(source: Source, *, order: Order, starts: Mapping[int, Place], faults: Faults = RAISE) -> Reader:
     """The reader for the lanes in `starts`, each of which will be read from its place on, epoch after epoch."""
     if isinstance(source, IndexedSource):
-        return IndexedReader(source, order=order)
+        return IndexedReader(source, order=order, faults=faults)
     assert isinstance(source, SequentialSource)
-    return SequentialReader(source, order=order, starts=starts)
+    return SequentialReader(source, order=order, starts=starts, faults=faults)
 
 
 class IndexedReader(Reader):
     """Deals rows by their place in a permutation of all rows."""
 
-    def __init__(self, source: IndexedSource, *, order: Order) -> None:
-        self.source, self.order = source, order
+    def __init__(self, source: IndexedSource, *, order: Order, faults: Faults) -> None:
+        self.source, self.order, self.faults = source, order, faults
 
     def epoch(self, lane: int, place: Place) -> Chunks:
         num_rows = self.source.num_rows
         for first, rows in _indexed_rows(self.order, lane, epoch=place.epoch, first=place.row, num_rows=num_rows):
             for start, end in _growing(len(rows)):
-                yield place._replace(row=first + start), self.source.take(rows[start:end])
+                yield place._replace(row=first + start), self.faults.take(self.source.take, rows[start:end])
 
 
 class SequentialReader(Reader):
     """Reads the source once an epoch for all lanes of the worker; rows of other workers' lanes are passed over."""
 
-    def __init__(self, source: SequentialSource, *, order: Order, starts: Mapping[int, Place]) -> None:
-        self.source, self.order, self.starts = source, order, starts
+    def __init__(
+        self, source: SequentialSource, *, order: Order, starts: Mapping[int, Place], faults: Faults = RAISE
+    ) -> None:
+        self.source, self.order, self.starts, self.faults = source, order, starts, faults
         self.passes: dict[int, _Pass] = {}
 
     def epoch(self, lane: int, place: Place) -> Chunks:
@@ -98,7 +101,8 @@ class SequentialReader(Reader):
                 row, rows = order.hand(seat, epoch=here.epoch, shard=shard, block=number, num_rows=block.num_rows)
                 num_done = max(firsts[lane] - row, 0)
                 if len(rows) > num_done:
-                    hands.append((lane, here._replace(row=row + num_done), block.take(rows[num_done:])))
+                    taken = self.faults.take(block.take, rows[num_done:])
+                    hands.append((lane, here._replace(row=row + num_done), taken))
             self.num_passed_over += block.num_rows - sum(len(rows) for _, _, rows in hands)
             yield hands
 

@@ -38,11 +38,20 @@ class RowPosition(NamedTuple):
         return f"{place}:{self.row} (epoch {self.epoch})"
 
 
+class BadRow(NamedTuple):
+    """A row that was skipped: where it stands, which field broke a rule (empty: the whole row), and which rule."""
+
+    position: RowPosition
+    field: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows as columns, validated, with their positions: `n` entries in each.
 
-    `contexts` is None where no row has any, so that the common case costs nothing.
+    `contexts` is None where no row has any, so that the common case costs nothing. `skipped` are bad rows that were
+    asked for as well, each with its place among all that were.
     """
 
     inputs: list[str]
@@ -50,9 +59,35 @@ class Rows:
     contexts: list[list[str]] | None
     shards: Int32Array
     rows: Int64Array
+    skipped: tuple[tuple[int, BadRow], ...] = ()
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def num_asked(self) -> int:
+        """Rows that were asked for: good ones and bad ones."""
+        return len(self) + len(self.skipped)
+
+    @property
+    def places(self) -> Int64Array:
+        """The place of each row among all that were asked for, shape `[n]`."""
+        return np.delete(np.arange(self.num_asked), [place for place, _ in self.skipped])
+
+    @classmethod
+    def joined(cls, first: "Rows", second: "Rows") -> "Rows":
+        """The rows of both, one behind the other."""
+        has_contexts = first.contexts is not None or second.contexts is not None
+        return cls(
+            inputs=first.inputs + second.inputs,
+            responses=first.responses + second.responses,
+            contexts=[texts for rows in (first, second) for texts in rows.contexts or [[]] * len(rows)]
+            if has_contexts
+            else None,
+            shards=np.concatenate([first.shards, second.shards]),
+            rows=np.concatenate([first.rows, second.rows]),
+            skipped=first.skipped + tuple((first.num_asked + place, bad) for place, bad in second.skipped),
+        )
 
     def select(self, indices: Int64Array) -> "Rows":
         """The rows at `indices`, in that order."""

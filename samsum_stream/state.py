@@ -1,8 +1,9 @@
 """Where a stream stands: positions folded from the batches that were handed over, and their form as plain JSON.
 
-    {"version": 1, "fingerprint": {...}, "batch": 96,
+    {"version": 2, "fingerprint": {...}, "batch": 96,
      "pass": {"epoch": 0, "batch": 0, "min_batches": 0},
-     "lanes": {"17": {"epoch": 0, "shard": 0, "row": 41, "waiting": [2, 1, 7], "stats": [52, 9811, ...]}, ...},
+     "lanes": {"17": {"epoch": 0, "shard": 0, "row": 41, "waiting": [2, 1, 7], "stats": [52, 9811, ...],
+                      "window": [52, 0]}, ...},
      "stats": {"examples": 1248, ...}}
 
 `batch` is the global batch that all ranks go on with. Every lane has a position and counts of its own, both of which
@@ -16,11 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from samsum_stream.errors import StateError
+from samsum_stream.faults import Window
 from samsum_stream.positions import FIRST_PASS, START, LanePosition, PassStart, Place
 from samsum_stream.stats import COUNTED, Counts, listed, named, unlisted
 from samsum_stream.wording import shown
 
-VERSION = 1
+VERSION = 2
 MAX_REPLAYED = 100_000_000
 """Rows of a lane that could at most lie between its oldest waiting row and its cursor."""
 
@@ -32,10 +34,11 @@ State = dict[str, Any]
 
 
 class LaneState(NamedTuple):
-    """Where a lane stands, and what it has counted so far."""
+    """Where a lane stands, what it has counted so far, and what its last rows were like."""
 
     position: LanePosition
     counts: Counts
+    window: Window
 
 
 @dataclass
@@ -57,13 +60,13 @@ class Progress:
 
     @classmethod
     def at_start(cls, lanes: Iterable[int], *, step: int) -> "Progress":
-        return cls(step, {lane: LaneState(START, Counts()) for lane in lanes})
+        return cls(step, {lane: LaneState(START, Counts(), Window()) for lane in lanes})
 
-    def fold(self, lane: int, position: LanePosition, counts: Counts) -> None:
+    def fold(self, lane: int, position: LanePosition, counts: Counts, window: Window) -> None:
         """One more batch is handed over."""
         before = self.lanes[lane]
         self._undo.append((lane, before, self.passed))
-        self.lanes[lane] = LaneState(position, before.counts + counts)
+        self.lanes[lane] = LaneState(position, before.counts + counts, window)
         self.batch += self.step
 
     def as_of(self, batch: int) -> "Progress":
@@ -183,7 +186,7 @@ def _require_numbers(state: Mapping[str, Any]) -> None:
         raise ValueError(f"batch {state['batch']} lies before its pass, which starts at {passed['batch']}")
     for name, entry in state["lanes"].items():
         _require_naturals(f"lane {name}", entry["epoch"], entry["shard"], entry["row"], *entry["stats"])
-        _require_naturals(f"lane {name}, waiting", *entry["waiting"])
+        _require_naturals(f"lane {name}, waiting", *entry["waiting"], *Window(*entry["window"]))
         if name != str(int(name)) or not 0 <= int(name) < num_lanes:
             raise ValueError(f"there is no lane {name!r}")
         if not all(entry["waiting"]) or sum(entry["waiting"]) > MAX_REPLAYED or len(entry["stats"]) > len(COUNTED):
@@ -222,9 +225,15 @@ def _pass_of(state: Mapping[str, Any]) -> PassStart:
 
 
 def _to_entry(lane: LaneState) -> dict[str, Any]:
-    return {**lane.position.place._asdict(), "waiting": list(lane.position.runs), "stats": listed(lane.counts)}
+    return {
+        **lane.position.place._asdict(),
+        "waiting": list(lane.position.runs),
+        "stats": listed(lane.counts),
+        "window": list(lane.window),
+    }
 
 
 def _from_entry(entry: Mapping[str, Any]) -> LaneState:
     place = Place(entry["epoch"], entry["shard"], entry["row"])
-    return LaneState(LanePosition(place, tuple(map(int, entry["waiting"]))), unlisted(entry["stats"]))
+    position = LanePosition(place, tuple(map(int, entry["waiting"])))
+    return LaneState(position, unlisted(entry["stats"]), Window(*entry["window"]))

@@ -1,14 +1,17 @@
 """What went through the stream, counted: every drop and every cut by its reason."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from samsum_stream.samples import Batch
+from samsum_stream.samples import BadRow, Batch
 
 Counts = Counter[str]
 """Numbers by name, of the names in `COUNTED`."""
+
+MAX_QUARANTINED = 10_000
+LEFT_OUT = ("dropped", "truncated", "skipped")
 
 COUNTED = (
     "examples",
@@ -22,6 +25,13 @@ COUNTED = (
     "truncated.contexts",
     "truncated.input",
     "truncated.right",
+    "skipped.missing_field",
+    "skipped.wrong_type",
+    "skipped.empty_response",
+    "skipped.not_unicode",
+    "skipped.not_utf8",
+    "skipped.not_json",
+    "skipped.not_a_row",
 )
 """Everything that is counted, in the order in which a state lists it; new names go to the end."""
 
@@ -40,9 +50,10 @@ def counts_of_batch(batch: Batch, *, max_length: int) -> Counts:
 
 def all_dropped(counts: Mapping[str, int]) -> str:
     """What an error says where no row is left: why they were dropped, and the remedy."""
-    reasons = ", ".join(f"{number:,} {reason}" for reason, number in by_reason(counts, "dropped").items())
+    found = by_reason(counts, "dropped") + by_reason(counts, "skipped")
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in found.items())
     return (
-        f"were all dropped ({reasons}); raise packing_config.kwargs.max_length, or choose another "
+        f"were all left out ({reasons}); raise packing_config.kwargs.max_length, or choose another "
         "truncation_config.method"
     )
 
@@ -66,14 +77,14 @@ def unlisted(numbers: Sequence[int]) -> Counts:
 
 
 def by_reason(counts: Mapping[str, int], what: str) -> Counts:
-    """The counts of `dropped` or `truncated` rows, by reason."""
+    """The counts of `dropped`, `truncated` or `skipped` rows, by reason."""
     parts = ((name.partition("."), number) for name, number in counts.items() if number)
     return Counter({reason: number for (start, _, reason), number in parts if start == what})
 
 
 def num_rows_of(counts: Mapping[str, int]) -> int:
-    """Rows of the examples, and of the dropped ones."""
-    return counts.get("examples", 0) + by_reason(counts, "dropped").total()
+    """Rows of the examples, and of the dropped and the skipped ones."""
+    return counts.get("examples", 0) + by_reason(counts, "dropped").total() + by_reason(counts, "skipped").total()
 
 
 class Stats:
@@ -83,15 +94,17 @@ class Stats:
         counts: The numbers by name.
         rows_passed_over: Rows that workers read only to reach their own; 0 where rows can be read in any order. Unlike
             the counts it depends on who reads, and is no part of a state.
+        quarantine: The last `MAX_QUARANTINED` bad rows that were skipped: position, field, reason. No part of a state.
     """
 
     def __init__(self) -> None:
         self.counts = Counts()
         self.rows_passed_over = 0
+        self.quarantine: deque[BadRow] = deque(maxlen=MAX_QUARANTINED)
 
     @property
     def rows(self) -> int:
-        """Rows of the examples handed over, and of the dropped ones."""
+        """Rows of the examples handed over, and of the dropped and the skipped ones."""
         return num_rows_of(self.counts)
 
     @property
@@ -133,6 +146,11 @@ class Stats:
         return by_reason(self.counts, "truncated")
 
     @property
+    def skipped(self) -> Counts:
+        """How many bad rows were skipped, by reason."""
+        return by_reason(self.counts, "skipped")
+
+    @property
     def efficiency(self) -> float:
         """Real tokens / capacity, 0 to 1; 0 before the first pack."""
         return self.tokens / self.capacity if self.capacity else 0.0
@@ -140,5 +158,5 @@ class Stats:
     def __str__(self) -> str:
         names = ("rows", "examples", "tokens", "trained_tokens", "packs")
         counts = [f"{name} {getattr(self, name):,}" for name in names]
-        left_out = [f"{name} {dict(getattr(self, name))}" for name in ("dropped", "truncated") if getattr(self, name)]
+        left_out = [f"{name} {dict(getattr(self, name))}" for name in LEFT_OUT if getattr(self, name)]
         return ", ".join([*counts, f"efficiency {self.efficiency:.2%}", *left_out])

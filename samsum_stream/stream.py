@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from samsum_stream.config import StreamConfig, load_config, parse_config
 from samsum_stream.counting import Lengths, count_lengths
 from samsum_stream.errors import ConfigError, RowError
+from samsum_stream.faults import Window
 from samsum_stream.fidelity import ModelReport, check, fit
 from samsum_stream.fingerprint import fingerprint_of
 from samsum_stream.lanes import Share, check_num_lanes
@@ -24,6 +26,7 @@ from samsum_stream.packing import BestFit, NoPacking
 from samsum_stream.parts import build_parts
 from samsum_stream.probing import NUM_PACKS
 from samsum_stream.prompts.segments import text_of
+from samsum_stream.quarantine import Quarantine
 from samsum_stream.rendering import message_of
 from samsum_stream.samples import Pack, RowPosition, Rows
 from samsum_stream.sources import IndexedSource, as_source
@@ -99,9 +102,14 @@ class SFTStream(IterableDataset[Pack]):
         num_lanes = pipeline.lanes_for(num_workers)
         check_num_lanes(num_lanes, num_rows=pipeline.num_rows, workers=num_workers)
         share = Share(0, worker=worker, num_workers=num_workers)
-        for packs, _, counts in pipeline.undealt(share, order=pipeline.order(num_lanes), first_epoch=self._first_epoch):
+        order, window, num_skipped = pipeline.order(num_lanes), Window(), 0
+        for packs, _, counts, skipped in pipeline.undealt(share, order=order, first_epoch=self._first_epoch):
             batch = from_buffer(to_buffer(packs))
-            self.stats.counts += counts + counts_of_batch(batch, max_length=self.collator.max_length)
+            counts = counts + counts_of_batch(batch, max_length=self.collator.max_length)
+            window = pipeline.faults.judge(window, counts, skipped, num_before=num_skipped)
+            num_skipped += len(skipped)
+            self.stats.counts += counts
+            self.stats.quarantine.extend(skipped)
             yield from packs_of(batch, self._locate)
         self._first_epoch += pipeline.epochs or 0
 
@@ -142,6 +150,7 @@ class SFTStream(IterableDataset[Pack]):
         """
         if model is not None:
             self.fit(model)
+        path = self.config.fault_config.quarantine_path
         if num_workers is None:
             num_workers = self.config.num_proc if self.config.num_proc > 1 else 0
         return StreamLoader(
@@ -153,6 +162,7 @@ class SFTStream(IterableDataset[Pack]):
             find_ranks=functools.partial(find_ranks, rank=rank, world_size=world_size, device_mesh=device_mesh),
             num_workers=num_workers,
             batches_per_step=batches_per_step,
+            quarantine=None if path is None else Quarantine(Path(path)),
             **kwargs,
         )
 
@@ -236,7 +246,12 @@ class SFTStream(IterableDataset[Pack]):
             rank, world_size = ranks
             pipeline = self.pipeline
             self._lengths = count_lengths(
-                pipeline.source, pipeline.tokenizer, rank=rank, world_size=world_size, **kwargs
+                pipeline.source,
+                pipeline.tokenizer,
+                faults=pipeline.faults,
+                rank=rank,
+                world_size=world_size,
+                **kwargs,
             )
         return self._lengths
 

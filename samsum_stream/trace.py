@@ -22,6 +22,7 @@ def trace_batch(stream: SFTStream, batch: int, *, state: State | None = None) ->
     num_lanes = stream.pipeline.lanes_for(1) if state is None else require_form(state)["fingerprint"]["lanes"]
     # A lane's batches are those of one rank among as many ranks as there are lanes.
     loader = stream.loader(num_workers=0, rank=batch % num_lanes, world_size=num_lanes)
+    loader.quarantine = None  # it belongs to the run that is looked at
     if state is not None:
         if state["batch"] > batch:
             raise StateError(

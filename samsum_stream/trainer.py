@@ -191,6 +191,7 @@ class Follower(TrainerCallback):
             "data/trained_share": stats.trained_tokens / max(stats.tokens, 1),
             "data/rows_dropped": stats.dropped.total(),
             "data/rows_truncated": stats.truncated.total(),
+            "data/rows_skipped": stats.skipped.total(),
             "data/seconds_waited": self.epochs.seconds_waited,
         }
 

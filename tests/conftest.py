@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes test at a time, and each starts others
 
 import pytest
 from hypothesis import settings

@@ -263,13 +263,23 @@ def test_a_form_of_attention_is_one_of_those_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"on_bad_row": "skip"}, {"max_bad_rows": 3}, {"max_bad_rows": 0.1}, {"quarantine_path": "bad.jsonl"}]
+    ("kwargs", "message"),
+    [
+        ({"on_bad_row": "skip"}, "max_bad_rows: with on_bad_row: skip, say how many bad rows may be"),
+        (
+            {"on_bad_row": "skip", "max_bad_rows": 1.5},
+            "max_bad_rows: a decimal number is a share, and below 1; got 1.5",
+        ),
+        ({"max_bad_rows": 3}, "max_bad_rows: is for on_bad_row: skip, and the first bad row raises; write skip"),
+        ({"quarantine_path": "bad.jsonl"}, "quarantine_path: is for on_bad_row: skip"),
+        (
+            {"on_bad_row": "skip", "max_bad_rows": 1, "quarantine_path": "s3://bucket/bad.jsonl"},
+            "quarantine_path: must be a local file",
+        ),
+    ],
 )
-def test_skipping_bad_rows_is_not_available(kwargs: dict[str, Any]) -> None:
-    message = problem_of(fault_config=kwargs)
-    assert f"fault_config.{next(iter(kwargs))}: " in message
-    assert "is not available in this version" in message
-    assert "a bad row always raises" in message
+def test_limits_are_for_bad_rows_that_are_skipped(kwargs: dict[str, Any], message: str) -> None:
+    assert f"fault_config.{message}" in problem_of(fault_config=kwargs)
 
 
 # --------------------------------------------------------------------------------------- the older layout

@@ -208,7 +208,7 @@ def test_a_lane_without_a_row_to_train_on_is_an_error_that_counts_the_drops(read
 
 def test_a_finite_stream_without_a_row_to_train_on_is_an_error_when_it_is_counted() -> None:
     with pytest.raises(
-        SourceError, match=r"no row is left to train on: 60 rows were all dropped .*raise packing_config"
+        SourceError, match=r"no row is left to train on: 60 rows were all left out .*raise packing_config"
     ):
         finite(make_pipeline(max_length=3))
 

@@ -462,8 +462,7 @@ class TestSequentialSources:
         assert len(blocks[0].take(np.arange(0))) == 0
 
     def test_the_first_rows_are_those_of_the_first_block(self, source: SequentialSource) -> None:
-        first_rows = entries(source, source.first_rows(6))
-        assert first_rows == taken(source, next(source.blocks(0, num_rows=6)))
+        assert taken(source, source.first_block(6)) == taken(source, next(source.blocks(0, num_rows=6)))
 
     def test_it_pickles(self, source: SequentialSource) -> None:
         assert read_all(pickle.loads(pickle.dumps(source))) == read_all(source)
@@ -495,12 +494,12 @@ class TestSequentialSources:
     def test_the_first_pass_has_the_rows_that_were_peeked_at(self, once: object, num_rows: int) -> None:
         source = sequential(once)
         for _ in range(2):
-            assert len(source.first_rows(num_rows)) == min(num_rows, NUM_ROWS)
+            assert len(taken(source, source.first_block(num_rows))) == min(num_rows, NUM_ROWS)
         assert texts(read_all(source)) == EXPECTED
         with pytest.raises(SourceError, match=ONE_PASS):
             read_all(source)
         with pytest.raises(SourceError, match=ONE_PASS):
-            source.first_rows(num_rows)
+            source.first_block(num_rows)
 
     def test_an_iterator_that_was_left_halfway_is_not_read_on(self, once: object) -> None:
         source = sequential(once)
@@ -512,7 +511,7 @@ class TestSequentialSources:
     def test_what_starts_anew_may_be_peeked_at_at_any_time(self, make: Callable[[], object]) -> None:
         source = sequential(make())
         for _ in range(3):
-            assert len(source.first_rows(7)) == 7
+            assert source.first_block(7).num_rows == 7
             assert texts(read_all(source)) == EXPECTED
 
     def test_a_callable_is_called_once_a_pass(self) -> None:
@@ -524,7 +523,7 @@ class TestSequentialSources:
             return make_generator()
 
         source = sequential(rows)
-        source.first_rows(7)
+        source.first_block(7)
         for _ in range(2):
             before = calls
             read_all(source)
@@ -536,7 +535,7 @@ class TestSequentialSources:
     def test_workers_do_not_read_copies_of_one_iterator(self, once: object, num_workers: int, peeked: int) -> None:
         source = sequential(once)
         if peeked:
-            source.first_rows(peeked)
+            source.first_block(peeked)
         only_a_copy = f"samsum: a worker process has only a copy of the iterator; {ONE_PASS}"
         with workers_that_end_at_once(), pytest.raises(SourceError, match=only_a_copy):
             list(DataLoader(_Reads(source), batch_size=None, num_workers=num_workers))
@@ -551,7 +550,7 @@ class TestSequentialSources:
                 yield from map(json.loads, file)
 
         source = sequential(rows)
-        source.first_rows(2)
+        source.first_block(2)
         loader = DataLoader(_Reads(source), batch_size=None, num_workers=2)
         for _ in range(2):
             assert sorted(map(tuple, loader)) == sorted(EXPECTED * 2)
@@ -567,7 +566,7 @@ class TestSequentialSources:
         source = sequential(break_after_two)
         for _ in range(2):
             with pytest.raises(SourceError, match="reading row 2 failed"):
-                source.first_rows(7)
+                source.first_block(7)
         with pytest.raises(SourceError, match="reading row 2 failed"):
             read_all(source)
 

@@ -243,7 +243,7 @@ def test_a_state_with_anything_missing_is_torn(stream: SFTStream) -> None:
     ]
     + [(("lanes", "0", "waiting"), value) for value in ([1.7], ["2"], "123", [0], [3, 0, 5], [-1, 5], [2**40], None)]
     + [(("lanes", "0", "stats"), value) for value in (["x"], "ab", [1] * 99, None)]
-    + [(("lanes", "0", "row"), 10**6), (("stats", "examples"), "x"), (("batch",), 1.0), (("version",), 2)]
+    + [(("lanes", "0", "row"), 10**6), (("stats", "examples"), "x"), (("batch",), 1.0), (("version",), 3)]
     + [(("pass", "batch"), 10**6), (("fingerprint", "lanes"), "24"), (("lanes", "02"), {}), (("lanes", "99"), {})],
 )
 def test_a_state_with_a_value_that_it_cannot_have_is_refused(
@@ -286,7 +286,7 @@ def test_before_the_first_batch_there_is_no_batch_info(stream: SFTStream) -> Non
         _ = loader.last_batch_info
 
 
-@pytest.mark.parametrize("value", [None, [], "{}", 3, {"version": 2}, {"version": 1}, {"version": 1, "batch": "x"}])
+@pytest.mark.parametrize("value", [None, [], "{}", 3, {"version": 1}, {"version": 2}, {"version": 2, "batch": "x"}])
 def test_what_is_no_state_is_refused(stream: SFTStream, value: Any) -> None:
     with pytest.raises(StateError):
         stream.loader().load_state_dict(value)

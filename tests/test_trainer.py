@@ -315,8 +315,8 @@ def test_logs_say_what_the_data_is_like(tmp_path: Path) -> None:
     assert {name for name in logs[-1] if name.startswith("data/")} == {
         f"data/{name}"
         for name in (
-            "efficiency", "padding", "rows_dropped", "rows_truncated", "seconds_waited", "tokens_per_second",
-            "trained_share",
+            "efficiency", "padding", "rows_dropped", "rows_skipped", "rows_truncated", "seconds_waited",
+            "tokens_per_second", "trained_share",
         )
     }  # fmt: skip
     last = logs[-1]

@@ -15,7 +15,7 @@ from pydantic import (
 
 from samsum_stream.config.problems import Places
 from samsum_stream.config.rules import Rule, several
-from samsum_stream.wording import did_you_mean, shown
+from samsum_stream.wording import did_you_mean
 
 PositiveInt = Annotated[int, Field(ge=1), Rule("a whole number of 1 or more")]
 NaturalInt = Annotated[int, Field(ge=0), Rule("a whole number of 0 or more")]
@@ -147,26 +147,32 @@ class CollatorConfig(_Section):
 
 
 class FaultConfig(_Section):
-    """What becomes of a bad row; in this version it always raises."""
+    """What becomes of a bad row."""
 
     on_bad_row: Literal["raise", "skip"] = Field(default="raise", description="whether a bad row ends the stream")
-    max_bad_rows: CountOrRate = Field(default=0, description="how many bad rows, or which share, are skipped")
-    quarantine_path: str | None = Field(default=None, description="where skipped rows are kept")
+    max_bad_rows: CountOrRate = Field(
+        default=0, description="how many bad rows of a rank are skipped, or which share of every 1,000 rows of a lane"
+    )
+    quarantine_path: Name | None = Field(default=None, description="the jsonl file that says which rows were skipped")
 
-    @field_validator("on_bad_row")
-    @classmethod
-    def _bad_rows_raise(cls, on_bad_row: str) -> str:
-        if on_bad_row == "skip":
-            raise ValueError('"skip" is not available in this version: a bad row always raises; write raise')
-        return on_bad_row
+    @model_validator(mode="after")
+    def _only_skipped_rows_have_a_limit(self) -> "FaultConfig":
+        if self.on_bad_row == "skip" and not self.max_bad_rows:
+            raise several([(("max_bad_rows",), _NO_LIMIT)])
+        if isinstance(self.max_bad_rows, float) and self.max_bad_rows >= 1:
+            text = f"a decimal number is a share, and below 1; got {self.max_bad_rows}; write a whole number of rows"
+            raise several([(("max_bad_rows",), text)])
+        if self.on_bad_row == "raise":
+            told = [name for name in ("max_bad_rows", "quarantine_path") if getattr(self, name)]
+            raise_or = "is for on_bad_row: skip, and the first bad row raises; write skip, or leave it out"
+            if told:
+                raise several(((name,), raise_or) for name in told)
+        if self.quarantine_path is not None and "://" in self.quarantine_path:
+            raise several([(("quarantine_path",), "must be a local file, which every rank writes beside its work")])
+        return self
 
-    @field_validator("max_bad_rows", "quarantine_path")
-    @classmethod
-    def _nothing_is_skipped(cls, value: float | str | None) -> float | str | None:
-        if value:
-            rule = "is not available in this version, as a bad row always raises"
-            raise ValueError(f"{rule}; got {shown(value)}; leave the key out")
-        return value
+
+_NO_LIMIT = "with on_bad_row: skip, say how many bad rows may be: 10 of a rank, or 0.005 of every 1,000 rows of a lane"
 
 
 class StreamConfig(_Section):

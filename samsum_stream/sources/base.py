@@ -9,8 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from samsum_stream.samples import Int64Array, RowPosition, Rows
 from samsum_stream.sources.columns import Columns
 
@@ -37,7 +35,7 @@ class Source(ABC):
         return RowPosition(source=self.name, shard=self.shards[shard].name, row=row, epoch=epoch)
 
     @abstractmethod
-    def first_rows(self, num_rows: int) -> Rows:
+    def first_block(self, num_rows: int) -> "Block":
         """Up to `num_rows` rows from the start, which a later pass gives again."""
 
 
@@ -57,8 +55,8 @@ class IndexedSource(Source):
         Hand over hundreds of indices in one call: the cost of a call is spread over its rows.
         """
 
-    def first_rows(self, num_rows: int) -> Rows:
-        return self.take(np.arange(min(num_rows, self.num_rows)))
+    def first_block(self, num_rows: int) -> "Block":
+        return Block(min(num_rows, self.num_rows), self.take)
 
 
 class Block(NamedTuple):
@@ -78,9 +76,8 @@ class SequentialSource(Source):
         Blocks before `first` are read, but no rows are made of them.
         """
 
-    def first_rows(self, num_rows: int) -> Rows:
-        block = next(self.blocks(0, num_rows=num_rows))
-        return block.take(np.arange(block.num_rows))
+    def first_block(self, num_rows: int) -> Block:
+        return next(self.blocks(0, num_rows=num_rows))
 
 
 class Opener(ABC):

@@ -20,12 +20,28 @@ class _Field(NamedTuple):
     column: str
     locate: Locate
 
-    def error(self, index: int, *, rule: str, value: object) -> RowError:
+    def error(self, index: int, *, rule: "_Rule", value: object) -> RowError:
         origin = "" if self.column == self.name else f" (column {self.column!r})"
         return RowError(
-            f"{self.locate(index)}: field {self.name!r}{origin} must be {rule}, got {shown(value)}; "
-            f"fix the row or leave it out, or name another column under `columns:`"
+            f"{self.locate(index)}: field {self.name!r}{origin} must be {rule.text}, got {shown(value)}; "
+            f"fix the row or leave it out, or name another column under `columns:`",
+            position=self.locate(index),
+            field=self.name,
+            reason=rule.reason,
         )
+
+
+class _Rule(NamedTuple):
+    """What a field must be, and what `stats.skipped` calls a row where it is not."""
+
+    text: str
+    reason: str
+
+
+_TEXT = _Rule("a str", "wrong_type")
+_NOT_BLANK = _Rule("a str that is not blank", "empty_response")
+_UNICODE = _Rule("text without lone surrogates", "not_unicode")
+_TEXTS = _Rule("a list of str, one str, or null", "wrong_type")
 
 
 def locator(source: Source, shards: Int32Array, rows: Int64Array) -> Locate:
@@ -43,7 +59,7 @@ def validated(
     inputs = _texts(raw.inputs, input_field)
     responses = _texts(raw.responses, response_field)
     if not all(map(str.strip, responses)):
-        _fail_first(responses, response_field, rule="a str that is not blank", is_good=lambda text: bool(text.strip()))
+        _fail_first(responses, response_field, rule=_NOT_BLANK, is_good=lambda text: bool(text.strip()))
     contexts = _context_lists(raw.contexts, contexts_field)
     if not is_unicode:
         _check_unicode(inputs, input_field)
@@ -61,12 +77,12 @@ def one_shard(num_rows: int) -> Int32Array:
 def _texts(values: list[Any], field: _Field) -> list[str]:
     if set(map(type, values)) <= {str}:
         return values
-    _fail_first(values, field, rule="a str", is_good=lambda value: isinstance(value, str))
+    _fail_first(values, field, rule=_TEXT, is_good=lambda value: isinstance(value, str))
     # Subclasses (numpy.str_, enums of str) become plain texts without running their own __str__.
     return list(map(str.__str__, values))
 
 
-def _fail_first(values: list[Any], field: _Field, *, rule: str, is_good: Callable[[Any], bool]) -> None:
+def _fail_first(values: list[Any], field: _Field, *, rule: _Rule, is_good: Callable[[Any], bool]) -> None:
     for index, value in enumerate(values):
         if not is_good(value):
             raise field.error(index, rule=rule, value=value)
@@ -76,7 +92,7 @@ def _check_unicode(texts: list[str], field: _Field) -> None:
     try:
         "".join([text for text in texts if not text.isascii()]).encode()
     except UnicodeEncodeError:
-        _fail_first(texts, field, rule="text without lone surrogates", is_good=_is_unicode)
+        _fail_first(texts, field, rule=_UNICODE, is_good=_is_unicode)
 
 
 def _is_unicode(text: str) -> bool:
@@ -98,4 +114,4 @@ def _context_list(value: Any, field: _Field, index: int) -> list[str]:
         return [str.__str__(value)] if value else []
     if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
         return list(map(str.__str__, value))
-    raise field.error(index, rule="a list of str, one str, or null", value=value)
+    raise field.error(index, rule=_TEXTS, value=value)

@@ -64,13 +64,22 @@ def _first_present(candidates: list[list[Any]]) -> list[Any] | None:
 
 def _check_row(row: Any, *, columns: Columns, locate: Locate, index: int) -> None:
     if not isinstance(row, Mapping):
-        raise RowError(f"{locate(index)}: a row must map column names to values, got {shown(row)}; fix the row")
+        raise RowError(
+            f"{locate(index)}: a row must map column names to values, got {shown(row)}; fix the row",
+            position=locate(index),
+            reason="not_a_row",
+        )
     required = {"input": columns.input, "response": columns.response}
     if columns.contexts_required:
         required["contexts"] = columns.contexts[0]
     for field, column in required.items():
         if column not in row:
-            raise RowError(f"{locate(index)}: {missing_column(field, column, list(row))}")
+            raise RowError(
+                f"{locate(index)}: {missing_column(field, column, list(row))}",
+                position=locate(index),
+                field=field,
+                reason="missing_field",
+            )
 
 
 _SHORT = Repr()

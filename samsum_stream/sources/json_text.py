@@ -18,9 +18,11 @@ def parse_lines(lines: Sequence[bytes], *, locate: Locate, line_of: Callable[[in
             values.append(_decode(str(line, "utf-8")))
     except (ValueError, RecursionError) as error:
         index = len(values)
-        rule = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
+        rule, reason = ("UTF-8", "not_utf8") if isinstance(error, UnicodeDecodeError) else ("JSON", "not_json")
         raise RowError(
             f"{locate(index)}: line {line_of(index)} is not {rule} ({error}), got {shown(lines[index])}; "
-            f"fix the line or leave it out"
+            f"fix the line or leave it out",
+            position=locate(index),
+            reason=reason,
         ) from error
     return values

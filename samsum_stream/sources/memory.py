@@ -65,12 +65,12 @@ class IterableSource(SequentialSource):
         if start == 0:
             raise self._no_rows(rows)
 
-    def first_rows(self, num_rows: int) -> Rows:
+    def first_block(self, num_rows: int) -> Block:
         """The first rows; the next pass goes on with the same iterator, and gives them again."""
         rows = self._next_pass()
         if not (head := rows.peek(num_rows)):
             raise self._no_rows(rows)
-        return self._picked(head, 0, np.arange(len(head)))
+        return Block(len(head), functools.partial(self._picked, head, 0))
 
     def _picked(self, block: list[Any], start: int, indices: Int64Array) -> Rows:
         shards, numbers = one_shard(len(indices)), start + indices

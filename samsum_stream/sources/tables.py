@@ -52,7 +52,9 @@ class TableSource(IndexedSource):
                     self._batch(rows[index : index + 1])
                 except UnicodeDecodeError as error:
                     raise RowError(
-                        f"{locate(index)}: a text is not UTF-8 ({error}); fix the row or leave it out"
+                        f"{locate(index)}: a text is not UTF-8 ({error}); fix the row or leave it out",
+                        position=locate(index),
+                        reason="not_utf8",
                     ) from error
             raise
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from samsum_stream import merge_states
+from samsum_stream.faults import Window
 from samsum_stream.lanes import Share
 from samsum_stream.order import Order
 from samsum_stream.pipeline import Pipeline
@@ -33,7 +34,7 @@ def read_epoch(pipeline: Pipeline, share: Share, order: Order, progress: Progres
         if lane in unfinished:
             records = np.concatenate([item[2] for pack in made.packs for item in pack]).view(EXAMPLE_RECORD)
             yield records["row"][records["epoch"] == 0]
-            progress.fold(lane, made.position, made.counts)
+            progress.fold(lane, made.position, made.counts, Window())
         if made.position.place.epoch > 0:
             unfinished.discard(lane)
         if not unfinished:

@@ -295,7 +295,7 @@ def test_where_every_row_is_dropped_the_stream_is_an_error_and_does_not_hang(
     stream = make_stream(make_rows(600), max_length=3, epochs=epochs, lanes=2)
     remedy = "raise packing_config.kwargs.max_length"
     parts = ["no row to train on", "longer_than_max_length", remedy]
-    counted = ["no row is left to train on: 600 rows were all dropped (600 longer_than_max_length)", remedy]
+    counted = ["no row is left to train on: 600 rows were all left out (600 longer_than_max_length)", remedy]
     loader = stream.loader(num_workers=num_workers)
     told(SourceError, lambda: list(islice(loader, 1)), *(counted if epochs else parts))
     if not num_workers:

@@ -150,7 +150,7 @@ def test_a_lane_with_fewer_examples_than_batches_says_to_lower_lanes() -> None:
 
 def test_where_every_row_is_dropped_the_error_says_why() -> None:
     with pytest.raises(
-        SourceError, match=r"left to train on: 60 rows were all dropped \(60 longer_than_max_length\); raise packing"
+        SourceError, match=r"left to train on: 60 rows were all left out \(60 longer_than_max_length\); raise packing"
     ):
         len(make_stream(max_length=3).loader())
 

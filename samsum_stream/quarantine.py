@@ -1,0 +1,52 @@
+"""Bad rows that were skipped, one JSON line each: where they stand and why, never what they hold.
+
+    {"batch": 17, "source": "samsum", "shard": "train.jsonl", "row": 9, "epoch": 0, "field": "input", "reason": ...}
+
+The lines follow from the batches that were handed over: a run that goes on at batch `M` takes back those of `M` and
+later ones, which it will write again.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from samsum_stream.samples import BadRow
+
+
+class Quarantine:
+    """The file of one rank; of several ranks, each has its own beside `path`, as in `bad.rank-3.jsonl`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = self._own = path
+
+    def begin(self, batch: int, rank: int, world_size: int) -> None:
+        """Keep the lines of the batches before `batch`; rank 0 does so in files that no rank writes to any more."""
+        own = [self._of_rank(each) for each in range(world_size)] if world_size > 1 else [self.path]
+        self._own = own[rank]
+        self._own.parent.mkdir(parents=True, exist_ok=True)
+        others = [self.path, *self.path.parent.glob(self._of_rank("*").name)] if rank == 0 else []
+        for file in {self._own, *others} - ({*own} - {self._own}):
+            _cut(file, batch)
+
+    def add(self, batch: int, rows: Sequence[BadRow]) -> None:
+        """Write down the bad rows that were passed on the way to a batch."""
+        if rows:
+            with self._own.open("a", encoding="utf-8") as file:
+                file.writelines(_line(batch, row) for row in rows)
+
+    def _of_rank(self, rank: int | str) -> Path:
+        return self.path.with_name(f"{self.path.stem}.rank-{rank}{self.path.suffix}")
+
+
+def _line(batch: int, row: BadRow) -> str:
+    return json.dumps({"batch": batch, **row.position._asdict(), "field": row.field, "reason": row.reason}) + "\n"
+
+
+def _cut(file: Path, batch: int) -> None:
+    """A line that was torn by a kill is of a batch that no state knows of."""
+    if not file.exists():
+        return
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["batch"] < batch]
+    if len(kept) < len(lines):
+        file.write_text("".join(kept), encoding="utf-8")
