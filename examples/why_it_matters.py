@@ -5,10 +5,10 @@
     packed, full attention   the same rows, in which each dialogue sees those before it
 
 Run it from anywhere: `python examples/why_it_matters.py`. It takes some minutes on a CPU, prints a table, and draws the
-loss on held-out dialogues, each read by itself, to `docs/why_it_matters.png`.
+loss on held-out dialogues, each read by itself, to `docs/why_it_matters.png`. The dialogues are those of `meetings.py`,
+of which none is read twice.
 """
 
-import json
 import logging
 import math
 import time
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import common
+import meetings
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,9 +35,13 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "packed, full attention": {"method": "packed", "kwargs": {"attention": "full"}},
 }
 COLOURS = {"padded": "#E69F00", "packed": "#0072B2", "packed, full attention": "#CC3311"}
+LABEL_HEIGHTS = {"padded": -8, "packed": 0, "packed, full attention": 4}
+"""Points by which the labels of curves are moved, so that they keep off each other."""
+
 UNPACKED = {"method": "none", "kwargs": {"max_length": 512}}
-ONE_IN = 8
-"""Of so many dialogues, one is held out."""
+NUM_PACKS = 600
+"""What the mean of dialogues in a pack is taken of; the first packs hold more short ones."""
+NUM_ROWS, NUM_HELD_OUT = 20_000, 96
 
 Batches = Sequence[Mapping[str, Any]]
 
@@ -44,24 +49,23 @@ Batches = Sequence[Mapping[str, Any]]
 def main() -> None:
     """Three trainings in turns, a table and a picture."""
     parser = ArgumentParser(description="Train a tiny Llama padded, packed, and packed with full attention.")
-    parser.add_argument("--labels", type=int, default=150_000, help="tokens to train (default: %(default)s)")
+    parser.add_argument("--labels", type=int, default=60_000, help="tokens to train (default: %(default)s)")
     parser.add_argument("--points", type=int, default=25, help="of each curve (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=common.ROOT / "docs" / "why_it_matters.png")
     options = parser.parse_args()
     output = options.output.resolve()
     logging.getLogger("samsum_stream").setLevel(logging.ERROR)  # it warns of full attention, which is meant here
-    rows = [json.loads(line) for line in common.DIALOGUES.read_text(encoding="utf-8").splitlines()]
-    held_out = padded_batches(rows[::ONE_IN])
-    trained = [row for number, row in enumerate(rows) if number % ONE_IN]
+    held_out = padded_batches(meetings.make_rows(NUM_HELD_OUT, seed=1))
+    rows = meetings.make_rows(NUM_ROWS, seed=2)
 
-    common.heading(f"Held-out loss of three trainings on {options.labels:,} labels of {len(trained)} dialogues")
-    runs = [Run(name, make_stream(trained, name), budget=options.labels) for name in LAYOUTS]
-    for share in range(options.points + 1):
-        train_in_turns(runs, until=options.labels * share / options.points)
+    common.heading(f"Loss on held-out dialogues, while {options.labels:,} labels are trained in each layout")
+    runs = [Run(name, make_stream(rows, name), budget=options.labels) for name in LAYOUTS]
+    for point in range(1, options.points + 1):
+        train_in_turns(runs, until=options.labels * point / options.points)
         for run in runs:
             run.measure(held_out)
         losses = "   ".join(f"{run.name} {run.curve[-1].loss:.3f}" for run in runs)
-        common.console.print(f"{share / options.points:4.0%}   {losses}")
+        common.console.print(f"{point / options.points:4.0%}   {losses}")
     show_table(runs)
     draw(runs, output)
     common.console.print(f"\n{output}")
@@ -130,7 +134,7 @@ def train_in_turns(runs: Sequence[Run], *, until: float) -> None:
 def make_stream(rows: Sequence[Mapping[str, Any]], name: str) -> SFTStream:
     """The quickstart's stream in one of the layouts; a padded batch has as many dialogues as a packed one."""
     packed = common.open_stream(rows=rows)
-    packs = list(islice(packed, 64))
+    packs = list(islice(packed, NUM_PACKS))
     changes: dict[str, Any] = {"collator_config": LAYOUTS[name]}
     if name == "padded":
         dialogues = sum(len(pack.examples) for pack in packs) / len(packs)
@@ -194,7 +198,7 @@ def draw(runs: Sequence[Run], output: Path) -> None:
     draw_curves(right, runs, "seconds", label="seconds of training")
     left.set_ylabel("loss on held-out dialogues, each alone")
     losses = [point.loss for run in runs for point in run.curve]
-    early = max(run.curve[len(run.curve) // 8].loss for run in runs)
+    early = max(run.curve[len(run.curve) // 4].loss for run in runs)
     left.set_ylim(min(losses) - 0.05, early)
     figure.suptitle("One model, one data set, as many trained tokens: three layouts", fontsize=12)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +211,8 @@ def draw_curves(
     for run in runs:
         x, y = [getattr(point, key) / scale for point in run.curve], [point.loss for point in run.curve]
         axes.plot(x, y, color=COLOURS[run.name], linewidth=2)
-        axes.annotate(run.name, (x[-1], y[-1]), xytext=(4, 0), textcoords="offset points", color=COLOURS[run.name])
+        place = {"xytext": (4, LABEL_HEIGHTS[run.name]), "textcoords": "offset points"}
+        axes.annotate(run.name, (x[-1], y[-1]), color=COLOURS[run.name], **place)
     axes.set_xlabel(label)
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

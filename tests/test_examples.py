@@ -29,22 +29,33 @@ SCRIPTS = {
     "accelerate": ("train_accelerate.py",),
     "lightning": ("train_lightning.py",),
 }
+DOUBT = "[transformers] mtime may not be reliable on this filesystem, falling back to numerical ordering\n"
+"""What the Trainer says where it saves twice within a second, as it does with so few steps."""
+
+pytestmark = pytest.mark.xdist_group("examples")  # all tests look at the same few runs
 every_script = pytest.mark.parametrize("name", SCRIPTS)
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the examples need, so that they write their checkpoints there."""
-    project = tmp_path_factory.mktemp("project")
-    for folder in ("examples", "configs"):
-        shutil.copytree(ROOT / folder, project / folder)
-    return project
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where copies of the project stand, so that the examples write their checkpoints there."""
+    return tmp_path_factory.mktemp("projects")
 
 
 @cache
-def run(project: Path, name: str) -> subprocess.CompletedProcess[str]:
+def project(folder: Path, name: str) -> Path:
+    """What the examples need, in a place of its own for each."""
+    place = folder / name.replace(" ", "_")
+    for part in ("examples", "configs"):
+        shutil.copytree(ROOT / part, place / part)
+    return place
+
+
+@cache
+def run(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
     """A few steps of a script, which saves a checkpoint on the way."""
-    return start(project, *SCRIPTS[name], "--max-steps", str(NUM_STEPS), "--save-steps", str(SAVED_STEP))
+    length = ("--max-steps", str(NUM_STEPS), "--save-steps", str(SAVED_STEP))
+    return start(project(folder, name), *SCRIPTS[name], *length)
 
 
 def start(
@@ -65,55 +76,53 @@ def losses(output: str) -> dict[int, str]:
 
 
 @every_script
-def test_exits_with_zero_and_says_nothing_on_stderr(project: Path, name: str) -> None:
-    finished = run(project, name)
-    assert (finished.returncode, finished.stderr) == (0, "")
+def test_exits_with_zero_and_says_nothing_on_stderr(folder: Path, name: str) -> None:
+    finished = run(folder, name)
+    assert (finished.returncode, finished.stderr.removeprefix(DOUBT)) == (0, "")
 
 
 @every_script
-def test_the_loss_goes_down(project: Path, name: str) -> None:
-    seen = losses(run(project, name).stdout)
+def test_the_loss_goes_down(folder: Path, name: str) -> None:
+    seen = losses(run(folder, name).stdout)
     assert list(seen) == list(range(1, NUM_STEPS + 1))
     assert float(seen[NUM_STEPS]) < 0.9 * float(seen[1])
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("trainer", 1e-3), ("lightning", 0)])
-def test_they_train_on_the_same_batches(project: Path, name: str, tolerance: float) -> None:
+def test_they_train_on_the_same_batches(folder: Path, name: str, tolerance: float) -> None:
     """Two workers have two lanes of so few rows, and steps on two batches are others; the Trainer decays no weights."""
-    expected = losses(run(project, "loop").stdout)
-    found = losses(run(project, name).stdout)
+    expected = losses(run(folder, "loop").stdout)
+    found = losses(run(folder, name).stdout)
     for step in range(1, NUM_STEPS + 1):
         assert float(found[step]) == pytest.approx(float(expected[step]), abs=tolerance)
 
 
 @pytest.mark.parametrize("name", ["trainer", "loop with workers", "accelerate", "lightning"])
-def test_goes_on_from_its_checkpoint_as_if_nothing_had_happened(project: Path, name: str) -> None:
-    whole = losses(run(project, name).stdout)
+def test_goes_on_from_its_checkpoint_as_if_nothing_had_happened(folder: Path, name: str) -> None:
+    whole = losses(run(folder, name).stdout)
     if name == "trainer":  # it saves its last step as well, and was killed meanwhile
-        os.truncate(project / "outputs" / "train_trainer" / f"checkpoint-{NUM_STEPS}" / "optimizer.pt", 1000)
-    finished = start(project, *SCRIPTS[name], "--max-steps", str(NUM_STEPS), "--resume")
+        checkpoints = project(folder, name) / "outputs" / "train_trainer"
+        os.truncate(checkpoints / f"checkpoint-{NUM_STEPS}" / "optimizer.pt", 1000)
+    finished = start(project(folder, name), *SCRIPTS[name], "--max-steps", str(NUM_STEPS), "--resume")
     assert finished.returncode == 0, finished.stderr
     assert f"\ngoing on after step {SAVED_STEP}\n" in finished.stdout
     assert losses(finished.stdout) == {step: whole[step] for step in range(SAVED_STEP + 1, NUM_STEPS + 1)}
 
 
 @pytest.mark.slow
-def test_with_accelerate_two_processes_learn_what_one_does_and_go_on_as_one(project: Path, tmp_path: Path) -> None:
-    shutil.copytree(project, tmp_path, dirs_exist_ok=True)
-    with (tmp_path / "configs" / "quickstart.yaml").open("a") as config:
-        config.write("lanes: 2\n")  # else as many as there are processes
-    script, two = "train_accelerate.py", ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    length = ("--max-steps", str(NUM_STEPS), "--save-steps", str(SAVED_STEP))
-    one = start(tmp_path, script, *length, "--accumulation", "2")
-    both = start(tmp_path, script, *length, "--accumulation", "1", launcher=two)
-    expected, found = losses(one.stdout), losses(both.stdout)
-    assert len(expected) == NUM_STEPS, one.stderr
-    for step in expected:
-        assert float(found[step]) == pytest.approx(float(expected[step]), abs=1e-3), both.stderr
-    alone = start(tmp_path, script, *length, "--accumulation", "2", "--resume")
-    assert list(losses(alone.stdout)) == list(range(SAVED_STEP + 1, NUM_STEPS + 1)), alone.stderr
-    for step, loss in losses(alone.stdout).items():
-        assert float(loss) == pytest.approx(float(expected[step]), abs=1e-3)
+def test_with_accelerate_two_processes_learn_what_one_does_and_one_goes_on_for_them(tmp_path: Path) -> None:
+    place = project(tmp_path, "accelerate")
+    with (place / "configs" / "quickstart.yaml").open("a") as config:
+        config.write("lanes: 2\n")  # else there are as many as processes
+    two = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    length = ("train_accelerate.py", "--max-steps", str(NUM_STEPS), "--save-steps", str(SAVED_STEP))
+    expected = losses(start(place, *length, "--accumulation", "2").stdout)
+    by_both = losses(start(place, *length, "--accumulation", "1", launcher=two).stdout)
+    resumed = losses(start(place, *length, "--accumulation", "2", "--resume").stdout)
+    assert list(expected) == list(by_both) == list(range(1, NUM_STEPS + 1))
+    assert list(resumed) == list(range(SAVED_STEP + 1, NUM_STEPS + 1))
+    for step, loss in [*by_both.items(), *resumed.items()]:
+        assert float(loss) == pytest.approx(float(expected[step]), abs=2e-4)
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning uses what torch deprecates
@@ -159,8 +168,8 @@ def test_lightning_goes_on_with_exactly_the_batches_that_follow(
 
 
 @every_script
-def test_prints_speed_and_packing_efficiency(project: Path, name: str) -> None:
-    output = run(project, name).stdout
+def test_prints_speed_and_packing_efficiency(folder: Path, name: str) -> None:
+    output = run(folder, name).stdout
     assert re.search(rf"^{NUM_STEPS} steps in \d+ s, [\d,]+ tokens per second$", output, re.MULTILINE)
     efficiency = re.search(r"^packing efficiency (\d+\.\d\d)%", output, re.MULTILINE)
     assert efficiency is not None
@@ -168,22 +177,22 @@ def test_prints_speed_and_packing_efficiency(project: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "accelerate"])
-def test_shows_an_example_with_its_trained_part_between_arrows(project: Path, name: str) -> None:
-    shown = run(project, name).stdout.split("== Training ==")[0]
+def test_shows_an_example_with_its_trained_part_between_arrows(folder: Path, name: str) -> None:
+    shown = run(folder, name).stdout.split("== Training ==")[0]
     assert "<|bos|>Please summarize the following conversation\nConversation: " in shown
     assert re.search(r"\nSummary:>>> \w[^<]+<\|eos\|><<<\n", shown)
 
 
 @every_script
-def test_ends_with_a_summary_generated_from_the_inference_prompt(project: Path, name: str) -> None:
-    shown = run(project, name).stdout.split("== A generated summary")[1]
+def test_ends_with_a_summary_generated_from_the_inference_prompt(folder: Path, name: str) -> None:
+    shown = run(folder, name).stdout.split("== A generated summary")[1]
     assert re.search(r"^Summary: \S", shown, re.MULTILINE)
     assert "\nReference: Bronwyn tells Takumi" in shown
 
 
-def test_why_it_matters_draws_three_curves_and_prints_a_table(project: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "new" / "picture.png"
-    finished = start(project, "why_it_matters.py", "--labels", "900", "--points", "1", "--output", str(picture))
+def test_why_it_matters_draws_a_picture_and_prints_a_table(folder: Path, tmp_path: Path) -> None:
+    place, picture = project(folder, "why"), tmp_path / "new" / "picture.png"
+    finished = start(place, "why_it_matters.py", "--labels", "500", "--points", "1", "--output", str(picture))
     assert (finished.returncode, finished.stderr) == (0, "")
     for layout, most_padding in {"padded": 60, "packed": 1, "packed, full attention": 1}.items():
         row = re.search(rf"│ {layout} +│ +[\d,]+ │ +(\d+\.\d)% │ +\d+ │ +\d\.\d\d\d │", finished.stdout)
