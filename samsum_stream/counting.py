@@ -4,6 +4,7 @@ rank r, worker k reads the chunks r K + k, r K + k + R K, ...; what all of them 
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -14,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import DataLoader, IterableDataset
 
 from samsum_stream.errors import SamsumStreamError, SourceError
-from samsum_stream.faults import RAISE, Faults
+from samsum_stream.faults import RAISE, Faults, Take
 from samsum_stream.order import SHUFFLED_BLOCK
-from samsum_stream.samples import Int32Array
+from samsum_stream.samples import Int32Array, Int64Array, Rows
 from samsum_stream.sources import IndexedSource, SequentialSource, Source
 from samsum_stream.stats import Counts
 from samsum_stream.tokenization import RowTokenizer
@@ -92,14 +93,12 @@ class _Counter(IterableDataset[Piece]):
 
     @property
     def num_rows(self) -> int | None:
-        return self.source.num_rows // self.world_size if isinstance(self.source, IndexedSource) else None
+        return None if self.source.num_rows is None else self.source.num_rows // self.world_size
 
     def __iter__(self) -> Iterator[Piece]:
         worker, num_workers = this_worker()
-        chunks = _chunks(self.source)
-        for shard, start, num_rows, take in islice(
-            chunks, self.rank * num_workers + worker, None, self.world_size * num_workers
-        ):
+        reader, num_readers = self.rank * num_workers + worker, self.world_size * num_workers
+        for shard, start, num_rows, take in _share(self.source, reader, num_readers):
             rows = self.faults.take(take, np.arange(num_rows))
             lengths, counts = np.zeros(num_rows, np.int32), Counts(f"skipped.{bad.reason}" for _, bad in rows.skipped)
             if len(rows):
@@ -109,15 +108,33 @@ class _Counter(IterableDataset[Piece]):
             yield Piece(shard, start, lengths, counts)
 
 
-def _chunks(source: Source) -> Iterator[tuple[int, int, int, Any]]:
-    """All rows in chunks: shard, first row, number of rows, and what takes them by their numbers in the chunk."""
+Part = tuple[int, int, int, Take]
+"""Shard, first row, number of rows, and what takes them by their numbers in the part."""
+
+
+def _share(source: Source, reader: int, num_readers: int) -> Iterator[Part]:
+    """The parts of one of so many readers: whole shards where there are enough, else every so many parts."""
     if isinstance(source, IndexedSource):
-        for start in range(0, source.num_rows, CHUNK):
-            num_rows = min(CHUNK, source.num_rows - start)
-            yield 0, start, num_rows, lambda indices, start=start: source.take(start + indices)
-        return
+        return islice(_parts(source), reader, None, num_readers)
     assert isinstance(source, SequentialSource)
-    for shard in range(len(source.shards)):
+    shards = range(len(source.shards))
+    if len(shards) >= num_readers:
+        return _blocks(source, shards[reader::num_readers])
+    return islice(_blocks(source, shards), reader, None, num_readers)
+
+
+def _parts(source: IndexedSource) -> Iterator[Part]:
+    for start in range(0, source.num_rows, CHUNK):
+        num_rows = min(CHUNK, source.num_rows - start)
+        yield 0, start, num_rows, partial(_take_behind, source, start)
+
+
+def _take_behind(source: IndexedSource, start: int, indices: Int64Array) -> Rows:
+    return source.take(start + indices)
+
+
+def _blocks(source: SequentialSource, shards: Iterable[int]) -> Iterator[Part]:
+    for shard in shards:
         for number, block in enumerate(source.blocks(shard, num_rows=SHUFFLED_BLOCK)):
             yield shard, number * SHUFFLED_BLOCK, block.num_rows, block.take
 

@@ -60,7 +60,7 @@ def source_identity(source: Source, first_rows: Rows) -> str:
     """Name, number of rows where it is known, and a digest of the shards and of some rows."""
     shards = [f"{shard.name}\0{shard.num_rows}" for shard in source.shards]
     parts = [source.name]
-    if isinstance(source, IndexedSource):
+    if source.num_rows is not None:
         parts.append(f"{source.num_rows} rows")
     return " ".join([*parts, _digest([*shards, *_texts(first_rows), *_sample(source)])])
 

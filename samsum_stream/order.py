@@ -1,10 +1,14 @@
 """Which row a lane reads next: the order of an epoch as a pure function of (seed, epoch, number of lanes).
 
 indexed      lane v takes the places v, v + V, v + 2V, ... of one permutation of all rows
-sequential   the shards are permuted; in each shard a lane has a seat s and takes the places s, s + V, ...,
-             where the places of each block of rows are permuted among themselves
+pieces       the shards are permuted and laid end to end; where their row counts are known, each lane takes one
+             stretch, as long as the others to a row; where they are not, whole shards v, v + V, v + 2V, ...
+shared       the shards are permuted; in each shard a lane has a seat s and takes the places s, s + V, ...
+
+Of pieces and of shared shards, the rows of each block are permuted among themselves.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +21,18 @@ SHUFFLED_BLOCK = 4096
 
 PLAIN_BLOCK = 512
 """The same without shuffling, where a block is only what is read at a time."""
+
+
+MIN_SHARDS_PER_LANE = 4
+"""Fewer shards of unknown size would make lanes too uneven to get whole ones."""
+
+
+class Piece(NamedTuple):
+    """Rows of a shard that follow each other: `start` to `end`, or to wherever the shard ends where that is None."""
+
+    shard: int
+    start: int
+    end: int | None
 
 
 class Order(NamedTuple):
@@ -38,6 +54,31 @@ class Order(NamedTuple):
         """The shards in the order in which the epoch visits them."""
         shards: list[int] = self._permuted(np.arange(num_shards), num_shards, epoch, 0, 1).tolist()
         return shards
+
+    def has_pieces(self, sizes: Sequence[int | None]) -> bool:
+        """Whether lanes read pieces of their own, rather than share the shards of a sequential source."""
+        return None not in sizes or len(sizes) >= MIN_SHARDS_PER_LANE * self.num_lanes
+
+    def pieces(self, lane: int, *, epoch: int, sizes: Sequence[int | None]) -> list[Piece]:
+        """What the lane reads in an epoch of shards of these sizes, in this order."""
+        shards = self.shards(len(sizes), epoch=epoch)
+        if None in sizes:
+            return [Piece(shard, 0, None) for shard in shards[lane :: self.num_lanes]]
+        ends = np.cumsum([sizes[shard] for shard in shards])
+        start = sum(lane_size(each, num_rows=int(ends[-1]), num_lanes=self.num_lanes) for each in range(lane))
+        end = start + lane_size(lane, num_rows=int(ends[-1]), num_lanes=self.num_lanes)
+        visits = range(int(np.searchsorted(ends, start, side="right")), int(np.searchsorted(ends, end)) + 1)
+        found = []
+        for visit in visits if end > start else ():
+            first, last = int(ends[visit - 1]) if visit else 0, int(ends[visit])
+            piece = Piece(shards[visit], max(start, first) - first, min(end, last) - first)
+            found += [piece] if first < last else []
+        return found
+
+    def rows_of_block(self, piece: Piece, block: int, num_rows: int, *, epoch: int) -> Int64Array:
+        """The order of the rows of a piece's block, as places in the block, shape `[num_rows]`."""
+        start = piece.start + block * self.block_size
+        return self._permuted(np.arange(num_rows), num_rows, epoch, piece.shard, start, 4)
 
     def seat(self, lane: int, *, epoch: int, visit: int) -> int:
         """Which places of a shard are the lane's: drawn anew at each visit, so that no lane always has the odd row."""

@@ -20,7 +20,7 @@ from samsum_stream.packing import Item, Packer
 from samsum_stream.positions import LanePosition, Place
 from samsum_stream.reading import Chunks, Reader, make_reader
 from samsum_stream.samples import BadRow
-from samsum_stream.sources import IndexedSource, Source
+from samsum_stream.sources import Source
 from samsum_stream.stats import Counts
 from samsum_stream.tokenization import RowTokenizer
 
@@ -70,7 +70,7 @@ class Pipeline:
     @property
     def num_rows(self) -> int | None:
         """Rows of an epoch, where they are known without reading them."""
-        return self.source.num_rows if isinstance(self.source, IndexedSource) else None
+        return self.source.num_rows
 
     def lanes_for(self, num_readers: int) -> int:
         """How many lanes the config says; with `lanes: auto`, what suits so many workers of all ranks."""

@@ -1,4 +1,4 @@
-"""The rows of each lane from any place on: by number where the source can, in one shared pass where it cannot."""
+"""The rows of each lane from any place on: by number, by pieces of its own, or in one pass that lanes share."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -8,7 +8,7 @@ import numpy as np
 
 from samsum_stream.faults import RAISE, Faults
 from samsum_stream.lanes import lane_size
-from samsum_stream.order import Order
+from samsum_stream.order import Order, Piece
 from samsum_stream.positions import Place
 from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import IndexedSource, SequentialSource, Source
@@ -45,6 +45,8 @@ def make_reader(source: Source, *, order: Order, starts: Mapping[int, Place], fa
     if isinstance(source, IndexedSource):
         return IndexedReader(source, order=order, faults=faults)
     assert isinstance(source, SequentialSource)
+    if order.has_pieces(_sizes(source)):
+        return PieceReader(source, order=order, faults=faults)
     return SequentialReader(source, order=order, starts=starts, faults=faults)
 
 
@@ -59,6 +61,37 @@ class IndexedReader(Reader):
         for first, rows in _indexed_rows(self.order, lane, epoch=place.epoch, first=place.row, num_rows=num_rows):
             for start, end in _growing(len(rows)):
                 yield place._replace(row=first + start), self.faults.take(self.source.take, rows[start:end])
+
+
+class PieceReader(Reader):
+    """Reads the pieces of each lane, from any row of them on; nobody else reads those."""
+
+    def __init__(self, source: SequentialSource, *, order: Order, faults: Faults) -> None:
+        self.source, self.order, self.faults = source, order, faults
+
+    def epoch(self, lane: int, place: Place) -> Chunks:
+        pieces = self.order.pieces(lane, epoch=place.epoch, sizes=_sizes(self.source))
+        for number, piece in enumerate(pieces[place.shard :], start=place.shard):
+            yield from self._piece(Place(place.epoch, number, 0), piece, place.row if number == place.shard else 0)
+
+    def _piece(self, here: Place, piece: Piece, first: int) -> Chunks:
+        """The rows of a piece from its row `first` on."""
+        size = self.order.block_size
+        number = first // size
+        start = piece.start + number * size
+        self.num_passed_over += 0 if self.source.seeks else start
+        for block in self.source.blocks(piece.shard, num_rows=size, start=start):
+            num_rows = block.num_rows if piece.end is None else min(block.num_rows, piece.end - start)
+            rows = self.order.rows_of_block(piece, number, num_rows, epoch=here.epoch)
+            done = max(first - number * size, 0)
+            for low, high in _growing(num_rows - done):
+                taken = self.faults.take(block.take, rows[done + low : done + high])
+                yield here._replace(row=number * size + done + low), taken
+            number, start = number + 1, start + num_rows
+            if start == piece.end:
+                return
+        if piece.end is not None:
+            raise self.source.ended_early(piece.shard, start)
 
 
 class SequentialReader(Reader):
@@ -94,7 +127,7 @@ class SequentialReader(Reader):
         seats = {lane: order.seat(lane, epoch=here.epoch, visit=here.shard) for lane in firsts}
         first_block = min(order.block_of(seats[lane], first) for lane, first in firsts.items())
         self.num_passed_over += first_block * order.block_size
-        blocks = self.source.blocks(shard, num_rows=order.block_size, first=first_block)
+        blocks = self.source.blocks(shard, num_rows=order.block_size, start=first_block * order.block_size)
         for number, block in enumerate(blocks, start=first_block):
             hands = []
             for lane, seat in seats.items():
@@ -130,6 +163,8 @@ def rows_in_order(
     """The rows that a reader gives a lane in an epoch, as numbers that count on from shard to shard."""
     if isinstance(source, IndexedSource):
         return (rows for _, rows in _indexed_rows(order, lane, epoch=epoch, first=0, num_rows=source.num_rows))
+    if order.has_pieces(_sizes(source)):
+        return _piece_rows(order, lane, epoch=epoch, sizes=_sizes(source), shard_sizes=shard_sizes)
     return _sequential_rows(order, lane, epoch=epoch, shard_sizes=shard_sizes)
 
 
@@ -142,6 +177,17 @@ def _indexed_rows(
         yield start, order.rows(lane, np.arange(start, min(start + BLOCK, size)), epoch=epoch, num_rows=num_rows)
 
 
+def _piece_rows(
+    order: Order, lane: int, *, epoch: int, sizes: Sequence[int | None], shard_sizes: Sequence[int]
+) -> Iterator[Int64Array]:
+    offsets = np.cumsum([0, *shard_sizes])
+    for piece in order.pieces(lane, epoch=epoch, sizes=sizes):
+        end = shard_sizes[piece.shard] if piece.end is None else piece.end
+        for block, start in enumerate(range(piece.start, end, order.block_size)):
+            rows = order.rows_of_block(piece, block, min(order.block_size, end - start), epoch=epoch)
+            yield offsets[piece.shard] + start + rows
+
+
 def _sequential_rows(order: Order, lane: int, *, epoch: int, shard_sizes: Sequence[int]) -> Iterator[Int64Array]:
     offsets = np.cumsum([0, *shard_sizes])
     for visit, shard in enumerate(order.shards(len(shard_sizes), epoch=epoch)):
@@ -150,6 +196,10 @@ def _sequential_rows(order: Order, lane: int, *, epoch: int, shard_sizes: Sequen
             num_rows = min(order.block_size, shard_sizes[shard] - start)
             _, rows = order.hand(seat, epoch=epoch, shard=shard, block=block, num_rows=num_rows)
             yield offsets[shard] + start + rows
+
+
+def _sizes(source: Source) -> list[int | None]:
+    return [shard.num_rows for shard in source.shards]
 
 
 def _drained(queue: deque[tuple[Place, Rows]]) -> Chunks:

@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samsum_stream.errors import SourceError
 from samsum_stream.lanes import Share
-from samsum_stream.order import PLAIN_BLOCK, SHUFFLED_BLOCK, Order
+from samsum_stream.order import PLAIN_BLOCK, SHUFFLED_BLOCK, Order, Piece
 from samsum_stream.positions import Place
 from samsum_stream.reading import (
     BLOCK,
     FIRST_CHUNK,
     MAX_CHUNK,
     IndexedReader,
+    PieceReader,
     Reader,
     SequentialReader,
     make_reader,
@@ -26,22 +28,25 @@ from samsum_stream.reading import (
 from samsum_stream.samples import Rows
 from samsum_stream.sources import Block, SequentialSource, Shard, Source, as_source
 
-KINDS = pytest.mark.parametrize("kind", ["indexed", "sequential", "shards"])
+KINDS = pytest.mark.parametrize("kind", ["indexed", "sequential", "shards", "sized shards", "many shards"])
+MANY = 48
+"""Shards that are enough for twelve lanes to get whole ones."""
 
 
 class Shards(SequentialSource):
     """A sequential source of shards of these sizes, whose rows count on from shard to shard; remembers its passes."""
 
-    def __init__(self, sizes: Sequence[int]) -> None:
-        super().__init__(name="rows", shards=tuple(Shard(str(index), None) for index in range(len(sizes))))
+    def __init__(self, sizes: Sequence[int], *, are_known: bool = False) -> None:
+        shards = tuple(Shard(str(index), size if are_known else None) for index, size in enumerate(sizes))
+        super().__init__(name="rows", shards=shards)
         self.sizes, self.passes = sizes, []
 
-    def blocks(self, shard: int, *, num_rows: int, first: int = 0) -> Iterator[Block]:
-        self.passes.append((shard, first))
+    def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
+        self.passes.append((shard, start))
         offset = sum(self.sizes[:shard])
-        for start in range(0, self.sizes[shard], num_rows)[first:]:
-            size = min(num_rows, self.sizes[shard] - start)
-            yield Block(size, lambda indices, start=offset + start: rows_of(start + indices, shard))
+        for row in range(start, self.sizes[shard], num_rows):
+            size = min(num_rows, self.sizes[shard] - row)
+            yield Block(size, lambda indices, row=offset + row: rows_of(row + indices, shard))
 
 
 def rows_of(numbers: np.ndarray, shard: int) -> Rows:
@@ -51,8 +56,10 @@ def rows_of(numbers: np.ndarray, shard: int) -> Rows:
 
 def make_source(kind: str, num_rows: int) -> Source:
     rows = [{"input": str(index), "response": "x"} for index in range(num_rows)]
-    if kind == "shards":
-        return Shards([num_rows // 2, num_rows - num_rows // 2 - num_rows // 5, num_rows // 5])
+    if "shards" in kind:
+        few = [num_rows // 2, num_rows - num_rows // 2 - num_rows // 5, num_rows // 5]
+        many = [(num_rows + shard) // MANY for shard in range(MANY)]
+        return Shards(many if kind == "many shards" else few, are_known=kind == "sized shards")
     return as_source(rows if kind == "indexed" else lambda: iter(rows), name="rows", columns={})
 
 
@@ -98,7 +105,8 @@ def test_every_row_is_in_exactly_one_lane(kind: str, num_rows: int, num_lanes: i
     reader = open_reader(kind, num_rows, num_lanes=num_lanes, seed=seed, shuffle=shuffle)
     lanes = [read(reader, lane=lane) for lane in range(num_lanes)]
     assert sorted(chain.from_iterable(lanes)) == list(range(num_rows))
-    assert max(map(len, lanes)) - min(map(len, lanes)) <= (3 if kind == "shards" else 1)
+    if kind != "many shards":
+        assert max(map(len, lanes)) - min(map(len, lanes)) <= (3 if kind == "shards" else 1)
 
 
 @contextmanager
@@ -254,6 +262,30 @@ def test_a_source_that_reads_any_row_is_read_by_number_and_another_one_in_passes
     assert isinstance(open_reader("shards", 10), SequentialReader)
 
 
+def test_a_lane_reads_pieces_of_its_own_where_rows_are_counted_or_shards_are_many() -> None:
+    for kind in ("sized shards", "many shards"):
+        reader = open_reader(kind, 960, num_lanes=12)
+        assert isinstance(reader, PieceReader)
+        lanes = [read(reader, lane=lane) for lane in range(12)]
+        num_read = sum(map(len, lanes))
+        assert num_read == 960
+        assert reader.num_passed_over == 0 or kind == "sized shards"
+
+
+def test_pieces_of_known_size_follow_each_other_through_the_shards() -> None:
+    order = Order(3, 0, shuffle=False)
+    pieces = [order.pieces(lane, epoch=0, sizes=[4, 0, 5, 1]) for lane in range(3)]
+    assert pieces == [[Piece(0, 0, 4)], [Piece(2, 0, 3)], [Piece(2, 3, 5), Piece(3, 0, 1)]]
+
+
+def test_a_shard_with_fewer_rows_than_it_promised_is_an_error() -> None:
+    source = Shards([10, 10], are_known=True)
+    source.sizes = [10, 7]
+    reader = make_reader(source, order=Order(1, 0, shuffle=False), starts={0: Place(0, 0, 0)})
+    with pytest.raises(SourceError, match=r"rows/1:7: the shard promised 10 rows and has 7; fetch or write it again"):
+        read(reader)
+
+
 # ---------------------------------------------------------------------------------------------- what a restart costs
 
 
@@ -263,7 +295,7 @@ def test_shards_and_blocks_before_every_start_are_not_read_again() -> None:
     starts = {0: Place(0, 1, 600), 1: Place(0, 2, 0)}
     reader = make_reader(source, order=Order(2, 0, shuffle=False), starts=starts)
     first = numbers(reader.epoch(0, starts[0]))
-    assert source.passes == [(1, 2), (2, 0), (3, 0)]
+    assert source.passes == [(1, 2 * PLAIN_BLOCK), (2, 0), (3, 0)]
     assert first[0] // (3 * PLAIN_BLOCK) == 1
     assert len(first) == 3 * PLAIN_BLOCK // 2 * 3 - 600
 

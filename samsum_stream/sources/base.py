@@ -2,13 +2,14 @@
 
 Source
 ├── IndexedSource       any row at any time: take(indices)
-└── SequentialSource    a shard's rows in file order, a fresh pass each time: blocks(shard, num_rows)
+└── SequentialSource    a shard's rows in file order, a fresh pass each time: blocks(shard, num_rows, start)
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from samsum_stream.errors import SourceError
 from samsum_stream.samples import Int64Array, RowPosition, Rows
 from samsum_stream.sources.columns import Columns
 
@@ -34,6 +35,12 @@ class Source(ABC):
         """Where row `row` of shard number `shard` stands; rows count from 0 in their shard."""
         return RowPosition(source=self.name, shard=self.shards[shard].name, row=row, epoch=epoch)
 
+    @property
+    def num_rows(self) -> int | None:
+        """Rows of all shards; None where only reading them tells."""
+        counts = [shard.num_rows for shard in self.shards if shard.num_rows is not None]
+        return sum(counts) if len(counts) == len(self.shards) else None
+
     @abstractmethod
     def first_block(self, num_rows: int) -> "Block":
         """Up to `num_rows` rows from the start, which a later pass gives again."""
@@ -42,11 +49,10 @@ class Source(ABC):
 class IndexedSource(Source):
     """A source that reads any row at any time."""
 
-    num_rows: int
-
-    def __init__(self, *, name: str, shards: tuple[Shard, ...]) -> None:
-        super().__init__(name=name, shards=shards)
-        self.num_rows = sum(shard.num_rows or 0 for shard in shards)
+    @property
+    def num_rows(self) -> int:
+        """Rows of all shards."""
+        return sum(shard.num_rows or 0 for shard in self.shards)
 
     @abstractmethod
     def take(self, indices: Int64Array) -> Rows:
@@ -67,14 +73,24 @@ class Block(NamedTuple):
 
 
 class SequentialSource(Source):
-    """A source that only reads its shards from their start to their end."""
+    """A source that reads its shards from a row on to their end."""
+
+    seeks = False
+    """Whether it gets to a row without reading those before it."""
 
     @abstractmethod
-    def blocks(self, shard: int, *, num_rows: int, first: int = 0) -> Iterator[Block]:
-        """A fresh pass over a shard, from block number `first` on, in blocks of `num_rows` rows; the last is shorter.
+    def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
+        """A fresh pass over a shard, from row `start` on, in blocks of `num_rows` rows; the last one is shorter.
 
-        Blocks before `first` are read, but no rows are made of them.
+        Rows before `start` may have to be read, but are not made.
         """
+
+    def ended_early(self, shard: int, row: int) -> SourceError:
+        """What is raised where a shard ends before the rows that it promised."""
+        name, num_rows = self.shards[shard]
+        return SourceError(
+            f"{self.name}/{name}:{row}: the shard promised {num_rows} rows and has {row}; fetch or write it again"
+        )
 
     def first_block(self, num_rows: int) -> Block:
         return next(self.blocks(0, num_rows=num_rows))

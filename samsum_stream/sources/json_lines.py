@@ -115,14 +115,13 @@ class SequentialJsonl(SequentialSource):
         self._files = files
         self._columns = columns
 
-    def blocks(self, shard: int, *, num_rows: int, first: int = 0) -> Iterator[Block]:
-        """A fresh pass over a file, in blocks of `num_rows` rows, from block `first` on."""
-        lines, start = self._lines(shard), 0
+    def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
+        """A fresh pass over a file, from row `start` on, in blocks of `num_rows` rows."""
+        lines, row = islice(self._lines(shard), start, None), start
         while block := list(islice(lines, num_rows)):
-            if start >= first * num_rows:
-                yield Block(len(block), functools.partial(self._picked, block, shard, start))
-            start += len(block)
-        if start == 0:
+            yield Block(len(block), functools.partial(self._picked, block, shard, row))
+            row += len(block)
+        if row == 0:
             raise SourceError(f"{self.name}: {self._files[shard]} holds no rows; write it again, or leave it out")
 
     def _picked(self, block: list[tuple[int, bytes]], shard: int, start: int, indices: Int64Array) -> Rows:

@@ -55,14 +55,14 @@ class IterableSource(SequentialSource):
         # Held until the next one starts: only a living object can be told to come again.
         self._last: _Pass | None = None
 
-    def blocks(self, shard: int, *, num_rows: int, first: int = 0) -> Iterator[Block]:
-        """A fresh pass, in blocks of `num_rows` rows, from block `first` on."""
-        rows, start = self._next_pass(), 0
+    def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
+        """A fresh pass, from row `start` on, in blocks of `num_rows` rows."""
+        rows = self._next_pass()
+        row = rows.drop(start)
         while block := rows.take(num_rows):
-            if start >= first * num_rows:
-                yield Block(len(block), functools.partial(self._picked, block, start))
-            start += len(block)
-        if start == 0:
+            yield Block(len(block), functools.partial(self._picked, block, row))
+            row += len(block)
+        if row == 0:
             raise self._no_rows(rows)
 
     def first_block(self, num_rows: int) -> Block:
@@ -115,6 +115,7 @@ class IterableSource(SequentialSource):
         return {**self.__dict__, "_last": None}
 
 
+_DROPPED_AT_ONCE = 1024
 _ONE_PASS = "an iterator can be read once only; pass a callable that returns a new one, or a list"
 
 
@@ -139,6 +140,13 @@ class _Pass:
         self.is_waiting = False
         block, self._head = self._head[:num_rows], self._head[num_rows:]
         return block + self._advance(num_rows - len(block))
+
+    def drop(self, num_rows: int) -> int:
+        """Read past rows; how many there were."""
+        dropped = 0
+        while dropped < num_rows and (rows := self.take(min(num_rows - dropped, _DROPPED_AT_ONCE))):
+            dropped += len(rows)
+        return dropped
 
     def _advance(self, num_rows: int) -> list[Any]:
         rows = list(islice(self._rows, max(num_rows, 0)))
@@ -188,15 +196,14 @@ class StreamSource(SequentialSource):
         self._columns = columns if known is None else match_columns(columns, known, name=name)
         self._dataset = dataset.with_format(None)
 
-    def blocks(self, shard: int, *, num_rows: int, first: int = 0) -> Iterator[Block]:
-        """A fresh pass, in blocks of `num_rows` rows, from block `first` on."""
-        start = 0
-        for batch in self._batches(num_rows):
+    def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
+        """A fresh pass, from row `start` on, in blocks of `num_rows` rows."""
+        row = start
+        for batch in self._batches(num_rows, start):
             size = len(next(iter(batch.values())))
-            if start >= first * num_rows:
-                yield Block(size, functools.partial(self._picked, batch, start))
-            start += size
-        if start == 0:
+            yield Block(size, functools.partial(self._picked, batch, row))
+            row += size
+        if row == 0:
             raise SourceError(f"{self.name}: the dataset has no rows; check its split and its filters")
 
     def _picked(self, batch: Mapping[str, Sequence[Any]], start: int, indices: Int64Array) -> Rows:
@@ -206,13 +213,14 @@ class StreamSource(SequentialSource):
         raw = from_batch(columns, columns=self._columns, locate=locate)
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
 
-    def _batches(self, num_rows: int) -> Iterator[Mapping[str, Sequence[Any]]]:
+    def _batches(self, num_rows: int, start: int) -> Iterator[Mapping[str, Sequence[Any]]]:
         if parent_process() is not None:
             # A forked worker inherits fsspec's event loop without the thread that drives it.
             fsspec.asyn.reset_lock()
         # `iter(dataset)` would give each worker its own shards on top of our own division of the rows;
         # `dataset.iter` reads all of them wherever it runs.
-        batches = self._dataset.iter(batch_size=num_rows)
+        dataset = self._dataset.skip(start) if start else self._dataset
+        batches = dataset.iter(batch_size=num_rows)
         while True:
             try:
                 batch = next(batches, None)
