@@ -32,7 +32,6 @@ SCRIPTS = {
 DOUBT = "[transformers] mtime may not be reliable on this filesystem, falling back to numerical ordering\n"
 """What the Trainer says where it saves twice within a second, as it does with so few steps."""
 
-pytestmark = pytest.mark.xdist_group("examples")  # all tests look at the same few runs
 every_script = pytest.mark.parametrize("name", SCRIPTS)
 
 

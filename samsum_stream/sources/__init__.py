@@ -16,6 +16,7 @@ from samsum_stream.sources.hub import load_dataset, load_from_disk, one_split
 from samsum_stream.sources.json_lines import jsonl
 from samsum_stream.sources.memory import IterableSource, ListSource, StreamSource, telling
 from samsum_stream.sources.names import default_name
+from samsum_stream.sources.parquet import parquet
 from samsum_stream.sources.tables import TableSource
 
 __all__ = [
@@ -34,6 +35,7 @@ SOURCES: dict[str, Callable[..., object]] = {
     "jsonl": jsonl,
     "load_dataset": load_dataset,
     "load_from_disk": load_from_disk,
+    "parquet": parquet,
 }
 """What `source_config.method` can name; each returns something that `as_source` understands."""
 

@@ -6,12 +6,18 @@
 `ChunkedArray.take` is the slow way: it pays for every chunk of the table on every call.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from samsum_stream.errors import RowError
 from samsum_stream.samples import Int64Array
+from samsum_stream.sources.gather import Locate
+
+Batch = Mapping[str, Sequence[Any]]
+"""Columns by name."""
 
 MAX_COPIED_BYTES = 1 << 27
 """Columns up to this size are copied into one contiguous array; larger ones stay where they are, mostly on disk."""
@@ -47,6 +53,23 @@ class ArrowColumn:
 def _values(chunk: pa.Array, indices: Int64Array) -> list[Any]:
     values: list[Any] = chunk.take(pa.array(indices)).to_pylist()
     return values
+
+
+def decoded(batch_of: Callable[[Int64Array], Batch], indices: Int64Array, locate: Locate) -> Batch:
+    """The columns at `indices`; Arrow reads text from files without a look, so bytes that are none show up here."""
+    try:
+        return batch_of(indices)
+    except UnicodeDecodeError:
+        for number in range(len(indices)):
+            try:
+                batch_of(indices[number : number + 1])
+            except UnicodeDecodeError as error:
+                raise RowError(
+                    f"{locate(number)}: a text is not UTF-8 ({error}); fix the row or leave it out",
+                    position=locate(number),
+                    reason="not_utf8",
+                ) from error
+        raise
 
 
 def holds_plain_values(kind: pa.DataType) -> bool:

@@ -1,18 +1,17 @@
 """A `datasets.Dataset` as an indexed source."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
 import numpy as np
 
-from samsum_stream.errors import RowError, SourceError
+from samsum_stream.errors import SourceError
 from samsum_stream.samples import Int64Array, Rows
-from samsum_stream.sources.arrow import ArrowColumn, holds_plain_values
+from samsum_stream.sources.arrow import ArrowColumn, Batch, decoded, holds_plain_values
 from samsum_stream.sources.base import IndexedSource, Shard
 from samsum_stream.sources.columns import Columns, match_columns
 from samsum_stream.sources.fields import locator, one_shard, validated
-from samsum_stream.sources.gather import Locate, from_batch
+from samsum_stream.sources.gather import from_batch
 
 
 class TableSource(IndexedSource):
@@ -38,29 +37,13 @@ class TableSource(IndexedSource):
         """The rows at `indices`, `[n]`, in the order asked for: one Arrow `take` a column."""
         shards, rows = one_shard(len(indices)), indices.astype(np.int64)
         locate = locator(self, shards, rows)
-        raw = from_batch(self._decoded_batch(rows, locate), columns=self._columns, locate=locate)
+        raw = from_batch(decoded(self._batch, rows, locate), columns=self._columns, locate=locate)
         is_unicode = self._arrow is not None
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows, is_unicode=is_unicode)
 
-    def _decoded_batch(self, rows: Int64Array, locate: Locate) -> Mapping[str, Sequence[Any]]:
-        """The columns at `rows`; Arrow reads text from files without a look, so bytes that are none show up here."""
-        try:
-            return self._batch(rows)
-        except UnicodeDecodeError:
-            for index in range(len(rows)):
-                try:
-                    self._batch(rows[index : index + 1])
-                except UnicodeDecodeError as error:
-                    raise RowError(
-                        f"{locate(index)}: a text is not UTF-8 ({error}); fix the row or leave it out",
-                        position=locate(index),
-                        reason="not_utf8",
-                    ) from error
-            raise
-
-    def _batch(self, rows: Int64Array) -> Mapping[str, Sequence[Any]]:
+    def _batch(self, rows: Int64Array) -> Batch:
         if self._arrow is None:
-            batch: Mapping[str, Sequence[Any]] = self._dataset[rows.tolist()]
+            batch: Batch = self._dataset[rows.tolist()]
             return batch
         stored = rows if self._mapping is None else self._mapping[rows]
         return {name: column.take(stored) for name, column in self._arrow.items()}

@@ -1,0 +1,115 @@
+"""The files behind `path:`, local or behind URLs: one, a glob, or a list of both; and a name for each as a shard."""
+
+import glob
+import io
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from samsum_stream.errors import ConfigError, SourceError
+from samsum_stream.sources.redaction import redact
+from samsum_stream.sources.remote import RemoteFile, find_remote
+from samsum_stream.sources.trust import refuse_schemes
+from samsum_stream.wording import closest, shown
+
+READ_AT_ONCE = 1 << 20
+
+File = Path | RemoteFile
+"""Both have a `name`, `str()` of them can be shown, and `size_of` and `opened` take either."""
+
+
+def expand_files(path: object, *, name: str, options: Mapping[str, Any]) -> tuple[File, ...]:
+    """The files in the order given, a glob's matches sorted; nothing found, empty or named twice is an error.
+
+    Args:
+        path: A local path or a URL, a glob of either, or a list of them.
+        options: What fsspec needs to open URLs.
+    """
+    files = [file for pattern in _patterns(path, name=name) for file in _matches(pattern, name=name, options=options)]
+    if not files:
+        raise SourceError(f"{name}: `path` is an empty list; name at least one file")
+    seen: dict[Hashable, list[File]] = {}
+    for file in files:
+        seen.setdefault(_identity(file, name=name), []).append(file)
+    for spellings in seen.values():
+        _refuse_repeats(spellings, name=name)
+    return tuple(files)
+
+
+def opened(file: File) -> BinaryIO:
+    """The bytes of a file, to be read from its start on; of a remote one, `READ_AT_ONCE` at a time."""
+    if isinstance(file, RemoteFile):
+        return io.BufferedReader(file.open(), READ_AT_ONCE)
+    return file.open("rb")
+
+
+def shard_names(files: Sequence[File]) -> list[str]:
+    """Base names where they differ, else the paths below the folder that all files share."""
+    names = [file.name for file in files]
+    if len(set(names)) == len(names):
+        return names
+    paths = [PurePosixPath(file.path if isinstance(file, RemoteFile) else file) for file in files]
+    shared = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(shared).as_posix() for path in paths]
+
+
+def _identity(file: File, *, name: str) -> Hashable:
+    """What tells a file from others: links and `..` spell one file in many ways, with one device and inode."""
+    identity: Hashable
+    if isinstance(file, RemoteFile):
+        size, identity = file.size(), file.url
+    else:
+        stat = file.stat()
+        size, identity = stat.st_size, (stat.st_dev, stat.st_ino)
+    if size == 0:
+        raise SourceError(f"{name}: {file} is empty (0 bytes); write it again, or leave it out")
+    return identity
+
+
+def _patterns(path: object, *, name: str) -> list[str]:
+    patterns: Sequence[Any] = path if isinstance(path, list | tuple) else [path]
+    for pattern in patterns:
+        if not isinstance(pattern, str | os.PathLike):
+            within = "" if pattern is path else " in the list"
+            raise ConfigError(
+                f"{name}: `path` must be a file, a glob or a list of them, got {shown(pattern)}{within}; name files"
+            )
+    return [os.fspath(pattern) for pattern in patterns]
+
+
+def _refuse_repeats(spellings: Sequence[File], *, name: str) -> None:
+    if len(spellings) > 1:
+        others = [str(other) for other in dict.fromkeys(spellings) if other != spellings[0]]
+        also = f" (also as {', '.join(others)})" if others else ""
+        raise SourceError(
+            f"{name}: {spellings[0]} is named {len(spellings)} times{also}, so its rows would repeat; name it once"
+        )
+
+
+def _matches(pattern: str, *, name: str, options: Mapping[str, Any]) -> Sequence[File]:
+    if "://" not in pattern:
+        return _local_matches(pattern, name=name)
+    refuse_schemes({"path": pattern})
+    if found := find_remote(pattern, options):
+        return found
+    raise SourceError(f"{name}: there is no file {redact(pattern)}; check the path, its folder and suffix")
+
+
+def _local_matches(pattern: str, *, name: str) -> list[Path]:
+    path = Path(pattern).expanduser().absolute()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        raise SourceError(f"{name}: {pattern} is a folder; name its files, as in `path: {pattern.rstrip('/')}/*.jsonl`")
+    if not glob.has_magic(pattern):
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = closest(path.name, siblings)
+        remedy = "check the path" if near is None else f"did you mean {near}?"
+        raise SourceError(f"{name}: there is no file {pattern} (working directory: {Path.cwd()}); {remedy}")
+    found = sorted(match for match in map(Path, glob.iglob(str(path), recursive=True)) if match.is_file())
+    if not found:
+        raise SourceError(
+            f"{name}: the glob {pattern} matches no file (working directory: {Path.cwd()}); check its folder and suffix"
+        )
+    return found

@@ -1,0 +1,150 @@
+"""Parquet files, local or behind URLs: a shard is a row group, and only the needed columns are read."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from samsum_stream.errors import SourceError
+from samsum_stream.samples import Int64Array, Rows
+from samsum_stream.sources.arrow import ArrowColumn, decoded, holds_plain_values
+from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
+from samsum_stream.sources.columns import Columns, match_columns
+from samsum_stream.sources.fields import locator, validated
+from samsum_stream.sources.files import File, expand_files, shard_names
+from samsum_stream.sources.gather import from_batch
+from samsum_stream.sources.remote import RemoteFile
+
+MAX_OPENED_AT_ONCE = 16
+"""Footers that are fetched at the same time."""
+
+
+def parquet(path: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> "ParquetFiles":
+    """Parquet files in `path`: a file, a glob, an fsspec URL, or a list of them."""
+    return ParquetFiles(expand_files(path, name="parquet", options=storage_options or {}))
+
+
+class ParquetFiles(Opener):
+    """Files that exist; what they hold is looked at by `open`."""
+
+    def __init__(self, files: tuple[File, ...]) -> None:
+        self.files = files
+
+    def open(self, *, name: str, columns: Columns) -> "ParquetSource":
+        return ParquetSource(self.files, name=name, columns=columns)
+
+
+class Group(NamedTuple):
+    """A row group: the file that it is in, and its number there."""
+
+    file: File
+    number: int
+
+
+class ParquetSource(SequentialSource):
+    """Row groups as shards, each with the row count that its footer promises."""
+
+    seeks = True
+
+    def __init__(self, files: tuple[File, ...], *, name: str, columns: Columns) -> None:
+        with ThreadPoolExecutor(MAX_OPENED_AT_ONCE) as pool:
+            footers = list(pool.map(functools.partial(_footer, name=name), files))
+        self._columns = _matched(columns, files, footers, name=name)
+        self._groups, shards = list[Group](), list[Shard]()
+        for file, (metadata, _), shard_name in zip(files, footers, shard_names(files), strict=True):
+            for number in range(metadata.num_row_groups):
+                self._groups.append(Group(file, number))
+                suffix = f"#{number}" if metadata.num_row_groups > 1 else ""
+                shards.append(Shard(f"{shard_name}{suffix}", metadata.row_group(number).num_rows))
+        super().__init__(name=name, shards=tuple(shards))
+        if not self.num_rows:
+            raise SourceError(f"{name}: the files hold no rows; check `path`")
+
+    def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
+        """A fresh pass over a row group, from row `start` on, in blocks of `num_rows` rows."""
+        row = start
+        try:
+            for table in _cut(self._batches(shard, num_rows), num_rows=num_rows, start=start):
+                yield Block(len(table), functools.partial(self._picked, table, shard, row))
+                row += len(table)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise SourceError(
+                f"{self.name}/{self.shards[shard].name}:{row}: the row group cannot be read "
+                f"({type(error).__name__}: {error}); fetch or write it again"
+            ) from error
+
+    def _picked(self, table: pa.Table, shard: int, start: int, indices: Int64Array) -> Rows:
+        shards, rows = np.full(len(indices), shard, np.int32), start + indices
+        locate = locator(self, shards, rows)
+        columns = {name: ArrowColumn(table.column(name)) for name in table.column_names}
+        batch = decoded(lambda some: {name: column.take(some) for name, column in columns.items()}, indices, locate)
+        raw = from_batch(batch, columns=self._columns, locate=locate)
+        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
+
+    def _batches(self, shard: int, num_rows: int) -> Iterator[pa.RecordBatch]:
+        group = self._groups[shard]
+        with _opened(group.file) as file:
+            yield from file.iter_batches(
+                num_rows, row_groups=[group.number], columns=list(self._columns.names), use_threads=False
+            )
+
+
+Footer = tuple[pq.FileMetaData, pa.Schema]
+
+
+def _matched(columns: Columns, files: Sequence[File], footers: Sequence[Footer], *, name: str) -> Columns:
+    """The columns that every file has, in types that are text."""
+    matched = match_columns(columns, footers[0][1].names, name=name)
+    for file, (_, schema) in zip(files, footers, strict=True):
+        if match_columns(columns, schema.names, name=f"{name}: {file}") != matched:
+            raise SourceError(f"{name}: {file} has contexts where {files[0]} has none, or none; write both alike")
+        for column in matched.names:
+            if not holds_plain_values(kind := schema.field(column).type):
+                raise SourceError(
+                    f"{name}: {file}: column {column!r} holds {kind}, which is neither text nor a list of texts; name "
+                    "another one under `columns:`, or read it by load_dataset"
+                )
+    return matched
+
+
+@contextmanager
+def _opened(file: File) -> Iterator[pq.ParquetFile]:
+    """A file; of a remote one, the columns of a row group come in a few large reads."""
+    is_remote = isinstance(file, RemoteFile)
+    source = pa.PythonFile(file.open(), mode="r") if is_remote else file
+    with pq.ParquetFile(
+        source, memory_map=not is_remote, pre_buffer=is_remote, page_checksum_verification=True
+    ) as opened:
+        yield opened
+
+
+def _footer(file: File, *, name: str) -> Footer:
+    try:
+        with _opened(file) as opened:
+            return opened.metadata, opened.schema_arrow
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise SourceError(
+            f"{name}: {file} cannot be read as parquet ({type(error).__name__}: {error}); fetch or write it again"
+        ) from error
+
+
+def _cut(batches: Iterator[pa.RecordBatch], *, num_rows: int, start: int) -> Iterator[pa.Table]:
+    """Tables of `num_rows` rows, the last one shorter, from row `start` on; batches end where pages do."""
+    waiting: list[pa.RecordBatch] = []
+    num_waiting = 0
+    for batch in batches:
+        skipped = min(start, len(batch))
+        start -= skipped
+        waiting.append(batch.slice(skipped))
+        num_waiting += len(batch) - skipped
+        while num_waiting >= num_rows:
+            table = pa.Table.from_batches(waiting)
+            yield table.slice(0, num_rows)
+            waiting, num_waiting = table.slice(num_rows).to_batches(), num_waiting - num_rows
+    if num_waiting:
+        yield pa.Table.from_batches(waiting)

@@ -1,0 +1,146 @@
+"""A real S3 server on loopback, and a proxy before it that breaks some of the requests on purpose."""
+
+import http.client
+import random
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import fsspec
+from moto.server import ThreadedMotoServer
+
+BUCKET = "rows"
+READ_TIMEOUT = 0.25
+"""Seconds after which the client gives up on an answer."""
+
+TRANSIENT = ("503", "reset", "half a body", "half a body that looks whole", "time-out")
+
+
+class Faults:
+    """Which requests for data fail, and how: a share of them, by chance from a seed."""
+
+    def __init__(self, share: float = 0.0, *, kinds: Sequence[str] = TRANSIENT, seed: int = 0) -> None:
+        self.share, self.kinds = share, kinds
+        self.injected: Counter[str] = Counter()
+        self._chooser, self._lock = random.Random(seed), threading.Lock()
+
+    def next(self) -> str | None:
+        with self._lock:
+            kind = self._chooser.choice(self.kinds) if self._chooser.random() < self.share else None
+            if kind is not None:
+                self.injected[kind] += 1
+            return kind
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    faults: Faults
+    upstream: tuple[str, int]
+
+    def do_GET(self) -> None:
+        self._pass_on()
+
+    do_HEAD = do_GET
+
+    def _pass_on(self) -> None:
+        connection = http.client.HTTPConnection(*self.upstream)
+        connection.request(self.command, self.path, headers=dict(self.headers))
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        kind = self.faults.next() if self.command == "GET" and "list-type" not in self.path else None
+        self._answer(answer, body, kind)
+
+    def _answer(self, answer: http.client.HTTPResponse, body: bytes, kind: str | None) -> None:
+        if kind == "time-out":
+            time.sleep(2 * READ_TIMEOUT)
+        if kind in ("reset", "time-out"):
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if kind == "503":
+            self._slow_down()
+            return
+        sent = body[: len(body) // 2] if kind and kind.startswith("half") else body
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("content-length", "connection", "date", "server", "transfer-encoding"):
+                self.send_header(name, value)
+        length = len(sent) if kind == "half a body that looks whole" else len(body)
+        if self.command == "HEAD":
+            length = int(answer.getheader("content-length") or 0)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(sent)
+        if kind == "half a body":
+            self.close_connection = True
+
+    def _slow_down(self) -> None:
+        body = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+        self.send_response(503)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+class Server:
+    """Both endpoints, and what a client needs to reach the one behind the proxy."""
+
+    def __init__(self, direct: str, proxied: str, proxy: type[_Proxy]) -> None:
+        self.direct, self.proxied, self._proxy = direct, proxied, proxy
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """`storage_options` that go through the proxy, with credentials that no message may show."""
+        return {
+            "key": "AKIAEXAMPLEKEY",
+            "secret": "s3cr3t-of-the-tests",
+            "endpoint_url": self.proxied,
+            "config_kwargs": {"read_timeout": READ_TIMEOUT, "retries": {"max_attempts": 1}},
+        }
+
+    def write(self, path: str, content: bytes) -> str:
+        files = fsspec.filesystem("s3", **{**self.options, "endpoint_url": self.direct})
+        files.pipe_file(f"{BUCKET}/{path}", content)
+        return f"s3://{BUCKET}/{path}"
+
+    @contextmanager
+    def broken(self, share: float, **kwargs: Any) -> Iterator[Faults]:
+        """While it is open, a share of the requests for data fails."""
+        faults = self._proxy.faults = Faults(share, **kwargs)
+        try:
+            yield faults
+        finally:
+            self._proxy.faults = Faults()
+
+
+@contextmanager
+def serve() -> Iterator[Server]:
+    """An S3 server with an empty bucket."""
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+
+    class Proxy(_Proxy):
+        faults, upstream = Faults(), (host, port)
+
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+    thread.start()
+    server = Server(f"http://{host}:{port}", f"http://127.0.0.1:{proxy.server_port}", Proxy)
+    fsspec.filesystem("s3", **{**server.options, "endpoint_url": server.direct}).mkdir(BUCKET)
+    try:
+        yield server
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+        moto.stop()
