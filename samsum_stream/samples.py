@@ -116,6 +116,12 @@ class Ragged(NamedTuple):
         ids = np.concatenate(sequences) if sequences else np.empty(0, np.int32)
         return cls(ids, offsets_of([len(sequence) for sequence in sequences]))
 
+    def cut(self, number: int) -> tuple["Ragged", "Ragged"]:
+        """The first sequences, so many of them, and the others."""
+        border = self.offsets[number]
+        first = Ragged(self.ids[:border], self.offsets[: number + 1])
+        return first, Ragged(self.ids[border:], self.offsets[number:] - border)
+
     def replace(self, sequences: Mapping[int, Int32Array]) -> "Ragged":
         """A copy in which the sequences at some indices are others."""
         if not sequences:

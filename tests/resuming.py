@@ -13,7 +13,10 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from webdataset import TarWriter
 
 from samsum_stream import SFTStream
 from samsum_stream.loader import Message, StreamLoader
@@ -44,8 +47,15 @@ def make_source(kind: str, rows: list[dict[str, Any]], folder: Path) -> dict[str
         return {"rows": lambda: iter(rows)}
     if kind == "iterable dataset":
         return {"rows": datasets.Dataset.from_list(rows).to_iterable_dataset()}
-    is_gzip = kind == "gzip jsonl"
     parts = [rows[: len(rows) // 3], rows[len(rows) // 3 :]]
+    if kind == "tars":
+        return {"source_config": {"method": "webdataset", "kwargs": {"urls": _tars(rows, folder)}}}
+    if kind == "parquet":
+        paths = [folder / f"part-{number}.parquet" for number in range(2)]
+        for part, path in zip(parts, paths, strict=True):
+            pq.write_table(pa.Table.from_pylist(part), path, row_group_size=25)
+        return {"source_config": {"method": "parquet", "kwargs": {"path": list(map(str, paths))}}}
+    is_gzip = kind == "gzip jsonl"
     paths = [folder / f"part-{number}.jsonl{'.gz' if is_gzip else ''}" for number in range(2)]
     for part, path in zip(parts, paths, strict=True):
         if not path.exists():
@@ -54,11 +64,23 @@ def make_source(kind: str, rows: list[dict[str, Any]], folder: Path) -> dict[str
     return {"source_config": {"method": "jsonl", "kwargs": {"path": list(map(str, paths))}}}
 
 
+def _tars(rows: list[dict[str, Any]], folder: Path) -> list[str]:
+    """Shards that are too few for lanes to get whole ones."""
+    paths = [folder / f"part-{number}.tar" for number in range(2)]
+    for path, part in zip(paths, (rows[:50], rows[50:]), strict=True):
+        with TarWriter(str(path)) as writer:
+            for number, row in enumerate(part):
+                writer.write({"__key__": str(number), "json": row})
+    return list(map(str, paths))
+
+
 SOURCES = (
     "list",
     "dataset",
     "jsonl",
     "gzip jsonl",
+    "parquet",
+    "tars",
     "sequence from a callable",
     "generator from a callable",
     "iterable dataset",

@@ -18,6 +18,7 @@ from samsum_stream.sources.memory import IterableSource, ListSource, StreamSourc
 from samsum_stream.sources.names import default_name
 from samsum_stream.sources.parquet import parquet
 from samsum_stream.sources.tables import TableSource
+from samsum_stream.sources.tars import webdataset
 
 __all__ = [
     "SOURCES",
@@ -36,6 +37,7 @@ SOURCES: dict[str, Callable[..., object]] = {
     "load_dataset": load_dataset,
     "load_from_disk": load_from_disk,
     "parquet": parquet,
+    "webdataset": webdataset,
 }
 """What `source_config.method` can name; each returns something that `as_source` understands."""
 

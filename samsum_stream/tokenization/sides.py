@@ -23,7 +23,7 @@ class Sides(NamedTuple):
 
 
 class SideEncoder:
-    """Renders a chunk of rows and encodes it in two batched calls, one a side.
+    """Renders a chunk of rows and encodes both sides in one batched call.
 
     Args:
         renderer: Rows to texts.
@@ -57,10 +57,11 @@ class SideEncoder:
             RowError: a row spells a special token, and the policy is `error`.
         """
         prompts, responses = self.renderer.texts(rows)
-        marked = self.backend.encode(self.border.mark(responses))
-        sides = Sides(self.backend.encode(prompts), self.border.continuations(marked))
+        encoded = self.backend.encode([*prompts, *self.border.mark(responses)])
+        asked, answered = encoded.cut(len(rows))
+        sides = Sides(asked, self.border.continuations(answered))
         own = np.array([self._own_weight(num_contexts) for num_contexts in _context_counts(rows)]).reshape(-1, 2)
-        weights = np.stack([self.special_tokens.weigh(side) for side in sides], axis=1)
+        weights = self.special_tokens.weigh(encoded).reshape(2, -1).T
         spelled = weights != own
         if not spelled.any():
             return sides, []

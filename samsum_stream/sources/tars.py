@@ -1,0 +1,165 @@
+"""Tar shards in the layout of the webdataset library: the members of a sample share a name up to its first dot.
+
+    000017.json                                      {"input": ..., "response": ..., "contexts": [...]}
+    000018.input.txt, .response.txt, .contexts.json  a member a column
+
+Members are decoded by the table here, and by nothing else: json and text. A shard that was cut, also between two
+members, lacks the blocks of zeros that end an archive.
+"""
+
+import functools
+import gzip
+import json
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, BinaryIO
+
+import numpy as np
+from braceexpand import braceexpand
+from webdataset.tariterators import base_plus_ext
+
+from samsum_stream.errors import RowError, SourceError
+from samsum_stream.samples import Int64Array, Rows
+from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
+from samsum_stream.sources.columns import Columns
+from samsum_stream.sources.fields import locator, validated
+from samsum_stream.sources.files import File, expand_files, opened, shard_names
+from samsum_stream.sources.gather import Locate, from_rows, shown
+
+END = 2 * tarfile.BLOCKSIZE
+"""Bytes of zeros that end an archive."""
+
+DECODERS: Mapping[str, Callable[[str], Any]] = {"json": json.loads, "txt": str}
+"""How a member is read, by the end of its name; members with other ends are no part of a row."""
+
+Sample = dict[str, bytes]
+"""The members of a sample by what their names say behind the first dot: `json`, `input.txt`."""
+
+
+def webdataset(urls: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> "TarFiles":
+    """Tar shards, plain or `.gz`: paths and fsspec URLs, also with braces (`shard-{0000..0099}.tar`), or a list."""
+    patterns = [urls] if isinstance(urls, str) else urls
+    paths = [path for pattern in patterns for path in braceexpand(str(pattern))]
+    return TarFiles(expand_files(paths, name="webdataset", options=storage_options or {}))
+
+
+class TarFiles(Opener):
+    """Shards that exist; what they hold shows when they are read."""
+
+    def __init__(self, files: tuple[File, ...]) -> None:
+        self.files = files
+
+    def open(self, *, name: str, columns: Columns) -> "TarSource":
+        return TarSource(self.files, name=name, columns=columns)
+
+
+class TarSource(SequentialSource):
+    """Samples in the order of their shards; in a plain tar, those before a row are passed by their headers alone."""
+
+    def __init__(self, files: tuple[File, ...], *, name: str, columns: Columns) -> None:
+        super().__init__(name=name, shards=tuple(Shard(shard, None) for shard in shard_names(files)))
+        self._files, self._columns = files, columns
+
+    def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
+        """A fresh pass over a shard, from row `start` on, in blocks of `num_rows` rows."""
+        samples, row = self._samples(shard, start), start
+        while block := list(islice(samples, num_rows)):
+            yield Block(len(block), functools.partial(self._picked, block, shard, row))
+            row += len(block)
+        if row == 0:
+            raise SourceError(f"{self.name}: {self._files[shard]} holds no samples; write it again, or leave it out")
+
+    def _picked(self, block: list[Sample], shard: int, start: int, indices: Int64Array) -> Rows:
+        shards, rows = np.full(len(indices), shard, np.int32), start + indices
+        locate = locator(self, shards, rows)
+        picked = [_row(block[index], locate, number) for number, index in enumerate(indices.tolist())]
+        raw = from_rows(picked, columns=self._columns, locate=locate)
+        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
+
+    def _samples(self, shard: int, start: int) -> Iterator[Sample]:
+        """The samples from number `start` on; whatever stops them early is an error with its place."""
+        file, number, offset = self._files[shard], -1, 0
+        name, sample = None, Sample()
+        try:
+            with opened(file) as raw, gzip.open(raw) if file.name.endswith(".gz") else raw as content:
+                for info, read in _members(content):
+                    offset = info.offset
+                    own_name, kind = base_plus_ext(info.name)
+                    if own_name != name:
+                        if number >= start:
+                            yield sample
+                        name, number, sample = own_name, number + 1, {}
+                    if kind in sample:
+                        raise SourceError(f"two members are named {info.name!r}")
+                    if number >= start and kind.rpartition(".")[2] in DECODERS:
+                        sample[kind] = read()
+        except (SourceError, EOFError, OSError, tarfile.TarError, zlib.error, ValueError) as error:
+            raise SourceError(
+                f"{self.name}/{self.shards[shard].name}:{max(number, 0)}: {file} is cut or broken behind byte "
+                f"{offset:,} of the archive ({type(error).__name__}: {error}); fetch or write it again"
+            ) from error
+        if number >= start:
+            yield sample
+
+
+def _members(content: BinaryIO | gzip.GzipFile) -> Iterator[tuple[tarfile.TarInfo, Callable[[], bytes]]]:
+    """The files of an archive that have an extension, each with what reads it before the next one is asked for.
+
+    Raises:
+        SourceError: the archive does not end as archives do.
+    """
+    archive = tarfile.TarFile(fileobj=content)
+    while (info := archive.next()) is not None:
+        archive.members = []  # type: ignore[attr-defined]  # it would remember all of them
+        if info.isdir():
+            continue
+        if not info.isreg():
+            raise SourceError(f"the member {info.name!r} is no file: links and devices are not followed")
+        if base_plus_ext(info.name)[0] is not None and not info.name.startswith("__"):
+            yield info, functools.partial(_read, archive, info)
+    content.seek(archive.offset)
+    if content.read(END) != bytes(END):
+        raise SourceError("it lacks the two blocks of zeros that end an archive")
+    while content.read(END):
+        pass  # what follows is filled up with zeros; behind it, gzip has a checksum
+
+
+def _read(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(info)
+    assert file is not None
+    return file.read()
+
+
+def _row(sample: Sample, locate: Locate, index: int) -> dict[str, Any]:
+    """The columns of a sample: those of its `json`, and one for each member with a column's name."""
+    row: dict[str, Any] = {}
+    for kind, content in sample.items():
+        column, _, end = kind.rpartition(".")
+        value = _decoded(content, kind, end, locate, index)
+        if column:
+            row[column] = value
+        elif isinstance(value, Mapping):
+            row.update(value)
+        else:
+            raise RowError(
+                f"{locate(index)}: the member {kind!r} must map column names to values, got {shown(value)}; fix it",
+                position=locate(index),
+                reason="not_a_row",
+            )
+    return row
+
+
+def _decoded(content: bytes, kind: str, end: str, locate: Locate, index: int) -> Any:
+    try:
+        return DECODERS[end](content.decode())
+    except (ValueError, RecursionError) as error:
+        rule, reason = ("UTF-8", "not_utf8") if isinstance(error, UnicodeDecodeError) else ("JSON", "not_json")
+        raise RowError(
+            f"{locate(index)}: the member {kind!r} is not {rule} ({error}), got {shown(content)}; fix the sample or "
+            "leave it out",
+            position=locate(index),
+            field=kind.rpartition(".")[0],
+            reason=reason,
+        ) from error

@@ -1,0 +1,202 @@
+"""Tar shards: samples as webdataset names them, and no shard that was cut is read as a whole one."""
+
+import gzip
+import io
+import json
+import random
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from webdataset import TarWriter
+
+from samsum_stream import RowError, SamsumStreamError, SourceError
+from samsum_stream.sources import SequentialSource, as_source
+from samsum_stream.sources.tars import webdataset
+from tests.streams import make_rows, make_stream
+
+NUM_SAMPLES = 20
+SAMPLE = 4 * tarfile.BLOCKSIZE
+"""Bytes of a sample of `ROWS` in a shard: a header with its extension, and a block of data."""
+ROWS = [{"input": f"question {number}", "response": f"answer {number}"} for number in range(NUM_SAMPLES)]
+
+
+def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
+    """As people write shards: by webdataset's own writer."""
+    with TarWriter(str(path)) as writer:
+        for number, row in enumerate(rows):
+            writer.write({"__key__": f"{number:06d}", "json": row})
+    return path
+
+
+def tar_of(members: list[tuple[str, bytes]]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def open_source(urls: object, **columns: str) -> SequentialSource:
+    source = as_source(webdataset(urls), name="rows", columns=columns)
+    assert isinstance(source, SequentialSource)
+    return source
+
+
+def read(source: SequentialSource, *, num_rows: int = 6, start: int = 0) -> list[tuple[str, str, Any]]:
+    found = []
+    for shard in range(len(source.shards)):
+        for block in source.blocks(shard, num_rows=num_rows, start=start):
+            rows = block.take(np.arange(block.num_rows))
+            found += zip(rows.inputs, rows.responses, rows.contexts or [None] * len(rows), strict=True)
+    return found
+
+
+EXPECTED = [(row["input"], row["response"], None) for row in ROWS]
+
+
+def test_braces_name_shards_and_their_samples_are_read_in_order(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / f"shard-{number:02d}.tar")
+    source = open_source(str(tmp_path / "shard-{00..02}.tar"))
+    assert [shard.name for shard in source.shards] == ["shard-00.tar", "shard-01.tar", "shard-02.tar"]
+    assert read(source) == EXPECTED * 3
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+@pytest.mark.parametrize("start", [0, 1, 7, NUM_SAMPLES])
+def test_a_shard_is_read_from_any_sample(tmp_path: Path, suffix: str, start: int) -> None:
+    assert read(open_source(str(write(tmp_path / f"a{suffix}"))), start=start) == EXPECTED[start:]
+
+
+def test_a_member_can_be_a_column(tmp_path: Path) -> None:
+    members = [
+        ("a/000.input.txt", "déjà".encode()), ("a/000.response.txt", b"yes"), ("a/000.contexts.json", b'["x", "y"]'),
+        ("a/000.photo.jpg", b"\xff\xd8"), ("a/001.response.txt", b"no"), ("a/001.input.txt", b"vu"),
+    ]  # fmt: skip
+    (tmp_path / "a.tar").write_bytes(tar_of(members))
+    assert read(open_source(str(tmp_path / "a.tar"))) == [("déjà", "yes", ["x", "y"]), ("vu", "no", [])]
+
+
+def test_columns_rename_what_samples_have(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tar", [{"dialogue": "d", "summary": "s"}])
+    assert read(open_source(str(path), input="dialogue", response="summary")) == [("d", "s", None)]
+
+
+class TestCut:
+    @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+    def test_a_shard_that_was_cut_is_an_error_or_has_every_sample(self, tmp_path: Path, suffix: str) -> None:
+        """At every block border, and anywhere; only the zeros that fill up a record behind the end may be missing."""
+        path = write(tmp_path / f"a{suffix}")
+        content = path.read_bytes()
+        plain = gzip.decompress(content) if suffix == ".tar.gz" else content
+        last_byte = len(plain.rstrip(b"\0"))
+        needed = -(-last_byte // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE
+        cuts = {*range(0, len(content), tarfile.BLOCKSIZE), *random.Random(0).sample(range(len(content)), 200)} - {0}
+        for cut in sorted(cuts):
+            path.write_bytes(content[:cut])
+            if suffix == ".tar" and cut >= needed:
+                assert read(open_source(str(path))) == EXPECTED
+                continue
+            with pytest.raises(SourceError, match=rf"rows/a{suffix}:\d+: .*a{suffix} is cut or broken behind byte"):
+                read(open_source(str(path)))
+
+    def test_a_gzip_shard_that_was_cut_between_two_gzip_members(self, tmp_path: Path) -> None:
+        content = write(tmp_path / "a.tar").read_bytes()
+        border = 3 * SAMPLE
+        path = tmp_path / "b.tar.gz"
+        path.write_bytes(gzip.compress(content[:border]) + gzip.compress(content[border:]))
+        assert read(open_source(str(path))) == EXPECTED
+        path.write_bytes(gzip.compress(content[:border]))
+        with pytest.raises(SourceError, match="lacks the two blocks of zeros that end an archive"):
+            read(open_source(str(path)))
+
+    def test_a_header_that_was_overwritten(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.tar")
+        content = bytearray(path.read_bytes())
+        content[2 * SAMPLE : 2 * SAMPLE + 100] = b"x" * 100
+        path.write_bytes(bytes(content))
+        with pytest.raises(SourceError, match=r"rows/a\.tar:1: .* is cut or broken behind byte 2,048"):
+            read(open_source(str(path)))
+
+
+class TestTrust:
+    """Neither a URL nor a member runs anything."""
+
+    def test_pipes_and_other_schemes_are_no_files(self, tmp_path: Path) -> None:
+        witness = tmp_path / "witness"
+        for url in (f"pipe:touch {witness}", f"pipe://touch {witness}", f"ssh://host/{witness}", "reference://a"):
+            with pytest.raises(SamsumStreamError):
+                open_source(url)
+        assert not witness.exists()
+
+    def test_a_pickle_is_no_part_of_a_row(self, tmp_path: Path) -> None:
+        class Bomb:
+            def __reduce__(self) -> tuple[Any, ...]:
+                return subprocess.run, (["touch", str(tmp_path / "witness")],)
+
+        import pickle
+
+        members = [("0.json", json.dumps(ROWS[0]).encode())]
+        members += [(f"0.{end}", pickle.dumps(Bomb())) for end in ("pyd", "pickle", "pkl", "pth", "npy", "input.pyd")]
+        (tmp_path / "a.tar").write_bytes(tar_of(members))
+        assert read(open_source(str(tmp_path / "a.tar"))) == EXPECTED[:1]
+        assert not (tmp_path / "witness").exists()
+
+    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            info = tarfile.TarInfo("0.json")
+            info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(info)
+        (tmp_path / "a.tar").write_bytes(file.getvalue())
+        with pytest.raises(SourceError, match="'0.json' is no file: links and devices are not followed"):
+            read(open_source(str(tmp_path / "a.tar")))
+
+
+class TestBadSamples:
+    @pytest.mark.parametrize(
+        ("members", "message", "reason"),
+        [
+            ([("0.json", b"{")], "the member 'json' is not JSON", "not_json"),
+            ([("0.json", b'"\xff"')], "the member 'json' is not UTF-8", "not_utf8"),
+            ([("0.json", b"[1]")], "the member 'json' must map column names to values", "not_a_row"),
+            ([("0.input.txt", b"a")], "field 'response' has no column 'response'", "missing_field"),
+            ([("0.json", b'{"input": 1, "response": "x"}')], "field 'input' must be a str", "wrong_type"),
+        ],
+    )
+    def test_is_told_with_its_place(self, tmp_path: Path, members: Any, message: str, reason: str) -> None:
+        (tmp_path / "a.tar").write_bytes(tar_of(members))
+        with pytest.raises(RowError, match=message) as caught:
+            read(open_source(str(tmp_path / "a.tar")))
+        assert str(caught.value).startswith("rows/a.tar:0 (epoch 0): ")
+        assert caught.value.reason == reason
+
+    def test_two_members_of_one_name_are_an_error(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tar").write_bytes(tar_of([("0.json", b"{}"), ("0.json", b"{}")]))
+        with pytest.raises(SourceError, match="two members are named '0.json'"):
+            read(open_source(str(tmp_path / "a.tar")))
+
+    def test_a_shard_without_samples_is_an_error(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tar").write_bytes(tar_of([]))
+        with pytest.raises(SourceError, match=r"a\.tar holds no samples"):
+            read(open_source(str(tmp_path / "a.tar")))
+
+    def test_a_shard_that_is_not_there_is_an_error(self, tmp_path: Path) -> None:
+        write(tmp_path / "shard-0.tar")
+        with pytest.raises(SourceError, match=r"there is no file .*shard-1\.tar"):
+            open_source(str(tmp_path / "shard-{0..1}.tar"))
+
+
+def test_a_stream_reads_every_row_once(tmp_path: Path) -> None:
+    rows = make_rows(60)
+    for number in range(6):
+        write(tmp_path / f"{number}.tar", rows[10 * number : 10 * number + 10])
+    stream = make_stream(source_config={"method": "webdataset", "kwargs": {"urls": str(tmp_path / "{0..5}.tar")}})
+    inputs = [int(example.input_ids[1]) for pack in stream for example in pack.examples]
+    assert sorted(inputs) == [int(row["input"]) for row in rows]
