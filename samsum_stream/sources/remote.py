@@ -56,6 +56,8 @@ class RemoteFile(NamedTuple):
         """The URL without its secrets."""
         return redact(self.url, secrets=self._secrets)
 
+    __repr__ = __str__
+
     @property
     def _secrets(self) -> list[str]:
         return secrets_in({"storage_options": dict(self.options)})

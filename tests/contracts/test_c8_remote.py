@@ -33,7 +33,7 @@ def server() -> Iterator[Server]:
 def short_waits() -> Iterator[None]:
     with (
         mock.patch.multiple(remote, FIRST_DELAY=0.001, MAX_DELAY=0.01),
-        mock.patch("samsum_stream.sources.json_lines.STRETCH", 3000),
+        mock.patch("samsum_stream.sources.json_stretches.STRETCH", 3000),
         mock.patch("samsum_stream.sources.files.READ_AT_ONCE", 2048),
     ):
         yield
