@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from samsum_stream.errors import SourceError
 from samsum_stream.samples import Int64Array, RowPosition, Rows
-from samsum_stream.sources.columns import Columns
 
 
 class Shard(NamedTuple):
@@ -96,9 +95,7 @@ class SequentialSource(Source):
         return next(self.blocks(0, num_rows=num_rows))
 
 
-class Opener(ABC):
-    """Rows that a config names and that turn into a source once their name and columns are known."""
+class Opener(NamedTuple):
+    """Rows that a config names: `open(name=..., columns=...)` is their source, once its name and columns are known."""
 
-    @abstractmethod
-    def open(self, *, name: str, columns: Columns) -> Source:
-        """The source behind this opener."""
+    open: Callable[..., Source]

@@ -3,6 +3,7 @@
 import mmap
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,17 @@ from samsum_stream.sources.json_text import parse_lines
 from samsum_stream.sources.lines import line_number, row_offsets
 
 
-def jsonl(path: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> "JsonlFiles":
+def jsonl(path: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> Opener:
     """One JSON object a line in `path`: a file, a glob, an fsspec URL, or a list of them; `.gz` is read as gzip."""
-    return JsonlFiles(expand_files(path, name="jsonl", options=storage_options or {}))
+    return Opener(partial(_opened, expand_files(path, name="jsonl", options=storage_options or {})))
 
 
-class JsonlFiles(Opener):
-    """Files that exist; what they hold is looked at by `open`."""
-
-    def __init__(self, files: tuple[File, ...]) -> None:
-        self.files = files
-
-    def open(self, *, name: str, columns: Columns) -> Source:
-        """An indexed source of plain local files; any other file among them makes the whole sequential."""
-        plain = [file for file in self.files if isinstance(file, Path) and not is_gzip(file)]
-        if len(plain) == len(self.files):
-            return IndexedJsonl(tuple(plain), name=name, columns=columns)
-        return SequentialJsonl(self.files, name=name, columns=columns)
+def _opened(files: tuple[File, ...], *, name: str, columns: Columns) -> Source:
+    """An indexed source of plain local files; any other file among them makes the whole sequential."""
+    plain = tuple(file for file in files if isinstance(file, Path) and not is_gzip(file))
+    if len(plain) == len(files):
+        return IndexedJsonl(plain, name=name, columns=columns)
+    return SequentialJsonl(files, name=name, columns=columns)
 
 
 class IndexedJsonl(IndexedSource):

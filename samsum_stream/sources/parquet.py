@@ -1,9 +1,9 @@
 """Parquet files, local or behind URLs: a shard is a row group, and only the needed columns are read."""
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,19 +24,9 @@ MAX_OPENED_AT_ONCE = 16
 """Footers that are fetched at the same time."""
 
 
-def parquet(path: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> "ParquetFiles":
+def parquet(path: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> Opener:
     """Parquet files in `path`: a file, a glob, an fsspec URL, or a list of them."""
-    return ParquetFiles(expand_files(path, name="parquet", options=storage_options or {}))
-
-
-class ParquetFiles(Opener):
-    """Files that exist; what they hold is looked at by `open`."""
-
-    def __init__(self, files: tuple[File, ...]) -> None:
-        self.files = files
-
-    def open(self, *, name: str, columns: Columns) -> "ParquetSource":
-        return ParquetSource(self.files, name=name, columns=columns)
+    return Opener(partial(ParquetSource, expand_files(path, name="parquet", options=storage_options or {})))
 
 
 class Group(NamedTuple):
@@ -53,7 +43,7 @@ class ParquetSource(SequentialSource):
 
     def __init__(self, files: tuple[File, ...], *, name: str, columns: Columns) -> None:
         with ThreadPoolExecutor(MAX_OPENED_AT_ONCE) as pool:
-            footers = list(pool.map(functools.partial(_footer, name=name), files))
+            footers = list(pool.map(partial(_footer, name=name), files))
         self._columns = _matched(columns, files, footers, name=name)
         self._groups, shards = list[Group](), list[Shard]()
         for file, (metadata, _), shard_name in zip(files, footers, shard_names(files), strict=True):
@@ -70,7 +60,7 @@ class ParquetSource(SequentialSource):
         row = start
         try:
             for table in _cut(self._batches(shard, num_rows), num_rows=num_rows, start=start):
-                yield Block(len(table), functools.partial(self._picked, table, shard, row))
+                yield Block(len(table), partial(self._picked, table, shard, row))
                 row += len(table)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise SourceError(

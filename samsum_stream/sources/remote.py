@@ -56,7 +56,8 @@ class RemoteFile(NamedTuple):
         """The URL without its secrets."""
         return redact(self.url, secrets=self._secrets)
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
     @property
     def _secrets(self) -> list[str]:

@@ -7,12 +7,12 @@ Members are decoded by the table here, and by nothing else: json and text. A sha
 members, lacks the blocks of zeros that end an archive.
 """
 
-import functools
 import gzip
 import json
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -38,21 +38,11 @@ Sample = dict[str, bytes]
 """The members of a sample by what their names say behind the first dot: `json`, `input.txt`."""
 
 
-def webdataset(urls: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> "TarFiles":
+def webdataset(urls: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> Opener:
     """Tar shards, plain or `.gz`: paths and fsspec URLs, also with braces (`shard-{0000..0099}.tar`), or a list."""
     patterns = [urls] if isinstance(urls, str) else urls
     paths = [path for pattern in patterns for path in braceexpand(str(pattern))]
-    return TarFiles(expand_files(paths, name="webdataset", options=storage_options or {}))
-
-
-class TarFiles(Opener):
-    """Shards that exist; what they hold shows when they are read."""
-
-    def __init__(self, files: tuple[File, ...]) -> None:
-        self.files = files
-
-    def open(self, *, name: str, columns: Columns) -> "TarSource":
-        return TarSource(self.files, name=name, columns=columns)
+    return Opener(partial(TarSource, expand_files(paths, name="webdataset", options=storage_options or {})))
 
 
 class TarSource(SequentialSource):
@@ -66,7 +56,7 @@ class TarSource(SequentialSource):
         """A fresh pass over a shard, from row `start` on, in blocks of `num_rows` rows."""
         samples, row = self._samples(shard, start), start
         while block := list(islice(samples, num_rows)):
-            yield Block(len(block), functools.partial(self._picked, block, shard, row))
+            yield Block(len(block), partial(self._picked, block, shard, row))
             row += len(block)
         if row == 0:
             raise SourceError(f"{self.name}: {self._files[shard]} holds no samples; write it again, or leave it out")
@@ -118,7 +108,7 @@ def _members(content: BinaryIO | gzip.GzipFile) -> Iterator[tuple[tarfile.TarInf
         if not info.isreg():
             raise SourceError(f"the member {info.name!r} is no file: links and devices are not followed")
         if base_plus_ext(info.name)[0] is not None and not info.name.startswith("__"):
-            yield info, functools.partial(_read, archive, info)
+            yield info, partial(_read, archive, info)
     content.seek(archive.offset)
     if content.read(END) != bytes(END):
         raise SourceError("it lacks the two blocks of zeros that end an archive")
