@@ -19,10 +19,14 @@ WINDOW = 1000
 
 
 class Window(NamedTuple):
-    """Of a lane: rows since the last ones were judged, and how many of them were bad."""
+    """Of a lane: rows since the last ones were judged, how many of them were bad, and its bad rows so far, each once.
+
+    A row that is bad is so in every epoch, and counts in the first one.
+    """
 
     num_rows: int = 0
     num_bad: int = 0
+    num_known: int = 0
 
 
 class Faults(NamedTuple):
@@ -40,30 +44,29 @@ class Faults(NamedTuple):
         return _salvaged(take, indices) if self.skips else take(indices)
 
     def judge(
-        self, window: Window, counts: Mapping[str, int], bad_rows: Sequence[BadRow], *, num_before: int
+        self, window: Window, counts: Mapping[str, int], bad_rows: Sequence[BadRow], *, num_elsewhere: int
     ) -> Window:
         """The window of a lane after a batch that adds `counts`; one of 1,000 rows and more is followed by a new one.
 
         Args:
             bad_rows: Those that the batch adds.
-            num_before: Bad rows of this rank before it.
+            num_elsewhere: Bad rows of this rank in other lanes, each once.
 
         Raises:
             SourceError: there are more bad rows than the policy bears.
         """
-        window = Window(window.num_rows + num_rows_of(counts), window.num_bad + len(bad_rows))
-        if bad_rows:
-            is_rate = isinstance(self.max_bad_rows, float)
-            num_bad = window.num_bad if is_rate else num_before + len(bad_rows)
-            if num_bad > (self.max_bad_rows * max(window.num_rows, WINDOW) if is_rate else self.max_bad_rows):
-                among = f" among {window.num_rows:,} rows of a lane" if is_rate else ""
-                raise SourceError(self._too_many(f"{num_bad:,} rows are bad{among}", counts, bad_rows[-1]))
-        return window if window.num_rows < WINDOW else Window()
+        num_rows, num_bad = window.num_rows + num_rows_of(counts), window.num_bad + len(bad_rows)
+        num_known = window.num_known + sum(bad.position.epoch == 0 for bad in bad_rows)
+        if bad_rows and isinstance(self.max_bad_rows, float) and num_bad > self.max_bad_rows * max(num_rows, WINDOW):
+            raise self._too_many(f"{num_bad:,} rows are bad among {num_rows:,} rows of a lane", counts, bad_rows[-1])
+        if bad_rows and isinstance(self.max_bad_rows, int) and num_elsewhere + num_known > self.max_bad_rows:
+            raise self._too_many(f"{num_elsewhere + num_known:,} rows are bad", counts, bad_rows[-1])
+        return Window(num_rows, num_bad, num_known) if num_rows < WINDOW else Window(num_known=num_known)
 
-    def _too_many(self, found: str, counts: Mapping[str, int], last: BadRow) -> str:
+    def _too_many(self, found: str, counts: Mapping[str, int], last: BadRow) -> SourceError:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in by_reason(counts, "skipped").items())
         field = f", field {last.field!r}" if last.field else ""
-        return (
+        return SourceError(
             f"fault_config.max_bad_rows: {found}, and {self.max_bad_rows} may be; the last ones: {reasons}, of which "
             f"the last is {last.position}{field}; mend the rows, or raise max_bad_rows"
         )

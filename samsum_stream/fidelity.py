@@ -21,7 +21,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 
 from samsum_stream.collation import COLLATORS, Collator, Packed, Padded
-from samsum_stream.errors import ContaminationError
+from samsum_stream.errors import ConfigError, ContaminationError
 from samsum_stream.probing import Result, Runs, computed_dtype, make_probes, undisturbed
 from samsum_stream.samples import IGNORE_INDEX, Batch, Pack
 from samsum_stream.topology import of_first_rank
@@ -174,6 +174,7 @@ def measure(model: Any, packs: Sequence[Pack], *, collator: Collator) -> ModelRe
     """
     model = extract_model_from_parallel(model, keep_torch_compile=False)
     probes = make_probes(model, packs, max_length=collator.max_length)
+    _require_vocabulary(model, probes)
     tolerance = TOLERANCE[computed_dtype(model)]
     with undisturbed(model) as parameters:
         run = Runs(model, parameters)
@@ -186,6 +187,17 @@ def measure(model: Any, packs: Sequence[Pack], *, collator: Collator) -> ModelRe
     name = f"{type(model).__name__}{f' ({attends})' if attends else ''}"
     method = next(name for name, kind in COLLATORS.items() if type(collator) is kind)
     return ModelReport(name, tolerance, reports, method, cached)
+
+
+def _require_vocabulary(model: Any, probes: Sequence[Batch]) -> None:
+    """Raises `ConfigError` where the tokenizer is not the model's."""
+    vocab_size = getattr(model.config, "vocab_size", None)
+    largest = max(int(probe.tokens.ids.max()) for probe in probes)
+    if vocab_size is not None and largest >= vocab_size:
+        raise ConfigError(
+            f"the tokenizer gives the id {largest}, and {type(model).__name__} has a vocabulary of {vocab_size}; load "
+            "the model's own tokenizer (base_model), or call model.resize_token_embeddings(len(stream.tokenizer))"
+        )
 
 
 def _report(

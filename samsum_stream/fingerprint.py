@@ -49,7 +49,7 @@ def fingerprint_of(
         "packing": f"{packing.method} {packing.kwargs.max_length} {packing.kwargs.buffer_size}",
         "batch_size": batch_size,
         "shuffle": config.shuffle,
-        "faults": f"{config.fault_config.on_bad_row} {config.fault_config.max_bad_rows}",
+        "faults": config.fault_config.on_bad_row,
         "epochs": epochs,
         "lanes": num_lanes,
         "seed": config.seed,

@@ -31,7 +31,7 @@ from samsum_stream.provenance import BatchInfo
 from samsum_stream.quarantine import Quarantine
 from samsum_stream.samples import BadRow, Batch, Int32Array
 from samsum_stream.state import Fingerprint, Progress, State, from_state, require_form, require_same_stream, to_state
-from samsum_stream.stats import Counts, Stats, by_reason, counts_of_batch, num_rows_of
+from samsum_stream.stats import Counts, Stats, counts_of_batch, num_rows_of
 from samsum_stream.topology import Ranks, require_agreement, this_worker
 from samsum_stream.wire import from_buffer, to_buffer
 from samsum_stream.wording import shown
@@ -294,8 +294,10 @@ class StreamLoader(DataLoader[Any]):
         self.stats.rows_passed_over += message.num_passed_over
 
     def _judged(self, lane: int, counts: Counts, skipped: Sequence[BadRow]) -> Window:
-        num_before = by_reason(self._progress.counts, "skipped").total() if skipped else 0
-        return self.pipeline.faults.judge(self._progress.lanes[lane].window, counts, skipped, num_before=num_before)
+        windows = {each: state.window for each, state in self._progress.lanes.items()}
+        window = windows.pop(lane)
+        num_elsewhere = sum(other.num_known for other in windows.values())
+        return self.pipeline.faults.judge(window, counts, skipped, num_elsewhere=num_elsewhere)
 
     def _passes(self) -> tuple[Ends, ...]:
         """The pass that the next batch belongs to; none where the stream has no end.

@@ -6,11 +6,14 @@ The lines follow from the batches that were handed over: a run that goes on at b
 later ones, which it will write again.
 """
 
+import glob
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from samsum_stream.samples import BadRow
+from samsum_stream.errors import ConfigError
+from samsum_stream.samples import BadRow, RowPosition
+from samsum_stream.wording import shown
 
 
 class Quarantine:
@@ -24,7 +27,7 @@ class Quarantine:
         own = [self._of_rank(each) for each in range(world_size)] if world_size > 1 else [self.path]
         self._own = own[rank]
         self._own.parent.mkdir(parents=True, exist_ok=True)
-        others = [self.path, *self.path.parent.glob(self._of_rank("*").name)] if rank == 0 else []
+        others = [self.path, *self.path.parent.glob(self._of_rank("*", escape=glob.escape).name)] if rank == 0 else []
         for file in {self._own, *others} - ({*own} - {self._own}):
             _cut(file, batch)
 
@@ -34,19 +37,32 @@ class Quarantine:
             with self._own.open("a", encoding="utf-8") as file:
                 file.writelines(_line(batch, row) for row in rows)
 
-    def _of_rank(self, rank: int | str) -> Path:
-        return self.path.with_name(f"{self.path.stem}.rank-{rank}{self.path.suffix}")
+    def _of_rank(self, rank: int | str, *, escape: Callable[[str], str] = str) -> Path:
+        return self.path.with_name(f"{escape(self.path.stem)}.rank-{rank}{escape(self.path.suffix)}")
 
 
 def _line(batch: int, row: BadRow) -> str:
     return json.dumps({"batch": batch, **row.position._asdict(), "field": row.field, "reason": row.reason}) + "\n"
 
 
+def _batch_of(line: str) -> int:
+    entry = json.loads(line)
+    if list(entry) != ["batch", *RowPosition._fields, "field", "reason"]:
+        raise ValueError(f"it holds other lines, such as one with {shown(entry)}")
+    return int(entry["batch"])
+
+
 def _cut(file: Path, batch: int) -> None:
     """A line that was torn by a kill is of a batch that no state knows of."""
     if not file.exists():
         return
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["batch"] < batch]
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and _batch_of(line) < batch]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"fault_config.quarantine_path: {file} is no list of bad rows ({type(error).__name__}: {error}); name "
+            "another file"
+        ) from None
     if len(kept) < len(lines):
         file.write_text("".join(kept), encoding="utf-8")

@@ -79,6 +79,8 @@ class PieceReader(Reader):
         size = self.order.block_size
         number = first // size
         start = piece.start + number * size
+        if start == piece.end:
+            return
         self.num_passed_over += 0 if self.source.seeks else start
         for block in self.source.blocks(piece.shard, num_rows=size, start=start):
             num_rows = block.num_rows if piece.end is None else min(block.num_rows, piece.end - start)

@@ -102,12 +102,11 @@ class SFTStream(IterableDataset[Pack]):
         num_lanes = pipeline.lanes_for(num_workers)
         check_num_lanes(num_lanes, num_rows=pipeline.num_rows, workers=num_workers)
         share = Share(0, worker=worker, num_workers=num_workers)
-        order, window, num_skipped = pipeline.order(num_lanes), Window(), 0
+        order, window = pipeline.order(num_lanes), Window()
         for packs, _, counts, skipped in pipeline.undealt(share, order=order, first_epoch=self._first_epoch):
             batch = from_buffer(to_buffer(packs))
             counts = counts + counts_of_batch(batch, max_length=self.collator.max_length)
-            window = pipeline.faults.judge(window, counts, skipped, num_before=num_skipped)
-            num_skipped += len(skipped)
+            window = pipeline.faults.judge(window, counts, skipped, num_elsewhere=0)
             self.stats.counts += counts
             self.stats.quarantine.extend(skipped)
             yield from packs_of(batch, self._locate)
@@ -162,7 +161,7 @@ class SFTStream(IterableDataset[Pack]):
             find_ranks=functools.partial(find_ranks, rank=rank, world_size=world_size, device_mesh=device_mesh),
             num_workers=num_workers,
             batches_per_step=batches_per_step,
-            quarantine=None if path is None else Quarantine(Path(path)),
+            quarantine=None if path is None else Quarantine(Path(path).expanduser()),
             **kwargs,
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from samsum_stream.checkpoints import load_state, read_complete, read_file
@@ -9,6 +10,8 @@ from samsum_stream.errors import StateError
 from samsum_stream.provenance import BatchInfo
 from samsum_stream.state import State, require_form
 from samsum_stream.stream import SFTStream
+from samsum_stream.training_checkpoints import STATE as TRAINER_STATE
+from samsum_stream.training_checkpoints import position_in
 
 
 def trace_batch(stream: SFTStream, batch: int, *, state: State | None = None) -> BatchInfo:
@@ -19,7 +22,12 @@ def trace_batch(stream: SFTStream, batch: int, *, state: State | None = None) ->
     Raises:
         StateError: the state is behind the batch, or of another stream.
     """
-    num_lanes = stream.pipeline.lanes_for(1) if state is None else require_form(state)["fingerprint"]["lanes"]
+    if state is not None:
+        fingerprint = require_form(state)["fingerprint"]
+        # A Trainer has its own epochs and batch size, and every run its own lanes.
+        changes = {name: fingerprint[name] for name in ("epochs", "batch_size")}
+        stream.pipeline = replace(stream.pipeline, num_lanes=fingerprint["lanes"], **changes)
+    num_lanes = stream.pipeline.lanes_for(1)
     # A lane's batches are those of one rank among as many ranks as there are lanes.
     loader = stream.loader(num_workers=0, rank=batch % num_lanes, world_size=num_lanes)
     loader.quarantine = None  # it belongs to the run that is looked at
@@ -37,12 +45,14 @@ def trace_batch(stream: SFTStream, batch: int, *, state: State | None = None) ->
 
 
 def read_state(path: str | os.PathLike[str]) -> State:
-    """The state in a rank's file, in a file that holds a `state_dict()` as JSON, or in a folder that ranks saved to.
+    """The state in a file of a rank or of a `state_dict()` as JSON, in a Trainer's checkpoint, or where ranks saved.
 
     Raises:
         StateError: there is none.
     """
     place = Path(path)
+    if (place / TRAINER_STATE).is_file():
+        return position_in(place)
     if place.is_dir():
         if any(place.glob("rank-*.json")):
             return read_complete(place)

@@ -52,8 +52,13 @@ def attach(stream: Stream, trainer: Any, *, eval_stream: Stream | None = None) -
     if not trainer.model_accepts_loss_kwargs and trainer.compute_loss_func is None:
         trainer.compute_loss_func = mean_over_all_labels
     if eval_stream is not None:
+        if not isinstance(eval_stream, Stream):
+            raise ConfigError(f"attach: eval_stream must be an SFTStream; got {shown(eval_stream)}")
         trainer.eval_dataset = eval_stream
-    for each in (stream, *_eval_streams(trainer)):
+    eval_streams = _eval_streams(trainer)
+    if any(each is stream for each in eval_streams):
+        raise ConfigError("attach: the stream that is trained cannot be the one that is evaluated; make another one")
+    for each in (stream, *eval_streams):
         with trainer.accelerator.autocast():
             each.fit(trainer.model)
     follower = Follower(stream, trainer)
@@ -120,7 +125,7 @@ class DataPosition(TrainerCallback, ExportableState):
     """
 
     def __init__(self) -> None:
-        self.global_step, self.num_processes = 0, 1
+        self.global_step, self.num_processes, self.batches_per_step = 0, 1, 1
         self.position: State | None = None
 
     def state(self) -> dict[str, Any]:
@@ -204,6 +209,7 @@ class Follower(TrainerCallback):
         callbacks = self.trainer.callback_handler.callbacks
         kept = next(callback for callback in callbacks if isinstance(callback, DataPosition))
         kept.global_step, kept.num_processes = state.global_step, self.trainer.args.world_size
+        kept.batches_per_step = self._batches_per_step
         kept.position = gathered_state(self.epochs.loader)
 
     def _go_on(self, found: Any, *, global_step: int) -> None:
@@ -215,8 +221,18 @@ class Follower(TrainerCallback):
                 "was not attached, or outside of a step; take another checkpoint, or train(), with the model "
                 "loaded from it, to begin with the data anew"
             )
+        if self.epochs.num_epochs is not None and attributes["batches_per_step"] != self._batches_per_step:
+            raise StateError(
+                f"a step was {attributes['batches_per_step']} batches (ranks x gradient_accumulation_steps) and is "
+                f"{self._batches_per_step} now, so the steps that are left would not be those of the rows that are "
+                "left; keep the product, or train with max_steps"
+            )
         self._load(position)
         logger.info("the data goes on at global batch %d", position["batch"])
+
+    @property
+    def _batches_per_step(self) -> int:
+        return int(self.epochs.loader.ranks.world_size * self.trainer.args.gradient_accumulation_steps)
 
     def _load(self, position: State) -> None:
         """More epochs than at first are well where they leave those that were begun as they are."""

@@ -36,6 +36,19 @@ def last_complete_checkpoint(folder: str | os.PathLike[str]) -> str | None:
     return None
 
 
+def position_in(checkpoint: Path) -> dict[str, Any]:
+    """The position in the data that a checkpoint of an attached Trainer holds.
+
+    Raises:
+        StateError: it holds none.
+    """
+    kept = _read(checkpoint / STATE).get("stateful_callbacks", {}).get("DataPosition", {}).get("attributes", {})
+    if not kept.get("position"):
+        raise StateError(f"{checkpoint} has no position in the data: its Trainer was not attached to a stream")
+    position: dict[str, Any] = kept["position"]
+    return position
+
+
 def _checkpoints(folder: Path) -> list[Path]:
     """The newest first."""
     found = {} if not folder.is_dir() else {place: _CHECKPOINT.fullmatch(place.name) for place in folder.iterdir()}

@@ -13,7 +13,9 @@ MAX_KNOWN = 24
 
 _SECRET_WORDS = re.compile(r"apikey|auth(orization)?|credentials?|keys?|pass(phrase|w(or)?d)|pwd|secrets?|token")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_URL = re.compile(r"(?P<scheme>\b[A-Za-z][\w+.-]*://)(?P<user>[^/\s?#]*@)?(?P<path>[^\s?#]*)(?P<query>\?[^\s#]*)?")
+_URL = re.compile(
+    r"(?P<scheme>\b[A-Za-z][\w+.-]*://)(?P<user>[^/\s?#]*@)?(?P<path>(?:(?!::)[^\s?#])*)(?P<query>\?[^\s#]*)?"
+)
 _ACCESS_TOKEN = re.compile(r"\b(hf_|github_pat_|gh[oprsu]_|glpat-|xox[abeprs]-|sk-|AKIA|AIza)[\w-]{8,}")
 
 

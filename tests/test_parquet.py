@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from samsum_stream import RowError, SourceError
 from samsum_stream.samples import Rows
 from samsum_stream.sources import SequentialSource, Source, as_source
 from samsum_stream.sources.parquet import parquet
+from tests.resuming import assert_resumes_exactly
 from tests.streams import make_rows, make_stream, rows_of_packs
 
 ROWS = [
@@ -97,6 +99,25 @@ def test_a_stream_reads_every_row_once(tmp_path: Path, shuffle: bool) -> None:
     assert len(set(read)) == 90
     assert loader.stats.rows_passed_over == 0
     assert len(rows_of_packs(stream)) == 90
+
+
+def test_empty_row_groups_are_passed_over(tmp_path: Path) -> None:
+    empty = pa.Table.from_pylist(ROWS).slice(0, 0)
+    pq.write_table(empty, tmp_path / "a.parquet")
+    write(tmp_path / "b.parquet")
+    source = open_source(str(tmp_path / "*.parquet"))
+    assert source.first_block(3).num_rows == 3
+    assert inputs(source) == [row["input"] for row in ROWS]
+
+
+def test_a_lane_goes_on_from_the_end_of_a_row_group(tmp_path: Path) -> None:
+    """Where the group's size is a multiple of what is read at a time, and no row waits."""
+    write(tmp_path / "a.parquet", make_rows(96), group=32)
+    with mock.patch("samsum_stream.order.SHUFFLED_BLOCK", 16):
+        source = {"method": "parquet", "kwargs": {"path": str(tmp_path / "a.parquet")}}
+        changes = {"lanes": 1, "batch_size": 8, "collator_config": {"method": "padded"}}
+        stream = make_stream(source_config=source, **changes)
+        assert_resumes_exactly(stream.loader, num_steps=12)
 
 
 class TestBroken:

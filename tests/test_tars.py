@@ -77,10 +77,11 @@ def test_a_shard_is_read_from_any_sample(tmp_path: Path, suffix: str, start: int
 def test_a_member_can_be_a_column(tmp_path: Path) -> None:
     members = [
         ("a/000.input.txt", "déjà".encode()), ("a/000.response.txt", b"yes"), ("a/000.contexts.json", b'["x", "y"]'),
-        ("a/000.photo.jpg", b"\xff\xd8"), ("a/001.response.txt", b"no"), ("a/001.input.txt", b"vu"),
+        ("a/000.photo.jpg", b"\xff\xd8"), ("__meta.json__", b"{}"), ("a/001.response.txt", b"no"),
+        ("a/001.input.txt", b"vu"), ("a/001.txt", b"a caption"), ("__b/2.json", b'{"input": "x", "response": "y"}'),
     ]  # fmt: skip
     (tmp_path / "a.tar").write_bytes(tar_of(members))
-    assert read(open_source(str(tmp_path / "a.tar"))) == [("déjà", "yes", ["x", "y"]), ("vu", "no", [])]
+    assert read(open_source(str(tmp_path / "a.tar"))) == [("déjà", "yes", ["x", "y"]), ("vu", "no", []), ("x", "y", [])]
 
 
 def test_columns_rename_what_samples_have(tmp_path: Path) -> None:
@@ -157,6 +158,13 @@ class TestTrust:
         (tmp_path / "a.tar").write_bytes(file.getvalue())
         with pytest.raises(SourceError, match="'0.json' is no file: links and devices are not followed"):
             read(open_source(str(tmp_path / "a.tar")))
+
+    @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+    def test_a_shard_behind_another_in_one_file_is_not_passed_over(self, tmp_path: Path, suffix: str) -> None:
+        one = write(tmp_path / f"a{suffix}").read_bytes()
+        (tmp_path / f"b{suffix}").write_bytes(one + one)
+        with pytest.raises(SourceError, match="something follows behind its end"):
+            read(open_source(str(tmp_path / f"b{suffix}")))
 
 
 class TestBadSamples:

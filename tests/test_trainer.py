@@ -12,6 +12,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from samsum_stream import ConfigError, ContaminationError, SFTStream, StateError
+from samsum_stream.trace import read_state, trace_batch
 from tests.models import make_model, one_thread
 from tests.streams import make_rows, make_stream, rows_of_batch
 
@@ -388,3 +389,36 @@ def test_what_is_no_trainer_and_what_is_attached_already_is_refused(tmp_path: Pa
     trainer = attached(tmp_path, small_stream())
     with pytest.raises(ConfigError, match="attached to this trainer already"):
         small_stream().attach(trainer)
+
+
+def test_what_is_no_other_stream_is_not_evaluated(tmp_path: Path) -> None:
+    trainer, stream = Recorder(make_model("llama"), arguments(tmp_path)), small_stream()
+    with pytest.raises(ConfigError, match="eval_stream must be an SFTStream; got a list"):
+        stream.attach(trainer, eval_stream=[])  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="cannot be the one that is evaluated; make another one"):
+        stream.attach(trainer, eval_stream=stream)
+
+
+def test_with_epochs_a_step_has_as_many_batches_after_a_restart(tmp_path: Path) -> None:
+    saves = {"save_strategy": "steps", "save_steps": 2, "num_train_epochs": 2}
+    attached(tmp_path, small_stream(), **saves).train()
+    other = attached(tmp_path, small_stream(), gradient_accumulation_steps=4, **saves)
+    with pytest.raises(StateError, match=r"a step was 1 batches .* and is 4 now, .*; keep the product"):
+        other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+
+
+def test_a_checkpoint_says_which_rows_follow_it(tmp_path: Path) -> None:
+    """Also where the Trainer decided on other epochs than the config."""
+    trainer = attached(tmp_path, small_stream(), max_steps=6, save_strategy="steps", save_steps=3)
+    trainer.train()
+    state = read_state(tmp_path / "checkpoint-3")
+    for batch in (3, 4, 5):
+        info = trace_batch(small_stream(epochs=2), batch, state=state)
+        assert sorted(position.row for pack in info.positions for position in pack) == sorted(trainer.rows[batch])
+
+
+def test_a_tokenizer_that_is_not_the_models_is_told(tmp_path: Path) -> None:
+    model = make_model("llama")
+    model.resize_token_embeddings(20)
+    with pytest.raises(ConfigError, match=r"gives the id \d+, and LlamaForCausalLM has a vocabulary of 20"):
+        small_stream().loader(model=model)

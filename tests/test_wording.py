@@ -22,6 +22,7 @@ def test_a_long_list_of_known_names_is_cut() -> None:
     [
         ("s3://me:pw@bucket/a?X-Signature=b", "s3://***@bucket/a?***"),
         ("https://me:p@w@host/a", "https://***@host/a"),
+        ("zip://a.json::https://me:pw@host/z.zip?b=c", "zip://a.json::https://***@host/z.zip?***"),
         ("see https://host/a?b=c and d", "see https://host/a?*** and d"),
         ("hf://datasets/a/b", "hf://datasets/a/b"),
         ("what? me@home", "what? me@home"),

@@ -92,7 +92,10 @@ class SequentialSource(Source):
         )
 
     def first_block(self, num_rows: int) -> Block:
-        return next(self.blocks(0, num_rows=num_rows))
+        for shard in range(len(self.shards)):
+            for block in self.blocks(shard, num_rows=num_rows):
+                return block
+        raise SourceError(f"{self.name}: there are no rows; name files that hold some")
 
 
 class Opener(NamedTuple):

@@ -26,7 +26,9 @@ def expand_files(path: object, *, name: str, options: Mapping[str, Any]) -> tupl
         path: A local path or a URL, a glob of either, or a list of them.
         options: What fsspec needs to open URLs.
     """
-    files = [file for pattern in _patterns(path, name=name) for file in _matches(pattern, name=name, options=options)]
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"{name}: `storage_options` must be a mapping, got {type(options).__name__}")
+    files = [file for pattern in patterns_of(path, name=name) for file in _matches(pattern, name=name, options=options)]
     if not files:
         raise SourceError(f"{name}: `path` is an empty list; name at least one file")
     seen: dict[Hashable, list[File]] = {}
@@ -67,7 +69,8 @@ def _identity(file: File, *, name: str) -> Hashable:
     return identity
 
 
-def _patterns(path: object, *, name: str) -> list[str]:
+def patterns_of(path: object, *, name: str) -> list[str]:
+    """The paths, URLs and globs in `path`, which is one or a list of them."""
     patterns: Sequence[Any] = path if isinstance(path, list | tuple) else [path]
     for pattern in patterns:
         if not isinstance(pattern, str | os.PathLike):

@@ -75,7 +75,8 @@ def _check_row(row: Any, *, columns: Columns, locate: Locate, index: int) -> Non
     for field, column in required.items():
         if column not in row:
             raise RowError(
-                f"{locate(index)}: {missing_column(field, column, list(row))}",
+                f"{locate(index)}: {missing_column(field, column, list(row))}; where other rows have it, fix the row, "
+                "or skip bad rows by fault_config",
                 position=locate(index),
                 field=field,
                 reason="missing_field",

@@ -48,6 +48,8 @@ class ParquetSource(SequentialSource):
         self._groups, shards = list[Group](), list[Shard]()
         for file, (metadata, _), shard_name in zip(files, footers, shard_names(files), strict=True):
             for number in range(metadata.num_row_groups):
+                if not metadata.row_group(number).num_rows:
+                    continue
                 self._groups.append(Group(file, number))
                 suffix = f"#{number}" if metadata.num_row_groups > 1 else ""
                 shards.append(Shard(f"{shard_name}{suffix}", metadata.row_group(number).num_rows))

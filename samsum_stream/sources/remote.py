@@ -65,7 +65,7 @@ class RemoteFile(NamedTuple):
 
     def size(self) -> int:
         """Bytes of the file."""
-        return int(self.retried(lambda files, path: files.info(path, refresh=True)["size"], "looking up"))
+        return int(self.retried(lambda files, path: files.info(path)["size"], "looking up"))
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes from `start` to `end`.
@@ -109,9 +109,15 @@ def find_remote(pattern: str, options: Mapping[str, Any]) -> list[RemoteFile]:
     """The files that a URL, or a glob of them, names; sorted, and none where there are none."""
 
     def find(files: Any, path: str) -> list[str]:
-        if not glob.has_magic(path):
-            return [pattern] if files.isfile(path) else []
-        return [files.unstrip_protocol(match) for match in sorted(files.glob(path)) if files.isfile(match)]
+        if glob.has_magic(path):
+            found = files.glob(path, detail=True)
+            return [files.unstrip_protocol(match) for match in sorted(found) if found[match]["type"] == "file"]
+        try:  # `isfile` would take any error for a file that is not there
+            return [pattern] if files.info(path)["type"] == "file" else []
+        except FileNotFoundError as error:
+            if is_transient(error.__cause__):
+                raise error.__cause__ from None  # type: ignore[misc]
+            return []
 
     return [RemoteFile(url, options) for url in RemoteFile(pattern, options).retried(find, "looking up")]
 

@@ -9,6 +9,7 @@ members, lacks the blocks of zeros that end an archive.
 
 import gzip
 import json
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,19 +21,23 @@ import numpy as np
 from braceexpand import braceexpand
 from webdataset.tariterators import base_plus_ext
 
-from samsum_stream.errors import RowError, SourceError
+from samsum_stream.errors import ConfigError, RowError, SourceError
 from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import locator, validated
-from samsum_stream.sources.files import File, expand_files, opened, shard_names
+from samsum_stream.sources.files import File, expand_files, opened, patterns_of, shard_names
 from samsum_stream.sources.gather import Locate, from_rows, shown
 
 END = 2 * tarfile.BLOCKSIZE
 """Bytes of zeros that end an archive."""
 
 DECODERS: Mapping[str, Callable[[str], Any]] = {"json": json.loads, "txt": str}
-"""How a member is read, by the end of its name; members with other ends are no part of a row."""
+"""How a member is read, by the end of its name, which is `json`, `column.json` or `column.txt`."""
+
+_COLUMN = re.compile(r".+\.(json|txt)")
+_META = re.compile(r"__[^/]*__")
+"""What webdataset keeps for itself in a shard."""
 
 Sample = dict[str, bytes]
 """The members of a sample by what their names say behind the first dot: `json`, `input.txt`."""
@@ -40,9 +45,15 @@ Sample = dict[str, bytes]
 
 def webdataset(urls: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> Opener:
     """Tar shards, plain or `.gz`: paths and fsspec URLs, also with braces (`shard-{0000..0099}.tar`), or a list."""
-    patterns = [urls] if isinstance(urls, str) else urls
-    paths = [path for pattern in patterns for path in braceexpand(str(pattern))]
+    paths = [path for pattern in patterns_of(urls, name="webdataset") for path in _without_braces(pattern)]
     return Opener(partial(TarSource, expand_files(paths, name="webdataset", options=storage_options or {})))
+
+
+def _without_braces(pattern: str) -> list[str]:
+    try:
+        return list(braceexpand(pattern))
+    except ValueError as error:
+        raise ConfigError(f"webdataset: `urls` has braces that do not match in {pattern!r} ({error})") from None
 
 
 class TarSource(SequentialSource):
@@ -83,7 +94,7 @@ class TarSource(SequentialSource):
                         name, number, sample = own_name, number + 1, {}
                     if kind in sample:
                         raise SourceError(f"two members are named {info.name!r}")
-                    if number >= start and kind.rpartition(".")[2] in DECODERS:
+                    if number >= start and (kind == "json" or _COLUMN.fullmatch(kind)):
                         sample[kind] = read()
         except (SourceError, EOFError, OSError, tarfile.TarError, zlib.error, ValueError) as error:
             raise SourceError(
@@ -107,13 +118,14 @@ def _members(content: BinaryIO | gzip.GzipFile) -> Iterator[tuple[tarfile.TarInf
             continue
         if not info.isreg():
             raise SourceError(f"the member {info.name!r} is no file: links and devices are not followed")
-        if base_plus_ext(info.name)[0] is not None and not info.name.startswith("__"):
+        if base_plus_ext(info.name)[0] is not None and not _META.fullmatch(info.name):
             yield info, partial(_read, archive, info)
     content.seek(archive.offset)
     if content.read(END) != bytes(END):
         raise SourceError("it lacks the two blocks of zeros that end an archive")
-    while content.read(END):
-        pass  # what follows is filled up with zeros; behind it, gzip has a checksum
+    while rest := content.read(END):  # zeros that fill up a record; behind them, gzip has a checksum
+        if any(rest):
+            raise SourceError("something follows behind its end: of archives in one file only the first would be read")
 
 
 def _read(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from samsum_stream import RowError, SFTStream, SourceError, merge_states
+from samsum_stream import ConfigError, RowError, SFTStream, SourceError, merge_states
 from samsum_stream.loader import StreamLoader
 from tests.resuming import assert_resumes_exactly, in_process, steps_of_two_epochs, take
 from tests.streams import make_rows, make_stream, rows_of_packs, workers_that_end_at_once
@@ -186,3 +186,37 @@ def test_without_skipping_a_bad_row_ends_the_stream_with_its_place(path: Path) -
             source = {"method": "jsonl", "kwargs": {"path": str(path)}}
             with pytest.raises(RowError, match=r"rows\.jsonl:\d+ \(epoch 0\): "):
                 read_whole(make_stream(source_config=source).loader(num_workers=num_workers))
+
+
+def test_a_bad_row_counts_once_however_often_it_comes(path: Path) -> None:
+    stream = make(path, limit=len(BAD), epochs=3)
+    read_whole(stream.loader())
+    assert stream.stats.skipped.total() == 3 * len(BAD)
+    for _ in make(path, limit=len(BAD), epochs=3):
+        pass
+
+
+def test_a_run_that_a_bad_row_ended_goes_on_and_skips_it(path: Path, tmp_path: Path) -> None:
+    later = tmp_path / "rows.jsonl"  # the first rows are looked at when the stream is built
+    later.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[51:]))
+    source = {"method": "jsonl", "kwargs": {"path": str(later)}}
+    loader = make_stream(source_config=source, lanes=4, epochs=None).loader()
+    with pytest.raises(RowError):
+        read_whole(loader)
+    state = loader.state_dict()
+    for limit in (1, 100):
+        goes_on = make(later, limit=limit, epochs=None).loader()
+        goes_on.load_state_dict(state)
+        if limit == 1:
+            with pytest.raises(SourceError, match="raise max_bad_rows"):
+                read_whole(goes_on)
+            state = goes_on.state_dict()
+    assert len(list(islice(goes_on, 50))) == 50
+
+
+@pytest.mark.parametrize("content", ["no json\n", '{"batch": 3, "input": "a row of mine"}\n'])
+def test_a_file_of_other_lines_is_left_alone(path: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "bad.jsonl").write_text(content)
+    with pytest.raises(ConfigError, match=r"quarantine_path: .*bad\.jsonl is no list of bad rows"):
+        read_whole(make(path, folder=tmp_path).loader())
+    assert (tmp_path / "bad.jsonl").read_text() == content

@@ -4,13 +4,19 @@ import gzip
 import io
 import json
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
+from pathlib import Path
+from threading import Thread
 from typing import Any
 from unittest import mock
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from samsum_stream import SFTStream, SourceError
 from samsum_stream.sources import remote
@@ -118,3 +124,39 @@ def test_a_file_that_is_not_there_is_an_error_at_once(server: Server) -> None:
     kwargs = {"path": "s3://rows/nowhere-*.parquet", "storage_options": server.options}
     with pytest.raises(SourceError, match=r"there is no file s3://rows/nowhere-\*\.parquet; check the path"):
         make_stream(source_config={"method": "parquet", "kwargs": kwargs})
+
+
+@pytest.mark.parametrize("path", ["memory://transient/*.jsonl", "memory://transient/1.jsonl"])
+def test_looking_up_files_is_tried_again_too(path: str) -> None:
+    """A file that could not be looked up for a moment is not one that is not there."""
+    files = fsspec.filesystem("memory")
+    for number in range(3):
+        files.pipe_file(f"/transient/{number}.jsonl", content_of("jsonl", make_rows(20)))
+
+    def whole() -> int:
+        return sum(1 for pack in make_stream(source_config=source) for _ in pack.examples)
+
+    source = {"method": "jsonl", "kwargs": {"path": path}}
+    expected = whole()
+    for name in ("info", "ls"):
+        failing = [TimeoutError("for a moment")]
+        working = getattr(MemoryFileSystem, name)
+
+        def broken(self: Any, *args: Any, working: Any = working, failing: Any = failing, **kwargs: Any) -> Any:
+            if failing:
+                raise failing.pop()
+            return working(self, *args, **kwargs)
+
+        with mock.patch.object(MemoryFileSystem, name, broken):
+            assert whole() == expected
+
+
+def test_files_are_read_by_http(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(content_of("jsonl", make_rows(60)))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        path = f"http://127.0.0.1:{server.server_port}/rows.jsonl"
+        with pytest.raises(SourceError, match="Range|range|bytes came"):
+            list(make_stream(source_config={"method": "jsonl", "kwargs": {"path": path}}))
+        server.shutdown()
