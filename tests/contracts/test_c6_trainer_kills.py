@@ -71,7 +71,7 @@ def test_a_killed_trainer_goes_on_with_other_numbers_of_ranks(
     print(
         f"{num_kills} kills ({ends}), {num_torn} of which left a torn checkpoint; {len(whole)} steps, of which "
         f"{sum(map(len, runs.values())) - len(whole)} were trained again; losses differ by up to {difference:.1e}; "
-        f"going on took up to {seconds:.2f} s"
+        f"going on took up to {seconds:.2f} s of a rank's processor time"
     )
 
 

@@ -38,7 +38,10 @@ class Step(NamedTuple):
 
 
 class Start(NamedTuple):
-    """How a rank began: after which step, and the seconds from `on_train_begin` to the first batch in the model."""
+    """How a rank began: after which step, and the processor time from `on_train_begin` to the first batch in the model.
+
+    Where more ranks than cores start at once, the time on the clock is that of all of them.
+    """
 
     step: int
     seconds: float
@@ -68,7 +71,7 @@ class RecordingTrainer(Trainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.began is not None:
-            self.journal.write(start=self.state.global_step, seconds=time.perf_counter() - self.began)
+            self.journal.write(start=self.state.global_step, seconds=time.process_time() - self.began)
             self.began = None
         self.digests.append(digest({name: inputs[name] for name in ("input_ids", "labels")}))
         self.rows.append(rows_of_batch(inputs))
@@ -91,7 +94,7 @@ class Until(TrainerCallback):
         self.trainer, self.step = trainer, step
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.trainer.began = time.perf_counter()
+        self.trainer.began = time.process_time()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == self.step:
