@@ -97,6 +97,7 @@ def load(accelerator: Accelerator, folder: Path, loader: Any) -> None:
     """Go on from the newest checkpoint, if there is one."""
     if loader.load(folder, missing_ok=True):
         accelerator.load_state(folder / f"batch-{loader.batch}")
+        accelerator.step = 0  # it counted batches of a process, of which a step may have others now
 
 
 if __name__ == "__main__":
