@@ -65,4 +65,6 @@ def _cut(file: Path, batch: int) -> None:
             "another file"
         ) from None
     if len(kept) < len(lines):
-        file.write_text("".join(kept), encoding="utf-8")
+        shorter = file.with_name(f"{file.name}.new")
+        shorter.write_text("".join(kept), encoding="utf-8")
+        shorter.replace(file)  # a kill leaves the one or the other
