@@ -294,9 +294,8 @@ class StreamLoader(DataLoader[Any]):
         self.stats.rows_passed_over += message.num_passed_over
 
     def _judged(self, lane: int, counts: Counts, skipped: Sequence[BadRow]) -> Window:
-        windows = {each: state.window for each, state in self._progress.lanes.items()}
-        window = windows.pop(lane)
-        num_elsewhere = sum(other.num_known for other in windows.values())
+        window, lanes = self._progress.lanes[lane].window, self._progress.lanes.values()
+        num_elsewhere = sum(each.window.num_known for each in lanes) - window.num_known if skipped else 0
         return self.pipeline.faults.judge(window, counts, skipped, num_elsewhere=num_elsewhere)
 
     def _passes(self) -> tuple[Ends, ...]:
