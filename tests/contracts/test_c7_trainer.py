@@ -84,7 +84,7 @@ def train_on_two_ranks(cases: list[Case], folder: Path) -> Path:
     """All cases one after the other, in one job: it takes longer to start than to train."""
     runs = [["and", *case.arguments(folder, num_ranks=NUM_RANKS)] for case in cases]
     with Jobs(folder) as jobs:
-        jobs.start(JOB, *itertools.chain.from_iterable(runs), ranks=NUM_RANKS).finish(timeout=300)
+        jobs.start(JOB, *itertools.chain.from_iterable(runs), ranks=NUM_RANKS).finish()
     return folder
 
 

@@ -28,7 +28,13 @@ class Job:
         launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"] if ranks else []
         command = [sys.executable, "-m", *launcher, module, *map(str, arguments)]
         self.mark, self.output = f"{MARK}={uuid.uuid4().hex}", output
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), MARK: self.mark.partition("=")[2]}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONFAULTHANDLER": "1",
+            "PYTHONPATH": str(ROOT),
+            MARK: self.mark.partition("=")[2],
+        }
         with output.open("w") as log:
             self.launcher = subprocess.Popen(
                 command, cwd=ROOT, env=environment, start_new_session=True, stdout=log, stderr=log
@@ -49,8 +55,19 @@ class Job:
         self.launcher.wait()
 
     def wait(self, *, timeout: float = 120) -> int:
-        """Its exit status; where it takes longer, it is an error."""
-        return self.launcher.wait(timeout=timeout)
+        """Its exit status.
+
+        Raises:
+            AssertionError: it takes longer; with what it said, and where each of its threads stands.
+        """
+        try:
+            return self.launcher.wait(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            for pid in reversed(self.pids()):
+                _kill(pid, signal.SIGABRT)
+                time.sleep(0.2)  # they write to one file
+            self.launcher.wait(timeout=timeout)
+            raise AssertionError(f"it still ran after {timeout} seconds:\n{self.output.read_text()}") from None
 
     def finish(self, *, timeout: float = 120) -> None:
         """Raises `AssertionError`, with what the job said, where it does not exit with zero."""
@@ -94,6 +111,6 @@ class Jobs:
             job.kill()
 
 
-def _kill(pid: int) -> None:
+def _kill(pid: int, number: int = signal.SIGKILL) -> None:
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
