@@ -5,7 +5,7 @@ rank r, worker k reads the chunks r K + k, r K + k + R K, ...; what all of them 
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.faults import RAISE, Faults, Take
 from samsum_stream.order import SHUFFLED_BLOCK
 from samsum_stream.samples import Int32Array, Int64Array, Rows
-from samsum_stream.sources import IndexedSource, SequentialSource, Source
+from samsum_stream.sources import Block, IndexedSource, Leaf, SequentialSource, Source
 from samsum_stream.stats import Counts
 from samsum_stream.tokenization import RowTokenizer
 from samsum_stream.topology import Ranks, has_group, this_worker
@@ -45,6 +45,11 @@ class Lengths(NamedTuple):
     lengths: Int32Array
     shard_sizes: tuple[int, ...]
     counts: Counts
+
+    def of_shards(self, first: int, number: int) -> "Lengths":
+        """Those of so many shards, with what befell the rows of all."""
+        start, end = sum(self.shard_sizes[:first]), sum(self.shard_sizes[: first + number])
+        return self._replace(lengths=self.lengths[start:end], shard_sizes=self.shard_sizes[first : first + number])
 
 
 def count_lengths(
@@ -93,12 +98,14 @@ class _Counter(IterableDataset[Piece]):
 
     @property
     def num_rows(self) -> int | None:
-        return None if self.source.num_rows is None else self.source.num_rows // self.world_size
+        sizes = [leaf.source.num_rows for leaf in self.source.leaves]
+        return None if None in sizes else sum(filter(None, sizes)) // self.world_size
 
     def __iter__(self) -> Iterator[Piece]:
         worker, num_workers = this_worker()
         reader, num_readers = self.rank * num_workers + worker, self.world_size * num_workers
-        for shard, start, num_rows, take in _share(self.source, reader, num_readers):
+        parts = chain.from_iterable(_share(leaf, reader, num_readers) for leaf in self.source.leaves)
+        for shard, start, num_rows, take in parts:
             rows = self.faults.take(take, np.arange(num_rows))
             lengths, counts = np.zeros(num_rows, np.int32), Counts(f"skipped.{bad.reason}" for _, bad in rows.skipped)
             if len(rows):
@@ -112,31 +119,37 @@ Part = tuple[int, int, int, Take]
 """Shard, first row, number of rows, and what takes them by their numbers in the part."""
 
 
-def _share(source: Source, reader: int, num_readers: int) -> Iterator[Part]:
+def _share(leaf: Leaf, reader: int, num_readers: int) -> Iterator[Part]:
     """The parts of one of so many readers: whole shards where there are enough, else every so many parts."""
+    source, first = leaf.source, leaf.first_shard
     if isinstance(source, IndexedSource):
-        return islice(_parts(source), reader, None, num_readers)
+        return islice(_parts(source, first), reader, None, num_readers)
     assert isinstance(source, SequentialSource)
     shards = range(len(source.shards))
     if len(shards) >= num_readers:
-        return _blocks(source, shards[reader::num_readers])
-    return islice(_blocks(source, shards), reader, None, num_readers)
+        return _blocks(source, first, shards[reader::num_readers])
+    return islice(_blocks(source, first, shards), reader, None, num_readers)
 
 
-def _parts(source: IndexedSource) -> Iterator[Part]:
+def _parts(source: IndexedSource, first: int) -> Iterator[Part]:
     for start in range(0, source.num_rows, CHUNK):
         num_rows = min(CHUNK, source.num_rows - start)
-        yield 0, start, num_rows, partial(_take_behind, source, start)
+        yield first, start, num_rows, partial(_take_behind, source, first, start)
 
 
-def _take_behind(source: IndexedSource, start: int, indices: Int64Array) -> Rows:
-    return source.take(start + indices)
+def _take_behind(source: IndexedSource, first: int, start: int, indices: Int64Array) -> Rows:
+    return source.take(start + indices).of_shards_from(first)
 
 
-def _blocks(source: SequentialSource, shards: Iterable[int]) -> Iterator[Part]:
+def _blocks(source: SequentialSource, first: int, shards: Iterable[int]) -> Iterator[Part]:
     for shard in shards:
         for number, block in enumerate(source.blocks(shard, num_rows=SHUFFLED_BLOCK)):
-            yield shard, number * SHUFFLED_BLOCK, block.num_rows, block.take
+            start = number * SHUFFLED_BLOCK
+            yield first + shard, start, block.num_rows, partial(_take_of_block, block, first)
+
+
+def _take_of_block(block: Block, first: int, indices: Int64Array) -> Rows:
+    return block.take(indices).of_shards_from(first)
 
 
 def _shown(pieces: Iterable[Piece], *, total: int | None, is_shown: bool) -> Iterator[Piece]:

@@ -8,11 +8,12 @@ from typing import Any
 from samsum_stream.counting import Lengths
 from samsum_stream.dealing import split_packs
 from samsum_stream.errors import SourceError
+from samsum_stream.mixing import Child, Draws
 from samsum_stream.order import Order
 from samsum_stream.packing import Packer
 from samsum_stream.positions import PassStart
 from samsum_stream.reading import rows_in_order
-from samsum_stream.sources import Source
+from samsum_stream.sources import Mixture, Source
 from samsum_stream.stats import all_dropped
 
 
@@ -75,7 +76,10 @@ def plan_ends(
         SourceError: a lane has fewer examples than batches, one of which would have nothing to train on.
     """
     packs = [
-        [list(packer.pack(_items(source, lengths, lane, order=order, epoch=epoch))) for lane in range(order.num_lanes)]
+        [
+            list(packer.pack(_lengths_of(source, lengths, lane, order=order, epoch=epoch).epoch()))
+            for lane in range(order.num_lanes)
+        ]
         for epoch in range(start.epoch, start.epoch + num_epochs)
     ]
     num_packs = tuple(tuple(map(len, lanes)) for lanes in packs)
@@ -93,11 +97,43 @@ def plan_ends(
     return Ends(start, num_batches, num_packs)
 
 
-def _items(source: Source, lengths: Lengths, lane: int, *, order: Order, epoch: int) -> Iterator[tuple[int]]:
-    """What a packer sees of the lane's examples: their lengths."""
-    rows = rows_in_order(source, lane, order=order, epoch=epoch, shard_sizes=lengths.shard_sizes)
-    found = (lengths.lengths[numbers] for numbers in rows)
-    return zip(chain.from_iterable(some[some > 0].tolist() for some in found))
+class _SourceLengths:
+    """What a packer sees of a lane's examples: their lengths, epoch after epoch."""
+
+    def __init__(self, source: Source, lengths: Lengths, lane: int, *, order: Order, epoch: int) -> None:
+        self._source, self._lengths, self._lane, self._order, self._epoch = source, lengths, lane, order, epoch
+
+    def epoch(self) -> Iterator[tuple[int]]:
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        sizes, lengths = self._lengths.shard_sizes, self._lengths.lengths
+        rows = rows_in_order(self._source, self._lane, order=self._order, epoch=epoch, shard_sizes=sizes)
+        found = (lengths[numbers] for numbers in rows)
+        return zip(chain.from_iterable(some[some > 0].tolist() for some in found))
+
+
+class _MixtureLengths:
+    """The same for a mixture."""
+
+    def __init__(self, source: Mixture, lengths: Lengths, lane: int, *, order: Order, epoch: int) -> None:
+        children = [
+            _lengths_of(
+                child.source,
+                lengths.of_shards(child.first_shard, len(child.source.shards)),
+                lane,
+                order=order.of_child(number),
+                epoch=epoch,
+            )
+            for number, child in enumerate(source.children)
+        ]
+        self._draws = Draws(children, source.mix, order=order, lane=lane)
+
+    def epoch(self) -> Iterator[tuple[int]]:
+        return (item for _, item in self._draws.epoch())
+
+
+def _lengths_of(source: Source, lengths: Lengths, lane: int, *, order: Order, epoch: int) -> Child[tuple[int]]:
+    kind = _MixtureLengths if isinstance(source, Mixture) else _SourceLengths
+    return kind(source, lengths, lane, order=order, epoch=epoch)  # type: ignore[arg-type]
 
 
 def _check_split(packs: Sequence[Sequence[Any]], num_batches: int, *, where: str) -> None:

@@ -6,8 +6,6 @@ take(indices) ──RowError──▶ halves, and halves of halves ──▶ the
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from samsum_stream.errors import RowError, SourceError
 from samsum_stream.samples import BadRow, Int64Array, Rows
 from samsum_stream.stats import by_reason, num_rows_of
@@ -81,12 +79,6 @@ def _salvaged(take: Take, indices: Int64Array) -> Rows:
         return take(indices)
     except RowError as error:
         if len(indices) == 1:
-            return _skipped(error)
+            return Rows.none(BadRow(error.position, error.field, error.reason))
     half = len(indices) // 2
     return Rows.joined(_salvaged(take, indices[:half]), _salvaged(take, indices[half:]))
-
-
-def _skipped(error: RowError) -> Rows:
-    """No row but a bad one."""
-    bad = BadRow(error.position, error.field, error.reason)
-    return Rows([], [], None, np.empty(0, np.int32), np.empty(0, np.int64), ((0, bad),))

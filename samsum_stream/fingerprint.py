@@ -13,7 +13,7 @@ from samsum_stream.config import StreamConfig
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message, Prompt, PromptFormat
 from samsum_stream.samples import Rows
-from samsum_stream.sources import IndexedSource, Source
+from samsum_stream.sources import IndexedSource, Mixture, Source
 
 NUM_SAMPLED = 16
 _PROBES = [Message("an input", "a response", ("a context",) * number) for number in range(3)]
@@ -67,6 +67,8 @@ def source_identity(source: Source, first_rows: Rows) -> str:
 
 def _sample(source: Source) -> list[str]:
     """Rows from all over the source; a bad one among them is reported when it is read for training."""
+    if isinstance(source, Mixture):
+        return [repr(source.mix), *(text for child in source.children for text in _sample(child.source))]
     if not isinstance(source, IndexedSource):
         return []
     try:

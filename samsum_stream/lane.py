@@ -5,20 +5,24 @@ Rows are numbered by ordinals that count from where the lane started, over dropp
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from samsum_stream.errors import SourceError
 from samsum_stream.packing import Item
 from samsum_stream.positions import LanePosition, Place, runs_of, waits_of
-from samsum_stream.reading import Chunks
+from samsum_stream.reading import Reader
 from samsum_stream.samples import BadRow, Int64Array, Rows
-from samsum_stream.stats import Counts, all_dropped
+from samsum_stream.sources import Leaf
+from samsum_stream.stats import Counts, all_dropped, left_out_of_child
 from samsum_stream.tokenization import RowTokenizer
 
 MAX_ROWS_FOR_NOTHING = 1_000_000
-"""Rows that may be dropped before the first one of an epoch is kept: an endless source would be read for ever."""
+"""Rows that may be left out in a row: an endless source would be read for ever."""
+
+MAX_EPOCHS_FOR_NOTHING = 8
+"""Epochs that may be left out in a row: of few rows in a lane, it may chance to have none that is kept."""
 
 
 class Event(NamedTuple):
@@ -29,44 +33,60 @@ class Event(NamedTuple):
     bad: BadRow | None = None
 
 
-class LaneItems:
-    """Iterates over the items that a packer takes; of the rows before the position's cursor, only those that wait.
+class Lane(Protocol):
+    """The items of one lane, as a packer takes them."""
+
+    def epoch(self) -> Iterator[Item]:
+        """The items of an epoch from where the lane stands; each further call gives those of the next one."""
+
+    def hand_over(self, packs: Iterable[Iterable[Item]]) -> tuple[LanePosition, Counts, list[BadRow]]:
+        """Where the lane stands once `packs` are gone, and what befell the rows that its cursor has passed since."""
+
+
+class SourceLane(Lane):
+    """A lane of one source; of the rows before the position's cursor, it gives only those that wait.
 
     Args:
-        chunks: The lane's rows from the position's place on.
+        reader: Reads the lane's rows.
+        lane: Its number.
         tokenizer: Rows to examples.
         position: Where the lane stands.
-        name: What errors call the lane.
+        leaf: The source.
     """
 
-    def __init__(self, chunks: Chunks, *, tokenizer: RowTokenizer, position: LanePosition, name: str) -> None:
-        self._chunks, self._tokenizer, self._name = chunks, tokenizer, name
-        self._start = position.place
+    def __init__(
+        self, reader: Reader, lane: int, *, tokenizer: RowTokenizer, position: LanePosition, leaf: Leaf
+    ) -> None:
+        self._reader, self._lane, self._tokenizer, self._leaf = reader, lane, tokenizer, leaf
+        self._next = position.place
         self._waits = waits_of(position.runs)
         self._cursor = len(self._waits)
-        self._num_read = 0
+        self._num_read = self._first_for_nothing = self._epochs_for_nothing = 0
         self._held: list[int] = []
         self._marks = deque([(0, position.place)])
         self._events: deque[Event] = deque()
 
-    def __iter__(self) -> Iterator[Item]:
-        epoch = self._start.epoch
-        num_rows, num_items = 0, int(self._start > Place(epoch, 0, 0))
-        for place, rows in self._chunks:
-            if place.epoch != epoch:
-                self._require_items(num_items, num_rows)
-                epoch, num_rows, num_items = place.epoch, 0, 0
-            is_replayed = self._num_read < len(self._waits)
-            items = self._encode(place, rows)
-            # Rows before the cursor that do not wait are gone already: they were not dropped.
-            num_rows, num_items = num_rows + rows.num_asked, num_items + len(items) + is_replayed
-            if num_rows > MAX_ROWS_FOR_NOTHING:
-                self._require_items(num_items, num_rows)
-            for item in items:
+    def epoch(self) -> Iterator[Item]:
+        """The rest of an epoch; where rows of it wait that were read in the one before, the rest of both."""
+        yield from self._rest_of_epoch()
+        while self._num_read < len(self._waits):
+            yield from self._rest_of_epoch()
+
+    def _rest_of_epoch(self) -> Iterator[Item]:
+        place, self._next = self._next, Place(self._next.epoch + 1, 0, 0)
+        is_empty = place == Place(place.epoch, 0, 0)
+        for here, rows in self._reader.epoch(self._lane, place):
+            is_empty = False
+            for item in self._encode(here, rows.of_shards_from(self._leaf.first_shard)):
                 self._held.append(item[3])
+                self._first_for_nothing, self._epochs_for_nothing = item[3] + 1, 0
                 yield item
-        self._require_items(num_items, num_rows)
-        self._cursor = self._num_read
+            self._require_items()
+        if is_empty:
+            raise SourceError(f"{self._name} has no rows: the source has fewer than lanes; lower lanes")
+        self._epochs_for_nothing += 1
+        self._require_items()
+        self._cursor = max(self._cursor, self._num_read)
 
     def _encode(self, place: Place, rows: Rows) -> list[Item]:
         first = self._num_read
@@ -88,7 +108,6 @@ class LaneItems:
                 self._events.append(Event(ordinal, name, placed))
 
     def hand_over(self, packs: Iterable[Iterable[Item]]) -> tuple[LanePosition, Counts, list[BadRow]]:
-        """Where the lane stands once `packs` are gone, and what befell the rows that its cursor has passed since."""
         if self._held:
             self._cursor = max(self._cursor, self._held[-1] + 1)
         gone = {item[3] for pack in packs for item in pack}
@@ -98,6 +117,7 @@ class LaneItems:
             event = self._events.popleft()
             counts[event.name] += 1
             skipped += [event.bad] if event.bad else []
+        counts += left_out_of_child(self._leaf.name, counts)
         return LanePosition(self._place_of_oldest(), runs_of(self._held, cursor=self._cursor)), counts, skipped
 
     def _number(self, place: Place, rows: Rows) -> tuple[Rows, Int64Array]:
@@ -120,8 +140,18 @@ class LaneItems:
         first, place = self._marks[0]
         return place._replace(row=place.row + oldest - first)
 
-    def _require_items(self, num_items: int, num_rows: int) -> None:
-        """An epoch whose rows were all dropped never makes a batch."""
-        if not num_items:
-            counts = Counts(event.name for event in self._events if event.ordinal >= self._num_read - num_rows)
-            raise SourceError(f"{self._name} has no row to train on: its first {num_rows:,} rows {all_dropped(counts)}")
+    @property
+    def _name(self) -> str:
+        return f"{self._leaf.source.name}: lane {self._lane}"
+
+    def _require_items(self) -> None:
+        """Rows that are all left out never make a batch."""
+        num_rows = self._num_read - max(self._first_for_nothing, len(self._waits))
+        if num_rows > MAX_ROWS_FOR_NOTHING or self._epochs_for_nothing > MAX_EPOCHS_FOR_NOTHING:
+            counts = Counts(event.name for event in self._events if event.ordinal >= self._first_for_nothing)
+            raise nothing_left(self._name, num_rows, counts)
+
+
+def nothing_left(name: str, num_rows: int, counts: Counts) -> SourceError:
+    """What is raised where rows would be read for ever, or a whole epoch of them for nothing."""
+    return SourceError(f"{name} has no row to train on: its last {num_rows:,} rows {all_dropped(counts)}")

@@ -24,6 +24,7 @@ from samsum_stream.ends import Ends, plan_ends
 from samsum_stream.errors import ConfigError, StateError, TopologyError
 from samsum_stream.faults import Window
 from samsum_stream.lanes import Share, check_num_lanes, fitting_workers, lane_size
+from samsum_stream.mixture_lane import is_place_in
 from samsum_stream.order import Order
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.positions import LanePosition, PassStart
@@ -31,7 +32,7 @@ from samsum_stream.provenance import BatchInfo
 from samsum_stream.quarantine import Quarantine
 from samsum_stream.samples import BadRow, Batch, Int32Array
 from samsum_stream.state import Fingerprint, Progress, State, from_state, require_form, require_same_stream, to_state
-from samsum_stream.stats import Counts, Stats, counts_of_batch, num_rows_of
+from samsum_stream.stats import Counts, Stats, counted_of, counts_of_batch, num_rows_of
 from samsum_stream.topology import Ranks, require_agreement, this_worker
 from samsum_stream.wire import from_buffer, to_buffer
 from samsum_stream.wording import shown
@@ -102,11 +103,15 @@ class StreamLoader(DataLoader[Any]):
         self._fingerprint, self._count = functools.cache(fingerprint), count
         self._asked_workers, self._batches_per_step = num_workers, batches_per_step
         self.quarantine = quarantine
+        self._leaves = pipeline.source.leaves
+        self._counted = counted_of(self._leaves)
         num_lanes = pipeline.lanes_for(self.ranks.world_size * max(num_workers, 1))
         num_fitting = self._fitting_workers(num_lanes)
         self._messages = _Messages(pipeline, num_packs=pipeline.batch_size if collator.has_fixed_shape else 0)
         super().__init__(self._messages, batch_size=None, collate_fn=as_it_is, num_workers=num_fitting, **kwargs)
-        self._start(num_lanes, Progress.at_start(self._own_lanes(num_lanes), step=self.ranks.world_size))
+        self.stats.num_ranks = self.ranks.world_size
+        own = self._own_lanes(num_lanes)
+        self._start(num_lanes, Progress.at_start(own, step=self.ranks.world_size, counted=self._counted))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         if (ranks := self._find_ranks()) != self.ranks:
@@ -203,8 +208,9 @@ class StreamLoader(DataLoader[Any]):
         num_lanes = state["fingerprint"]["lanes"]
         require_same_stream(state, self._fingerprint(self.pipeline.num_lanes or num_lanes), ignore=ignore)
         num_fitting = self._fitting_workers(num_lanes)
-        progress = from_state(state, lanes=self._own_lanes(num_lanes), step=self.ranks.world_size)
-        self._require_rows(progress, num_lanes)
+        own = self._own_lanes(num_lanes)
+        progress = from_state(state, lanes=own, step=self.ranks.world_size, counted=self._counted)
+        self._require_places(progress, num_lanes)
         self.stats.counts.update(progress.counts)
         self.stats.counts.subtract(self._progress.counts)
         self.num_workers = num_fitting
@@ -257,13 +263,15 @@ class StreamLoader(DataLoader[Any]):
         self._iteration = object()
         self._last_batch_info: BatchInfo | None = None
 
-    def _require_rows(self, progress: Progress, num_lanes: int) -> None:
-        """A position behind the end of a lane is of other rows."""
+    def _require_places(self, progress: Progress, num_lanes: int) -> None:
+        """A position behind the end of a lane is of other rows, and one in other children of another mixture."""
         num_rows = self.pipeline.num_rows
         for lane, state in progress.lanes.items():
             row = state.position.place.row
             if num_rows is not None and row > lane_size(lane, num_rows=num_rows, num_lanes=num_lanes):
                 raise StateError(f"the state is torn: lane {lane} stands at row {row}, which it does not have")
+            if not is_place_in(self.pipeline.source, state.position):
+                raise StateError(f"the state is torn: lane {lane} stands in other sources than those of the stream")
 
     def _own_lanes(self, num_lanes: int) -> range:
         return range(self.ranks.rank, num_lanes, self.ranks.world_size)
@@ -271,7 +279,7 @@ class StreamLoader(DataLoader[Any]):
     def _fitting_workers(self, num_lanes: int) -> int:
         """As many workers as were asked for, or as many as share the lanes evenly."""
         world_size, asked = self.ranks.world_size, self._asked_workers
-        check_num_lanes(num_lanes, num_rows=self.pipeline.num_rows, ranks=world_size)
+        check_num_lanes(num_lanes, num_rows=self.pipeline.source.max_lanes, ranks=world_size)
         fitting = fitting_workers(num_lanes, world_size=world_size, num_workers=asked)
         if fitting != asked:
             logger.warning(
@@ -283,7 +291,7 @@ class StreamLoader(DataLoader[Any]):
     def _hand_over(self, message: "Message", batch: Batch) -> None:
         """Nothing stands between this and the caller: what fails before it was not handed over."""
         lane = message.batch % self._order.num_lanes
-        counts = counts_of_batch(batch, max_length=self.collator.max_length) + message.counts
+        counts = counts_of_batch(batch, max_length=self.collator.max_length, leaves=self._leaves) + message.counts
         window = self._judged(lane, counts, message.skipped)
         if self.quarantine is not None:
             self.quarantine.add(message.batch, message.skipped)

@@ -96,5 +96,14 @@ class Order(NamedTuple):
         """The block that holds a seat's row number `row` of a shard."""
         return (seat + self.num_lanes * row) // self.block_size
 
+    def of_child(self, number: int) -> "Order":
+        """The order of a mixture's child: two that have as many rows are not shuffled alike."""
+        seed = np.random.SeedSequence((self.seed, number, 6)).generate_state(1, np.uint64)[0]
+        return self._replace(seed=int(seed))
+
+    def phase(self, lane: int, child: int) -> float:
+        """How far a lane starts on its way to the first row of a mixture's child, 0 to 1, evenly over all lanes."""
+        return float(self._permuted(np.array([lane]), self.num_lanes, child, 5)[0] / self.num_lanes)
+
     def _permuted(self, places: Int64Array, length: int, *key: int) -> Int64Array:
         return permute(places, length=length, key=(self.seed, *key)) if self.shuffle else places

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,18 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from samsum_stream.collation import COLLATORS, Collator
-from samsum_stream.config import StreamConfig
+from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig
 from samsum_stream.errors import ConfigError
 from samsum_stream.faults import Faults
 from samsum_stream.fingerprint import source_identity
+from samsum_stream.mixing import Mix
 from samsum_stream.packing import PACKERS
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.prompts import FORMATS, PROMPTS, Prompt, PromptFormat, format_for_model
 from samsum_stream.registry import call, resolve
 from samsum_stream.rendering import RowRenderer
 from samsum_stream.samples import Rows
-from samsum_stream.sources import SOURCES, Source, as_source, default_name
+from samsum_stream.sources import SOURCES, Mixture, Source, as_source, default_name
 from samsum_stream.tokenization import (
     Border,
     HFBackend,
@@ -92,19 +93,39 @@ def build_source(config: StreamConfig, *, rows: object, trust: Sequence[str]) ->
     section = config.source_config
     if rows is not None:
         return as_source(rows, name="rows", columns=section.columns)
-    where = config.where("source_config", "method")
     if section.method is None:
         raise ConfigError(
-            f"{where}: says where rows come from, and is missing; {did_you_mean('', SOURCES)}, "
-            "path.to.module::name; or pass SFTStream(..., rows=rows)"
+            f"{config.where('source_config', 'method')}: says where rows come from, and is missing; "
+            f"{did_you_mean('', [*SOURCES, MIXTURE])}, path.to.module::name; or pass SFTStream(..., rows=rows)"
         )
-    method = resolve(section.method, table=SOURCES, kind="source", trust=trust, where=where)
-    where = config.where("source_config", "kwargs")
+    where = functools.partial(config.where, "source_config")
+    return _open_source(section.method, section, name=None, where=where, trust=trust)
+
+
+def _open_source(
+    named: str, section: SourceConfig, *, name: str | None, where: Callable[..., str], trust: Sequence[str]
+) -> Source:
+    """The source of a section; `name` is what a mixture calls it."""
+    if named == MIXTURE:
+        return _open_mixture(
+            MixtureKwargs.model_validate(section.kwargs), name=name or MIXTURE, where=where, trust=trust
+        )
+    known: dict[str, Any] = {**SOURCES, MIXTURE: None}
+    method = resolve(named, table=known, kind="source", trust=trust, where=where("method"))
     return as_source(
-        functools.partial(call, method, section.kwargs, where=where),
-        name=default_name(section.method, section.kwargs),
+        functools.partial(call, method, section.kwargs, where=where("kwargs")),
+        name=name or default_name(named, section.kwargs),
         columns=section.columns,
     )
+
+
+def _open_mixture(kwargs: MixtureKwargs, *, name: str, where: Callable[..., str], trust: Sequence[str]) -> Mixture:
+    children = []
+    for child, section in kwargs.sources.items():
+        below = functools.partial(where, "kwargs", "sources", child)
+        children.append((child, _open_source(section.method, section, name=child, where=below, trust=trust)))
+    weights = tuple(section.weight for section in kwargs.sources.values())
+    return Mixture(children, name=name, mix=Mix(weights, kwargs.weight_by, kwargs.stopping_strategy))
 
 
 def build_prompt(config: StreamConfig, *, base_model: str, trust: Sequence[str]) -> Prompt:

@@ -11,17 +11,17 @@ from typing import NamedTuple
 
 from samsum_stream.dealing import dealt, split_packs
 from samsum_stream.ends import Ends
-from samsum_stream.errors import SourceError
+from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.faults import RAISE, Faults
-from samsum_stream.lane import LaneItems
+from samsum_stream.lane import Lane, nothing_left
 from samsum_stream.lanes import Share, choose_num_lanes
+from samsum_stream.mixture_lane import Lanes, open_lanes
 from samsum_stream.order import Order
 from samsum_stream.packing import Item, Packer
-from samsum_stream.positions import LanePosition, Place
-from samsum_stream.reading import Chunks, Reader, make_reader
+from samsum_stream.positions import LanePosition, start_of
 from samsum_stream.samples import BadRow
 from samsum_stream.sources import Source
-from samsum_stream.stats import Counts
+from samsum_stream.stats import Counts, num_rows_of
 from samsum_stream.tokenization import RowTokenizer
 
 Packs = list[list[Item]]
@@ -64,6 +64,13 @@ class Pipeline:
     num_lanes: int | None
     faults: Faults = RAISE
 
+    def __post_init__(self) -> None:
+        if self.epochs is not None and not self.source.has_end:
+            raise ConfigError(
+                f"{self.source.name}: stopping_strategy: endless has no end, and {self.epochs} epochs were asked for; "
+                "write epochs: null (a Trainer: max_steps), or first_exhausted or all_exhausted"
+            )
+
     def order(self, num_lanes: int) -> Order:
         return Order(num_lanes=num_lanes, seed=self.seed, shuffle=self.shuffle)
 
@@ -74,7 +81,7 @@ class Pipeline:
 
     def lanes_for(self, num_readers: int) -> int:
         """How many lanes the config says; with `lanes: auto`, what suits so many workers of all ranks."""
-        return self.num_lanes or choose_num_lanes(self.num_rows or 0, num_readers)
+        return self.num_lanes or choose_num_lanes(self.source.max_lanes or 0, num_readers)
 
     def batches(
         self, share: Share, positions: Mapping[int, LanePosition], *, order: Order, passes: Sequence[Ends] = ()
@@ -84,23 +91,20 @@ class Pipeline:
         Raises:
             SourceError: a row is bad, none is left to train on, or the rows are not those that were counted.
         """
-        lanes = share.lanes(order.num_lanes)
-        reader = self._reader(order, {lane: positions[lane].place for lane in lanes})
+        lanes = self._open(order, {lane: positions[lane] for lane in share.lanes(order.num_lanes)})
         runs: dict[int, Iterator[LaneBatch]] = {}
         for batch in share.batches(passes[0].end_batch if passes else None):
             lane = batch % order.num_lanes
             if lane not in runs:
-                runs[lane] = self._run(reader, lane, positions[lane], batch, passes)
+                runs[lane] = self._run(lanes, lane, positions[lane], batch, passes)
             made = next(runs[lane])
-            num_passed_over, reader.num_passed_over = reader.num_passed_over, 0
-            yield Made(batch, made, num_passed_over)
+            yield Made(batch, made, lanes.take_passed_over())
 
     def undealt(self, share: Share, *, order: Order, first_epoch: int) -> Iterator[LaneBatch]:
         """The same rows and packs without counting them first: at the end, lanes run out one after the other."""
-        lanes = share.lanes(order.num_lanes)
-        start = Place(first_epoch, 0, 0)
-        reader = self._reader(order, dict.fromkeys(lanes, start))
-        runs = deque(self._undealt(reader, lane, start) for lane in lanes)
+        positions = dict.fromkeys(share.lanes(order.num_lanes), start_of(first_epoch))
+        lanes = self._open(order, positions)
+        runs = deque(self._undealt(lanes, lane, first_epoch) for lane in positions)
         while runs:
             for batch in islice(runs[0], 1):
                 yield batch
@@ -108,90 +112,75 @@ class Pipeline:
             runs.popleft()
 
     def _run(
-        self, reader: Reader, lane: int, position: LanePosition, batch: int, passes: Sequence[Ends]
+        self, lanes: Lanes, lane: int, position: LanePosition, batch: int, passes: Sequence[Ends]
     ) -> Iterator[LaneBatch]:
         """The lane's batches, of which the first is global batch `batch`."""
         if not passes:
-            yield from self._endless(reader, lane, position)
+            yield from self._endless(lanes.lane(lane, position))
         for ends in passes:
             if batch < ends.end_batch:
-                yield from self._finite(reader, lane, position, batch, ends)
-                batch, position = ends.end_batch, LanePosition(Place(ends.next.epoch, 0, 0), ())
+                yield from self._finite(lanes, lane, position, batch, ends)
+                batch, position = ends.end_batch, start_of(ends.next.epoch)
 
-    def _endless(self, reader: Reader, lane: int, position: LanePosition) -> Iterator[LaneBatch]:
+    def _endless(self, lane: Lane) -> Iterator[LaneBatch]:
         """Packing goes on from one epoch into the next."""
-        later = (Place(epoch, 0, 0) for epoch in count(position.place.epoch + 1))
-        chunks = (self._epoch(reader, lane, place) for place in chain([position.place], later))
-        items = self._items(chain.from_iterable(chunks), lane, position)
-        packs = self.packer.pack(items)
+        packs = self.packer.pack(chain.from_iterable(lane.epoch() for _ in count()))
         while batch := list(islice(packs, self.batch_size)):
-            yield LaneBatch(batch, *items.hand_over(batch))
+            yield LaneBatch(batch, *lane.hand_over(batch))
 
-    def _finite(self, reader: Reader, lane: int, position: LanePosition, batch: int, ends: Ends) -> Iterator[LaneBatch]:
+    def _finite(self, lanes: Lanes, lane: int, position: LanePosition, batch: int, ends: Ends) -> Iterator[LaneBatch]:
         """The rest of a pass, from the lane's first batch at or behind `batch` on: each epoch ends its last pack."""
         epoch, first = divmod((batch - ends.start.batch) // ends.num_lanes, ends.num_batches)
         for packs in ends.num_packs[epoch:]:
             deal = self._dealt if packs[lane] >= ends.num_batches else self._split
-            yield from deal(reader, lane, position, first, packs[lane], ends.num_batches)
+            yield from deal(lanes, lane, position, first, packs[lane], ends.num_batches)
             position, first = _next_epoch(position), 0
 
     def _dealt(
-        self, reader: Reader, lane: int, position: LanePosition, first: int, num_packs: int, num_batches: int
+        self, lanes: Lanes, lane: int, position: LanePosition, first: int, num_packs: int, num_batches: int
     ) -> Iterator[LaneBatch]:
-        items = self._items(self._epoch(reader, lane, position.place), lane, position)
-        packs = self.packer.pack(items)
+        own = lanes.lane(lane, position)
+        packs = self.packer.pack(own.epoch())
         for index, size in enumerate(dealt(num_packs, num_batches)[first:], start=first):
             batch = list(islice(packs, size))
             is_last = index == num_batches - 1
             num_left = len(list(packs)) if is_last else 0
             if len(batch) != size or num_left:
                 raise self._changed(lane, position)
-            handed = LaneBatch(batch, *items.hand_over(batch))
+            handed = LaneBatch(batch, *own.hand_over(batch))
             yield handed._replace(position=_next_epoch(position)) if is_last else handed
 
     def _split(
-        self, reader: Reader, lane: int, position: LanePosition, first: int, num_packs: int, num_batches: int
+        self, lanes: Lanes, lane: int, position: LanePosition, first: int, num_packs: int, num_batches: int
     ) -> Iterator[LaneBatch]:
         """A lane with fewer packs than batches is small: wherever it stands, its epoch is packed from the start."""
-        items = self._items(self._epoch(reader, lane, position.place), lane, position)
-        packs = list(self.packer.pack(items))
+        own = lanes.lane(lane, position)
+        packs = list(self.packer.pack(own.epoch()))
         if len(packs) != num_packs:
             raise self._changed(lane, position)
-        _, counts, skipped = items.hand_over(packs)
+        _, counts, skipped = own.hand_over(packs)
         for index, piece in enumerate(split_packs(packs, num_batches)[first:], start=first):
             stays = index < num_batches - 1
             after = position if stays else _next_epoch(position)
             yield LaneBatch([list(piece)], after, *((Counts(), ()) if index else (counts, skipped)))
 
-    def _undealt(self, reader: Reader, lane: int, start: Place) -> Iterator[LaneBatch]:
+    def _undealt(self, lanes: Lanes, lane: int, first_epoch: int) -> Iterator[LaneBatch]:
         if self.epochs is None:
-            yield from self._endless(reader, lane, LanePosition(start, ()))
+            yield from self._endless(lanes.lane(lane, start_of(first_epoch)))
             return
-        for epoch in range(start.epoch, start.epoch + self.epochs):
-            position = LanePosition(Place(epoch, 0, 0), ())
-            items = self._items(self._epoch(reader, lane, position.place), lane, position)
-            packs = self.packer.pack(items)
+        for epoch in range(first_epoch, first_epoch + self.epochs):
+            own = lanes.lane(lane, start_of(epoch))
+            packs, is_empty = self.packer.pack(own.epoch()), True
             while batch := list(islice(packs, self.batch_size)):
-                yield LaneBatch(batch, *items.hand_over(batch))
-            yield LaneBatch([], *items.hand_over([]))
+                is_empty = False
+                yield LaneBatch(batch, *own.hand_over(batch))
+            rest = LaneBatch([], *own.hand_over([]))
+            if is_empty:
+                raise nothing_left(f"{self.source.name}: lane {lane}", num_rows_of(rest.counts), rest.counts)
+            yield rest
 
-    def _reader(self, order: Order, starts: Mapping[int, Place]) -> Reader:
-        return make_reader(self.source, order=order, starts=starts, faults=self.faults)
-
-    def _items(self, chunks: Chunks, lane: int, position: LanePosition) -> LaneItems:
-        name = f"{self.source.name}: lane {lane}"
-        return LaneItems(chunks, tokenizer=self.tokenizer, position=position, name=name)
-
-    def _epoch(self, reader: Reader, lane: int, place: Place) -> Chunks:
-        """The rest of an epoch; a whole one without rows would never make a batch."""
-        is_empty = place == Place(place.epoch, 0, 0)
-        for chunk in reader.epoch(lane, place):
-            is_empty = False
-            yield chunk
-        if is_empty:
-            raise SourceError(
-                f"{self.source.name}: lane {lane} has no rows: the source has fewer than lanes; lower lanes"
-            )
+    def _open(self, order: Order, positions: Mapping[int, LanePosition]) -> Lanes:
+        return open_lanes(self.source, positions, order=order, tokenizer=self.tokenizer, faults=self.faults)
 
     def _changed(self, lane: int, position: LanePosition) -> SourceError:
         return SourceError(
@@ -201,4 +190,4 @@ class Pipeline:
 
 
 def _next_epoch(position: LanePosition) -> LanePosition:
-    return LanePosition(Place(position.place.epoch + 1, 0, 0), ())
+    return start_of(position.place.epoch + 1)

@@ -28,10 +28,31 @@ class LanePosition(NamedTuple):
     """Where reading on starts, and how the rows from there to the cursor are used up.
 
     `runs` are lengths of runs of rows, alternately of rows that wait and of rows that are done; the first run waits.
+
+    In a mixture it is the children that have places and runs, and `place` says the epoch alone. `turns` are the
+    children whose rows wait, in the order in which they were drawn. At the start of an epoch there are no `children`.
     """
 
     place: Place
     runs: tuple[int, ...]
+    children: tuple["ChildPosition", ...] = ()
+    turns: tuple[int, ...] = ()
+
+    def of_children(self, number: int) -> tuple["ChildPosition", ...]:
+        """Where each of so many children stands."""
+        return self.children or (ChildPosition(start_of(self.place.epoch), 0, False),) * number
+
+
+class ChildPosition(NamedTuple):
+    """Where a child of a mixture stands in a lane.
+
+    `drawn` are its rows or tokens since the epoch of the stream began, which its share is kept by; `ended` is whether
+    it has come to an end in this epoch of the mixture.
+    """
+
+    position: LanePosition
+    drawn: int
+    ended: bool
 
 
 class PassStart(NamedTuple):
@@ -47,7 +68,12 @@ class PassStart(NamedTuple):
     min_batches: int
 
 
-START = LanePosition(Place(0, 0, 0), ())
+def start_of(epoch: int) -> LanePosition:
+    """Where every lane stands at the start of an epoch."""
+    return LanePosition(Place(epoch, 0, 0), ())
+
+
+START = start_of(0)
 FIRST_PASS = PassStart(0, 0, 0)
 
 

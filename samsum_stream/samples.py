@@ -4,7 +4,7 @@ Rows ──prompt──▶ Segments ──tokenizer──▶ Chunk of Examples �
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -75,6 +75,11 @@ class Rows:
         return np.delete(np.arange(self.num_asked), [place for place, _ in self.skipped])
 
     @classmethod
+    def none(cls, *skipped: BadRow) -> "Rows":
+        """No good row, and as many bad ones as are given."""
+        return cls([], [], None, np.empty(0, np.int32), np.empty(0, np.int64), tuple(enumerate(skipped)))
+
+    @classmethod
     def joined(cls, first: "Rows", second: "Rows") -> "Rows":
         """The rows of both, one behind the other."""
         has_contexts = first.contexts is not None or second.contexts is not None
@@ -88,6 +93,10 @@ class Rows:
             rows=np.concatenate([first.rows, second.rows]),
             skipped=first.skipped + tuple((first.num_asked + place, bad) for place, bad in second.skipped),
         )
+
+    def of_shards_from(self, first_shard: int) -> "Rows":
+        """The same rows where shards are counted from another number on."""
+        return replace(self, shards=self.shards + np.int32(first_shard)) if first_shard else self
 
     def select(self, indices: Int64Array) -> "Rows":
         """The rows at `indices`, in that order."""

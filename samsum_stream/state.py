@@ -6,6 +6,8 @@
                       "window": [52, 0]}, ...},
      "stats": {"examples": 1248, ...}}
 
+A lane of a mixture has `turns` as well, and `children` with a position, what was `drawn` and whether it has `ended`.
+
 `batch` is the global batch that all ranks go on with. Every lane has a position and counts of its own, both of which
 follow from its batches alone, so that the states of ranks are put together by joining their lanes.
 """
@@ -18,7 +20,7 @@ from typing import Any, NamedTuple
 
 from samsum_stream.errors import StateError
 from samsum_stream.faults import Window
-from samsum_stream.positions import FIRST_PASS, START, LanePosition, PassStart, Place
+from samsum_stream.positions import FIRST_PASS, START, ChildPosition, LanePosition, PassStart, Place
 from samsum_stream.stats import COUNTED, Counts, listed, named, unlisted
 from samsum_stream.wording import shown
 
@@ -50,17 +52,19 @@ class Progress:
         step: Global batches from one of the rank's to the next, which is the number of ranks.
         passed: Where the pass started that `batch` belongs to, or is the end of.
         lanes: The rank's own lanes.
+        counted: What is counted, in the order in which a lane lists it.
     """
 
     step: int
     lanes: dict[int, LaneState]
+    counted: tuple[str, ...] = COUNTED
     batch: int = 0
     passed: PassStart = FIRST_PASS
     _undo: deque[tuple[int, LaneState, PassStart]] = field(default_factory=lambda: deque(maxlen=NUM_REMEMBERED))
 
     @classmethod
-    def at_start(cls, lanes: Iterable[int], *, step: int) -> "Progress":
-        return cls(step, {lane: LaneState(START, Counts(), Window()) for lane in lanes})
+    def at_start(cls, lanes: Iterable[int], *, step: int, counted: tuple[str, ...] = COUNTED) -> "Progress":
+        return cls(step, {lane: LaneState(START, Counts(), Window()) for lane in lanes}, counted)
 
     def fold(self, lane: int, position: LanePosition, counts: Counts, window: Window) -> None:
         """One more batch is handed over."""
@@ -104,12 +108,12 @@ def to_state(progress: Progress, fingerprint: Fingerprint) -> State:
         "fingerprint": dict(fingerprint),
         "batch": progress.batch,
         "pass": progress.passed._asdict(),
-        "lanes": {str(lane): _to_entry(progress.lanes[lane]) for lane in sorted(progress.lanes)},
+        "lanes": {str(lane): _to_entry(progress.lanes[lane], progress.counted) for lane in sorted(progress.lanes)},
         "stats": named(progress.counts),
     }
 
 
-def from_state(state: State, *, lanes: Iterable[int], step: int) -> Progress:
+def from_state(state: State, *, lanes: Iterable[int], step: int, counted: tuple[str, ...] = COUNTED) -> Progress:
     """The progress of a rank that owns `lanes`, from a state that holds at least those.
 
     Raises:
@@ -122,8 +126,10 @@ def from_state(state: State, *, lanes: Iterable[int], step: int) -> Progress:
             f"the state holds {len(state['lanes'])} of {state['fingerprint']['lanes']} lanes, and this rank needs lane "
             f"{missing[0]} as well; put the states of all ranks together with merge_states([...])"
         )
-    found = {lane: _from_entry(state["lanes"][str(lane)]) for lane in own}
-    return Progress(step, found, state["batch"], _pass_of(state))
+    if too_long := [lane for lane in own if len(state["lanes"][str(lane)]["stats"]) > len(counted)]:
+        raise StateError(f"the state is torn: lane {too_long[0]} has counted more than this stream counts")
+    found = {lane: _from_entry(state["lanes"][str(lane)], counted) for lane in own}
+    return Progress(step, found, counted, state["batch"], _pass_of(state))
 
 
 def merge_states(states: Sequence[State]) -> State:
@@ -185,12 +191,21 @@ def _require_numbers(state: Mapping[str, Any]) -> None:
     if state["batch"] < passed["batch"]:
         raise ValueError(f"batch {state['batch']} lies before its pass, which starts at {passed['batch']}")
     for name, entry in state["lanes"].items():
-        _require_naturals(f"lane {name}", entry["epoch"], entry["shard"], entry["row"], *entry["stats"])
-        _require_naturals(f"lane {name}, waiting", *entry["waiting"], *Window(*entry["window"]))
+        _require_naturals(f"lane {name}", *entry["stats"], *Window(*entry["window"]))
+        _require_position(f"lane {name}", entry)
         if name != str(int(name)) or not 0 <= int(name) < num_lanes:
             raise ValueError(f"there is no lane {name!r}")
-        if not all(entry["waiting"]) or sum(entry["waiting"]) > MAX_REPLAYED or len(entry["stats"]) > len(COUNTED):
-            raise ValueError(f"lane {name} has numbers that no lane can have")
+
+
+def _require_position(where: str, entry: Mapping[str, Any]) -> None:
+    """The same for where a lane stands, or a child of a mixture in it."""
+    children, turns = entry.get("children", ()), entry.get("turns", ())
+    _require_naturals(where, entry["epoch"], entry["shard"], entry["row"], *entry["waiting"], *turns)
+    if not all(entry["waiting"]) or sum(entry["waiting"]) > MAX_REPLAYED or max(turns, default=-1) >= len(children):
+        raise ValueError(f"{where} has numbers that no lane can have")
+    for number, child in enumerate(children):
+        _require_naturals(where, child["drawn"], child["ended"])
+        _require_position(f"{where}, child {number}", child)
 
 
 def _require_naturals(where: str, *numbers: object) -> None:
@@ -229,16 +244,37 @@ def _pass_of(state: Mapping[str, Any]) -> PassStart:
     return PassStart(passed["epoch"], passed["batch"], passed["min_batches"])
 
 
-def _to_entry(lane: LaneState) -> dict[str, Any]:
+def _to_entry(lane: LaneState, counted: Sequence[str]) -> dict[str, Any]:
     return {
-        **lane.position.place._asdict(),
-        "waiting": list(lane.position.runs),
-        "stats": listed(lane.counts),
+        **_to_place(lane.position),
+        "stats": listed(lane.counts, counted),
         "window": list(lane.window),
     }
 
 
-def _from_entry(entry: Mapping[str, Any]) -> LaneState:
-    place = Place(entry["epoch"], entry["shard"], entry["row"])
-    position = LanePosition(place, tuple(map(int, entry["waiting"])))
-    return LaneState(position, unlisted(entry["stats"]), Window(*entry["window"]))
+def _from_entry(entry: Mapping[str, Any], counted: Sequence[str]) -> LaneState:
+    return LaneState(_from_place(entry), unlisted(entry["stats"], counted), Window(*entry["window"]))
+
+
+def _to_place(position: LanePosition) -> dict[str, Any]:
+    """A position; only one in a mixture has children."""
+    place = {**position.place._asdict(), "waiting": list(position.runs)}
+    if position.children:
+        place["turns"] = list(position.turns)
+        place["children"] = [
+            {**_to_place(child.position), "drawn": child.drawn, "ended": int(child.ended)}
+            for child in position.children
+        ]
+    return place
+
+
+def _from_place(entry: Mapping[str, Any]) -> LanePosition:
+    children = (
+        ChildPosition(_from_place(child), child["drawn"], bool(child["ended"])) for child in entry.get("children", ())
+    )
+    return LanePosition(
+        Place(entry["epoch"], entry["shard"], entry["row"]),
+        tuple(map(int, entry["waiting"])),
+        tuple(children),
+        tuple(entry.get("turns", ())),
+    )

@@ -2,13 +2,18 @@
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from samsum_stream.samples import BadRow, Batch
+from samsum_stream.sources.base import Leaf
 
 Counts = Counter[str]
 """Numbers by name, of the names in `COUNTED`."""
+
+CHILD_COUNTED = ("examples", "tokens", "left_out")
+"""What is counted of each child of a mixture, as `children.NAME.examples`; left out are dropped and skipped rows."""
 
 MAX_QUARANTINED = 10_000
 LEFT_OUT = ("dropped", "truncated", "skipped")
@@ -36,16 +41,48 @@ COUNTED = (
 """Everything that is counted, in the order in which a state lists it; new names go to the end."""
 
 
-def counts_of_batch(batch: Batch, *, max_length: int) -> Counts:
+def counted_of(leaves: Sequence[Leaf]) -> tuple[str, ...]:
+    """Everything that is counted of a stream, in the order in which a state lists it."""
+    return (*COUNTED, *(_of_child(leaf.name, what) for leaf in leaves if leaf.name for what in CHILD_COUNTED))
+
+
+def counts_of_batch(batch: Batch, *, max_length: int, leaves: Sequence[Leaf] = ()) -> Counts:
     """What a batch adds when it is handed over."""
     lengths = batch.tokens.lengths
-    return Counter(
+    counts = Counter(
         examples=len(lengths),
         tokens=int(lengths.sum()),
         trained_tokens=int(np.maximum(lengths - batch.num_masked_tokens, 0).sum()),
         packs=int(np.count_nonzero(batch.pack_sizes)),
         capacity=len(batch.pack_sizes) * max_length,
     )
+    return counts + _counts_of_children(batch, leaves)
+
+
+def _counts_of_children(batch: Batch, leaves: Sequence[Leaf]) -> Counts:
+    if not any(leaf.name for leaf in leaves):
+        return Counter()
+    children = np.searchsorted([leaf.first_shard for leaf in leaves], batch.records["shard"], side="right") - 1
+    examples = np.bincount(children, minlength=len(leaves)).tolist()
+    tokens = np.bincount(children, weights=batch.tokens.lengths, minlength=len(leaves)).astype(int).tolist()
+    found = zip(leaves, examples, tokens, strict=True)
+    return Counter(
+        {
+            _of_child(leaf.name, what): number
+            for leaf, *numbers in found
+            for what, number in zip(CHILD_COUNTED, numbers, strict=False)
+        }
+    )
+
+
+def left_out_of_child(name: str, counts: Mapping[str, int]) -> Counts:
+    """What is counted of a child's rows that were dropped or skipped; nothing where the source is no child."""
+    number = by_reason(counts, "dropped").total() + by_reason(counts, "skipped").total() if name else 0
+    return Counter({_of_child(name, "left_out"): number} if number else {})
+
+
+def _of_child(name: str, what: str) -> str:
+    return f"children.{name}.{what}"
 
 
 def all_dropped(counts: Mapping[str, int]) -> str:
@@ -59,21 +96,21 @@ def all_dropped(counts: Mapping[str, int]) -> str:
 
 
 def named(counts: Mapping[str, int]) -> dict[str, int]:
-    """The numbers that are not 0, in the order of `COUNTED`."""
-    return {name: counts[name] for name in COUNTED if counts.get(name)}
+    """The numbers that are not 0, in the order of `COUNTED`, and those of children behind them."""
+    return {name: counts[name] for name in [*COUNTED, *sorted({*counts} - {*COUNTED})] if counts.get(name)}
 
 
-def listed(counts: Mapping[str, int]) -> list[int]:
-    """The numbers in the order of `COUNTED`, less the zeros at the end."""
-    numbers = [counts.get(name, 0) for name in COUNTED]
+def listed(counts: Mapping[str, int], names: Sequence[str]) -> list[int]:
+    """The numbers in the order of `names`, less the zeros at the end."""
+    numbers = [counts.get(name, 0) for name in names]
     while numbers and not numbers[-1]:
         numbers.pop()
     return numbers
 
 
-def unlisted(numbers: Sequence[int]) -> Counts:
+def unlisted(numbers: Sequence[int], names: Sequence[str]) -> Counts:
     """The counts that `listed` wrote down."""
-    return Counter({name: number for name, number in zip(COUNTED, numbers, strict=False) if number})
+    return Counter({name: number for name, number in zip(names, numbers, strict=False) if number})
 
 
 def by_reason(counts: Mapping[str, int], what: str) -> Counts:
@@ -87,18 +124,44 @@ def num_rows_of(counts: Mapping[str, int]) -> int:
     return counts.get("examples", 0) + by_reason(counts, "dropped").total() + by_reason(counts, "skipped").total()
 
 
+class ChildStats(NamedTuple):
+    """What became of a child of a mixture.
+
+    Attributes:
+        rows: Rows of its examples handed over, and of the dropped and the skipped ones.
+        examples: Its examples.
+        tokens: Their tokens.
+        share: Its share of the tokens of all children, 0 to 1.
+        share_of_examples: Its share of their examples.
+        epochs: How often its rows went by; None where their number is not known.
+    """
+
+    rows: int
+    examples: int
+    tokens: int
+    share: float
+    share_of_examples: float
+    epochs: float | None
+
+
 class Stats:
     """Totals of what was handed over, and of what was left out on the way.
 
+    Args:
+        leaves: The sources of the stream.
+
     Attributes:
+        num_ranks: How many ranks share the rows, of which these are one's.
         counts: The numbers by name.
         rows_passed_over: Rows that workers read only to reach their own; 0 where rows can be read in any order. Unlike
             the counts it depends on who reads, and is no part of a state.
         quarantine: The last `MAX_QUARANTINED` bad rows that were skipped: position, field, reason. No part of a state.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, leaves: Sequence[Leaf] = ()) -> None:
         self.counts = Counts()
+        self.num_ranks = 1
+        self._children = {leaf.name: leaf.source.num_rows for leaf in leaves if leaf.name}
         self.rows_passed_over = 0
         self.quarantine: deque[BadRow] = deque(maxlen=MAX_QUARANTINED)
 
@@ -151,6 +214,18 @@ class Stats:
         return by_reason(self.counts, "skipped")
 
     @property
+    def children(self) -> dict[str, ChildStats]:
+        """The children of a mixture by name; those of a mixture in it read `outer/inner`."""
+        return {name: self._child(name, num_rows) for name, num_rows in self._children.items()}
+
+    def _child(self, name: str, num_rows: int | None) -> ChildStats:
+        examples, tokens, left_out = (self.counts[_of_child(name, what)] for what in CHILD_COUNTED)
+        rows = examples + left_out
+        epochs = None if num_rows is None else rows * self.num_ranks / num_rows
+        share, share_of_examples = tokens / max(self.tokens, 1), examples / max(self.examples, 1)
+        return ChildStats(rows, examples, tokens, share, share_of_examples, epochs)
+
+    @property
     def efficiency(self) -> float:
         """Real tokens / capacity, 0 to 1; 0 before the first pack."""
         return self.tokens / self.capacity if self.capacity else 0.0
@@ -159,4 +234,5 @@ class Stats:
         names = ("rows", "examples", "tokens", "trained_tokens", "packs")
         counts = [f"{name} {getattr(self, name):,}" for name in names]
         left_out = [f"{name} {dict(getattr(self, name))}" for name in LEFT_OUT if getattr(self, name)]
-        return ", ".join([*counts, f"efficiency {self.efficiency:.2%}", *left_out])
+        shares = [f"{name} {child.share:.1%}" for name, child in self.children.items()]
+        return ", ".join([*counts, f"efficiency {self.efficiency:.2%}", *left_out, *shares])

@@ -74,7 +74,7 @@ class SFTStream(IterableDataset[Pack]):
         self.config = config
         parts = build_parts(config, rows=rows, tokenizer=tokenizer, trust=trust)
         self.tokenizer, self.collator, self.pipeline = parts.tokenizer, parts.collator, parts.pipeline
-        self.stats = Stats()
+        self.stats = Stats(self.pipeline.source.leaves)
         self._prompt, self._source_identity = parts.prompt, parts.source_identity
         self._first_epoch = 0
         self._lengths: Lengths | None = None
@@ -100,12 +100,12 @@ class SFTStream(IterableDataset[Pack]):
         worker, num_workers = this_worker()
         pipeline = self.pipeline
         num_lanes = pipeline.lanes_for(num_workers)
-        check_num_lanes(num_lanes, num_rows=pipeline.num_rows, workers=num_workers)
+        check_num_lanes(num_lanes, num_rows=pipeline.source.max_lanes, workers=num_workers)
         share = Share(0, worker=worker, num_workers=num_workers)
-        order, window = pipeline.order(num_lanes), Window()
+        order, window, leaves = pipeline.order(num_lanes), Window(), pipeline.source.leaves
         for packs, _, counts, skipped in pipeline.undealt(share, order=order, first_epoch=self._first_epoch):
             batch = from_buffer(to_buffer(packs))
-            counts = counts + counts_of_batch(batch, max_length=self.collator.max_length)
+            counts = counts + counts_of_batch(batch, max_length=self.collator.max_length, leaves=leaves)
             window = pipeline.faults.judge(window, counts, skipped, num_elsewhere=0)
             self.stats.counts += counts
             self.stats.quarantine.extend(skipped)

@@ -8,13 +8,15 @@ checks so many random chains with workers that take turns in one process, and so
 import argparse
 import json
 import random
+import tempfile
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from samsum_stream import SFTStream, merge_states
 from samsum_stream.loader import StreamLoader
-from tests.resuming import LANES, equal, in_process, stream_of
+from tests.resuming import LANES, awkward_rows, equal, in_process, make_source, stream_of
 
 TOPOLOGIES = [(r, k) for r in range(1, LANES + 1) for k in range(7) if LANES % (r * max(k, 1)) == 0]
 """Every pair of ranks and workers that 24 lanes suit."""
@@ -87,17 +89,18 @@ def random_chain(chooser: random.Random) -> list[Segment]:
     return [Segment(*chooser.choice(TOPOLOGIES), chooser.randint(1, MAX_BATCHES)) for _ in range(chooser.randint(2, 5))]
 
 
-def references() -> list[Reference]:
-    """Without an end, with passes of one epoch, and of two; one that is read in blocks."""
-    from tests.resuming import awkward_rows
-
+def references(folder: Path) -> list[Reference]:
+    """Without an end, with passes of one epoch, and of two; one that is read in blocks, and a mixture."""
     rows = awkward_rows(8 * LANES)
+    mixture = make_source("mixture", rows, folder)
     return [
         Reference(stream_of(epochs=None)),
         Reference(stream_of(epochs=1)),
         Reference(stream_of(epochs=2, collator_config={"method": "padding_free"})),
         Reference(stream_of(epochs=None, rows=lambda: iter(rows))),
         Reference(stream_of(epochs=1, rows=lambda: iter(rows), method="first_fit")),
+        Reference(stream_of(epochs=None, rows=None, **mixture)),
+        Reference(stream_of(epochs=1, rows=None, **mixture)),
     ]
 
 
@@ -107,7 +110,12 @@ def main() -> None:
     parser.add_argument("--real", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    chooser, sides = random.Random(arguments.seed), references()
+    with tempfile.TemporaryDirectory() as folder:
+        _check(arguments, references(Path(folder)))
+
+
+def _check(arguments: argparse.Namespace, sides: Sequence[Reference]) -> None:
+    chooser = random.Random(arguments.seed)
     for real_workers, number in ((False, arguments.chains), (True, arguments.real)):
         num_checked = 0
         for index in range(number):

@@ -20,7 +20,7 @@ from webdataset import TarWriter
 
 from samsum_stream import SFTStream
 from samsum_stream.loader import Message, StreamLoader
-from tests.streams import make_stream, word
+from tests.streams import make_stream, word, write_lines
 
 LANES = 24
 
@@ -48,6 +48,8 @@ def make_source(kind: str, rows: list[dict[str, Any]], folder: Path) -> dict[str
     if kind == "iterable dataset":
         return {"rows": datasets.Dataset.from_list(rows).to_iterable_dataset()}
     parts = [rows[: len(rows) // 3], rows[len(rows) // 3 :]]
+    if kind == "mixture":
+        return {"source_config": _mixture(rows, folder)}
     if kind == "tars":
         return {"source_config": {"method": "webdataset", "kwargs": {"urls": _tars(rows, folder)}}}
     if kind == "parquet":
@@ -62,6 +64,26 @@ def make_source(kind: str, rows: list[dict[str, Any]], folder: Path) -> dict[str
             text = "".join(json.dumps(row) + "\n" for row in part).encode()
             path.write_bytes(gzip.compress(text) if is_gzip else text)
     return {"source_config": {"method": "jsonl", "kwargs": {"path": list(map(str, paths))}}}
+
+
+def _mixture(rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """A mixture by tokens of one source and of a mixture by rows: pieces, a shared pass, and rows by number."""
+    sources = {}
+    for kind, start, end in (("parquet", 0, 72), ("gzip jsonl", 24, 96), ("load_dataset", 48, 120)):
+        place = folder / kind.split()[0]
+        place.mkdir(exist_ok=True)
+        if kind == "load_dataset":
+            path = write_lines(place / "rows.jsonl", rows[start:end])
+            cache = {"cache_dir": str(folder / "cache")}
+            kwargs = {"path": "json", "data_files": str(path), "split": "train", **cache}
+            sources[kind] = {"method": kind, "kwargs": kwargs}
+        else:
+            sources[kind] = make_source(kind, rows[start:end], place)["source_config"]
+    parquet, lines, table = sources.values()
+    inner = {"sources": {"lines": {**lines, "weight": 2}, "table": table}, "stopping_strategy": "all_exhausted"}
+    outer = {"parquet": {**parquet, "weight": 0.5}, "inner": {"method": "mixture", "kwargs": inner, "weight": 0.5}}
+    kwargs = {"sources": outer, "weight_by": "tokens", "stopping_strategy": "first_exhausted"}
+    return {"method": "mixture", "kwargs": kwargs}
 
 
 def _tars(rows: list[dict[str, Any]], folder: Path) -> list[str]:
@@ -84,6 +106,7 @@ SOURCES = (
     "sequence from a callable",
     "generator from a callable",
     "iterable dataset",
+    "mixture",
 )
 PACKINGS = ("best_fit", "first_fit", "greedy", "none")
 LAYOUTS = ("packed", "padding_free", "padded")

@@ -69,22 +69,22 @@ def test_reasons_that_did_not_occur_are_not_listed() -> None:
 
 @given(st.dictionaries(st.sampled_from(COUNTED), st.integers(1, 10**15)))
 def test_counts_come_back_from_the_numbers_in_a_fixed_order(numbers: dict[str, int]) -> None:
-    written = listed(numbers)
-    assert dict(unlisted(written)) == numbers
+    written = listed(numbers, COUNTED)
+    assert dict(unlisted(written, COUNTED)) == numbers
     assert written == [numbers.get(name, 0) for name in COUNTED][: len(written)]
     assert not written or written[-1], "zeros at the end are left out"
 
 
 def test_names_that_came_later_are_zero_in_older_numbers() -> None:
-    assert unlisted([7, 30]) == Counts(examples=7, tokens=30)
-    assert (unlisted([]), listed({})) == (Counts(), [])
+    assert unlisted([7, 30], COUNTED) == Counts(examples=7, tokens=30)
+    assert (unlisted([], COUNTED), listed({}, COUNTED)) == (Counts(), [])
 
 
 def test_every_count_of_a_batch_has_a_place_in_the_order() -> None:
     counts = counts_of_batch(from_buffer(to_buffer([make_items([4, 5])])), max_length=10)
     assert set(counts) <= set(COUNTED)
     assert len(set(COUNTED)) == len(COUNTED)
-    assert unlisted(listed(counts)) == counts
+    assert unlisted(listed(counts, COUNTED), COUNTED) == counts
 
 
 def test_before_the_first_pack_efficiency_is_zero() -> None:

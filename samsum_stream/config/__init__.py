@@ -1,6 +1,6 @@
 """Strict YAML to frozen models; knows no stage."""
 
 from samsum_stream.config.loading import load_config, parse_config
-from samsum_stream.config.models import StreamConfig
+from samsum_stream.config.models import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig
 
-__all__ = ["StreamConfig", "load_config", "parse_config"]
+__all__ = ["MIXTURE", "MixtureKwargs", "SourceConfig", "StreamConfig", "load_config", "parse_config"]

@@ -8,13 +8,14 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    ValidationError,
     field_serializer,
     field_validator,
     model_validator,
 )
 
 from samsum_stream.config.problems import Places
-from samsum_stream.config.rules import Rule, several
+from samsum_stream.config.rules import Rule, problems_of, several
 from samsum_stream.wording import did_you_mean
 
 PositiveInt = Annotated[int, Field(ge=1), Rule("a whole number of 1 or more")]
@@ -22,6 +23,10 @@ NaturalInt = Annotated[int, Field(ge=0), Rule("a whole number of 0 or more")]
 CountOrRate = (
     Annotated[int, Field(ge=0), Rule("a number of 0 or more")]
     | Annotated[float, Field(ge=0, allow_inf_nan=False), Rule("a number of 0 or more")]
+)
+Weight = (
+    Annotated[int, Field(gt=0), Rule("a number above 0")]
+    | Annotated[float, Field(gt=0, allow_inf_nan=False), Rule("a number above 0")]
 )
 Name = Annotated[str, Field(min_length=1), Rule("non-empty text")]
 
@@ -34,6 +39,10 @@ COLLATOR_KWARGS: dict[str, tuple[str, ...]] = {
     "padding_free": (),
 }
 """Which collator takes which kwargs."""
+
+
+MIXTURE = "mixture"
+"""The source method whose kwargs are sources."""
 
 
 class _Section(BaseModel):
@@ -57,6 +66,41 @@ class SourceConfig(_Section):
         if "contexts" in columns and "context" in columns:
             raise ValueError("contexts and context are two names of one column; keep one of them")
         return columns
+
+    @model_validator(mode="after")
+    def _mixtures_are_well_formed(self) -> "SourceConfig":
+        """A mixture's kwargs are sections of their own."""
+        if self.method != MIXTURE:
+            return self
+        if self.columns:
+            text = "each child of a mixture names its own; write it beside the child's method"
+            raise several([(("columns",), text)])
+        try:
+            MixtureKwargs.model_validate(self.kwargs)
+        except ValidationError as error:
+            found = problems_of(error, model=MixtureKwargs)
+        else:
+            return self
+        raise several((("kwargs", *problem.path), problem.text) for problem in found)
+
+
+class MixtureChild(SourceConfig):
+    """A child of a mixture."""
+
+    method: Name = Field(description="which source: a registered name, or path.to.module::name")
+    weight: Weight = Field(default=1, description="its share, next to the weights of the other children")
+
+
+class MixtureKwargs(_Section):
+    """What a mixture takes."""
+
+    sources: Annotated[
+        dict[str, MixtureChild], Field(min_length=1), Rule("a mapping of names to sources, one or more")
+    ] = Field(description="the children by name")
+    weight_by: Literal["rows", "tokens"] = Field(default="rows", description="what the weights are shares of")
+    stopping_strategy: Literal["first_exhausted", "all_exhausted", "endless"] = Field(
+        default="first_exhausted", description="when an epoch ends: with the first child or the last; endless never"
+    )
 
 
 class PromptConfig(_Section):

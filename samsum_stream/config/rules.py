@@ -71,7 +71,7 @@ def _descend(model: Any, loc: Path) -> tuple[Path, Any]:
 
 def _holder(annotation: Any) -> Any:
     """The model or the dict among the types that a place accepts; None where nothing lies below."""
-    for leaf in _leaves(annotation):
+    for leaf in map(_base, _leaves(annotation)):
         if get_origin(leaf) is dict or _is_model(leaf):
             return leaf
     return None

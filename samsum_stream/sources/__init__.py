@@ -9,12 +9,13 @@ from typing import Any
 import datasets
 
 from samsum_stream.errors import ConfigError, SourceError
-from samsum_stream.sources.base import Block, IndexedSource, Opener, SequentialSource, Shard, Source
+from samsum_stream.sources.base import Block, IndexedSource, Leaf, Opener, SequentialSource, Shard, Source
 from samsum_stream.sources.columns import Columns, parse_columns
 from samsum_stream.sources.gather import shown
 from samsum_stream.sources.hub import load_dataset, load_from_disk, one_split
 from samsum_stream.sources.json_lines import jsonl
 from samsum_stream.sources.memory import IterableSource, ListSource, StreamSource, telling
+from samsum_stream.sources.mixture import Mixture
 from samsum_stream.sources.names import default_name
 from samsum_stream.sources.parquet import parquet
 from samsum_stream.sources.tables import TableSource
@@ -24,6 +25,8 @@ __all__ = [
     "SOURCES",
     "Block",
     "IndexedSource",
+    "Leaf",
+    "Mixture",
     "Opener",
     "SequentialSource",
     "Shard",

@@ -20,6 +20,15 @@ class Shard(NamedTuple):
     num_rows: int | None
 
 
+class Leaf(NamedTuple):
+    """A source that is no mixture, with its name among the children of one, if it is one, and where its shards start
+    among those of all."""
+
+    name: str
+    first_shard: int
+    source: "Source"
+
+
 class Source(ABC):
     """Rows with positions; it pickles, so that a spawned worker can hold its own copy."""
 
@@ -39,6 +48,21 @@ class Source(ABC):
         """Rows of all shards; None where only reading them tells."""
         counts = [shard.num_rows for shard in self.shards if shard.num_rows is not None]
         return sum(counts) if len(counts) == len(self.shards) else None
+
+    @property
+    def max_lanes(self) -> int | None:
+        """As many lanes could each have a row; None where only reading tells."""
+        return self.num_rows
+
+    @property
+    def has_end(self) -> bool:
+        """Whether its epochs end."""
+        return True
+
+    @property
+    def leaves(self) -> list[Leaf]:
+        """The sources that rows are read from: itself, or those of a mixture."""
+        return [Leaf("", 0, self)]
 
     @abstractmethod
     def first_block(self, num_rows: int) -> "Block":

@@ -1,0 +1,143 @@
+"""Lanes of a mixture: each has a lane of every child, and draws its examples from those."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from samsum_stream.faults import Faults
+from samsum_stream.lane import Lane, SourceLane
+from samsum_stream.mixing import Draws, Mix
+from samsum_stream.order import Order
+from samsum_stream.packing import Item
+from samsum_stream.positions import ChildPosition, LanePosition
+from samsum_stream.reading import Reader, make_reader
+from samsum_stream.samples import BadRow
+from samsum_stream.sources import Leaf, Mixture, Source
+from samsum_stream.stats import Counts
+from samsum_stream.tokenization import RowTokenizer
+
+
+class Lanes(Protocol):
+    """The lanes of one worker, which share what reads their source."""
+
+    def lane(self, lane: int, position: LanePosition) -> Lane:
+        """A lane from where it stands."""
+
+    def take_passed_over(self) -> int:
+        """Rows that were read in vain since this was asked last."""
+
+
+def open_lanes(
+    source: Source,
+    positions: Mapping[int, LanePosition],
+    *,
+    order: Order,
+    tokenizer: RowTokenizer,
+    faults: Faults,
+    name: str = "",
+    first_shard: int = 0,
+) -> Lanes:
+    """The lanes in `positions`, each of which will be read from there on, epoch after epoch."""
+    if not isinstance(source, Mixture):
+        starts = {lane: position.place for lane, position in positions.items()}
+        reader = make_reader(source, order=order, starts=starts, faults=faults)
+        return SourceLanes(reader, Leaf(name, first_shard, source), tokenizer)
+    children = [
+        open_lanes(
+            child.source,
+            {lane: position.of_children(len(source.children))[number].position for lane, position in positions.items()},
+            order=order.of_child(number),
+            tokenizer=tokenizer,
+            faults=faults,
+            name=f"{name}/{child.name}".removeprefix("/"),
+            first_shard=first_shard + child.first_shard,
+        )
+        for number, child in enumerate(source.children)
+    ]
+    return MixtureLanes(children, source.mix, order)
+
+
+def is_place_in(source: Source, position: LanePosition) -> bool:
+    """Whether a lane of the source can stand there: at the start of an epoch, or in each child."""
+    children = source.children if isinstance(source, Mixture) else ()
+    if not position.children:
+        return not position.turns
+    return len(children) == len(position.children) and all(
+        is_place_in(child.source, standing.position)
+        for child, standing in zip(children, position.children, strict=True)
+    )
+
+
+class SourceLanes:
+    """Those of one source."""
+
+    def __init__(self, reader: Reader, leaf: Leaf, tokenizer: RowTokenizer) -> None:
+        self._reader, self._leaf, self._tokenizer = reader, leaf, tokenizer
+
+    def lane(self, lane: int, position: LanePosition) -> Lane:
+        return SourceLane(self._reader, lane, tokenizer=self._tokenizer, position=position, leaf=self._leaf)
+
+    def take_passed_over(self) -> int:
+        number, self._reader.num_passed_over = self._reader.num_passed_over, 0
+        return number
+
+
+class MixtureLanes:
+    """Those of a mixture."""
+
+    def __init__(self, children: Sequence[Lanes], mix: Mix, order: Order) -> None:
+        self._children, self._mix, self._order = children, mix, order
+
+    def lane(self, lane: int, position: LanePosition) -> Lane:
+        standing = position.of_children(len(self._children))
+        lanes = [child.lane(lane, each.position) for child, each in zip(self._children, standing, strict=True)]
+        return MixtureLane(lanes, self._mix, position=position, standing=standing, order=self._order, lane=lane)
+
+    def take_passed_over(self) -> int:
+        return sum(child.take_passed_over() for child in self._children)
+
+
+class MixtureLane:
+    """A lane of a mixture; its items count up, and it knows of each that waits which child's it is."""
+
+    def __init__(
+        self,
+        children: Sequence[Lane],
+        mix: Mix,
+        *,
+        position: LanePosition,
+        standing: Sequence[ChildPosition],
+        order: Order,
+        lane: int,
+    ) -> None:
+        self._children, self._place, self._turns = children, position.place, position.turns
+        drawn, ended = [each.drawn for each in standing], [each.ended for each in standing]
+        self._draws = Draws(children, mix, order=order, lane=lane, drawn=drawn, ended=ended)
+        self._num_items = 0
+        self._held: dict[int, tuple[int, Item]] = {}
+
+    def epoch(self) -> Iterator[Item]:
+        """The items of an epoch of the mixture; at first those that wait, in the order in which they were drawn."""
+        turns, self._turns = self._turns, ()
+        for child in turns:
+            yield self._hold(child, self._draws.again(child))
+        for child, item in self._draws.epoch():
+            yield self._hold(child, item)
+
+    def hand_over(self, packs: Iterable[Iterable[Item]]) -> tuple[LanePosition, Counts, list[BadRow]]:
+        gone: list[list[Item]] = [[] for _ in self._children]
+        for pack in packs:
+            for item in pack:
+                child, own = self._held.pop(item[3])
+                gone[child].append(own)
+        handed = [child.hand_over([items]) for child, items in zip(self._children, gone, strict=True)]
+        positions, counts, skipped = zip(*handed, strict=True)
+        standing = map(ChildPosition, positions, self._draws.drawn, self._draws.ended)
+        place = self._place._replace(epoch=self._place.epoch + self._draws.num_epochs)
+        position = LanePosition(place, (), tuple(standing), tuple(child for child, _ in self._held.values()))
+        return position, sum(counts, Counts()), [bad for rows in skipped for bad in rows]
+
+    def _hold(self, child: int, item: Item) -> Item:
+        self._num_items += 1
+        self._held[self._num_items] = (child, item)
+        length, ids, record, _ = item
+        return length, ids, record, self._num_items
