@@ -18,7 +18,9 @@ EACH = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def runs_offline(path: Path) -> bool:
     """Whether the rows and the tokenizer lie in the repository."""
     config = load_config(path)
-    places = [config.base_model, config.source_config.kwargs.get("path")]
+    kwargs = config.source_config.kwargs
+    children = [child["kwargs"] for child in kwargs.get("sources", {}).values()]
+    places = [config.base_model, *(each.get("path") for each in children or [kwargs])]
     return all(isinstance(place, str) and place.startswith("examples/") for place in places)
 
 
