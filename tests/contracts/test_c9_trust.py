@@ -160,3 +160,34 @@ def test_a_shell_command_in_place_of_a_path_is_an_error(make_path: Callable[[Pat
             with pytest.raises(SamsumStreamError):
                 build(make_config(source_config={"method": method, "kwargs": {key: path}}), trust=[])
     assert ran(folder) == set()
+
+
+@pytest.mark.parametrize(
+    ("method", "kwargs"),
+    [
+        ("trap::rows", {}),
+        ("jsonl", {"path": "pipe:touch {folder}/ran-pipe"}),
+        ("parquet", {"path": "ssh://host{folder}/rows.parquet"}),
+        ("webdataset", {"urls": "pipe:touch {folder}/ran-pipe"}),
+        ("webdataset", {"urls": ["{folder}/rows-{{0..1}}.tar", "ssh://host{folder}/rows.tar"]}),
+        ("load_dataset", {"path": "{folder}/trap.py", "split": "train"}),
+        ("load_dataset", {"path": "{folder}/pack", "split": "train", "trust_remote_code": True}),
+    ],
+)
+def test_a_child_of_a_mixture_in_a_mixture_may_no_more_than_any_source(
+    method: str, kwargs: dict[str, Any], folder: Path
+) -> None:
+    """`pack` holds a dataset script, as old repositories of the Hub do."""
+    (folder / "pack" / "pack.py").write_text(TRAP)
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [placed(each) for each in value]
+        return value.format(folder=folder) if isinstance(value, str) else value
+
+    child = {"method": method, "kwargs": {key: placed(value) for key, value in kwargs.items()}}
+    inner = {"method": "mixture", "kwargs": {"sources": {"child": child}}}
+    outer = {"method": "mixture", "kwargs": {"sources": {"inner": inner}}}
+    with pytest.raises(SamsumStreamError):
+        build(make_config(source_config=outer, epochs=None), trust=["somebody_else"])
+    assert ran(folder) == set()
