@@ -1,6 +1,6 @@
 """Lanes of a mixture: each has a lane of every child, and draws its examples from those."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from samsum_stream.faults import Faults
@@ -8,7 +8,7 @@ from samsum_stream.lane import Lane, SourceLane
 from samsum_stream.mixing import Draws, Mix
 from samsum_stream.order import Order
 from samsum_stream.packing import Item
-from samsum_stream.positions import ChildPosition, LanePosition
+from samsum_stream.positions import ChildPosition, LanePosition, start_of
 from samsum_stream.reading import Reader, make_reader
 from samsum_stream.samples import BadRow
 from samsum_stream.sources import Leaf, Mixture, Source
@@ -94,6 +94,32 @@ class MixtureLanes:
 
     def take_passed_over(self) -> int:
         return sum(child.take_passed_over() for child in self._children)
+
+
+class EpochLanes:
+    """The lanes of a stream with an end: those of one epoch share what reads it, and the next ones start anew.
+
+    A child of a mixture may come to the same epoch of its own in several epochs of the stream.
+    """
+
+    def __init__(
+        self, opened: Callable[[Mapping[int, LanePosition]], Lanes], positions: Mapping[int, LanePosition]
+    ) -> None:
+        self._opened, self._positions = opened, positions
+        self._epochs: dict[int, Lanes] = {}
+
+    def lane(self, lane: int, position: LanePosition) -> Lane:
+        epoch = position.place.epoch
+        if epoch not in self._epochs:
+            # Lanes take turns, so that those before the last epoch are through.
+            self._epochs = {each: lanes for each, lanes in self._epochs.items() if each >= epoch - 1}
+            self._epochs[epoch] = self._opened(
+                {each: at if at.place.epoch == epoch else start_of(epoch) for each, at in self._positions.items()}
+            )
+        return self._epochs[epoch].lane(lane, position)
+
+    def take_passed_over(self) -> int:
+        return sum(lanes.take_passed_over() for lanes in self._epochs.values())
 
 
 class MixtureLane:

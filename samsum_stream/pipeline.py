@@ -6,6 +6,7 @@ reader ──rows──▶ lane ──examples──▶ packer ──packs──
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, count, islice
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.faults import RAISE, Faults
 from samsum_stream.lane import Lane, nothing_left
 from samsum_stream.lanes import Share, choose_num_lanes
-from samsum_stream.mixture_lane import Lanes, open_lanes
+from samsum_stream.mixture_lane import EpochLanes, Lanes, open_lanes
 from samsum_stream.order import Order
 from samsum_stream.packing import Item, Packer
 from samsum_stream.positions import LanePosition, start_of
@@ -180,7 +181,8 @@ class Pipeline:
             yield rest
 
     def _open(self, order: Order, positions: Mapping[int, LanePosition]) -> Lanes:
-        return open_lanes(self.source, positions, order=order, tokenizer=self.tokenizer, faults=self.faults)
+        opened = partial(open_lanes, self.source, order=order, tokenizer=self.tokenizer, faults=self.faults)
+        return opened(positions) if self.epochs is None else EpochLanes(opened, positions)
 
     def _changed(self, lane: int, position: LanePosition) -> SourceError:
         return SourceError(

@@ -111,9 +111,12 @@ class SequentialReader(Reader):
             starts = {lane: max(start, Place(epoch, 0, 0)) for lane, start in self.starts.items()}
             starts = {lane: start for lane, start in starts.items() if start.epoch == epoch}
             self.passes[epoch] = _Pass(self._deal(epoch, starts), lanes=list(starts))
-        yield from self.passes[epoch].chunks(lane)
-        if not self.passes[epoch].waiting:
-            del self.passes[epoch]
+        try:
+            yield from self.passes[epoch].chunks(lane)
+        finally:  # a mixture may leave an epoch before its end
+            self.passes[epoch].waiting.pop(lane, None)
+            if not self.passes[epoch].waiting:
+                del self.passes[epoch]
 
     def _deal(self, epoch: int, starts: Mapping[int, Place]) -> Iterator[list[Hand]]:
         """Each step reads one block and deals it to the lanes, less the rows before their starts."""
@@ -154,9 +157,9 @@ class _Pass:
         yield from _drained(waiting)
         for dealt in self.steps:
             for owner, place, rows in dealt:
-                self.waiting[owner].append((place, rows))
+                if owner in self.waiting:
+                    self.waiting[owner].append((place, rows))
             yield from _drained(waiting)
-        del self.waiting[lane]
 
 
 def rows_in_order(

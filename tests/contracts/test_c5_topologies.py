@@ -9,7 +9,7 @@ from tests.streams import workers_that_end_at_once
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
-NUM_REFERENCES = 7
+NUM_PLAIN, NUM_REFERENCES = 5, 7
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,19 @@ chains = st.lists(
 )
 
 
-@pytest.mark.parametrize("index", range(NUM_REFERENCES))
-@settings(max_examples=15)
+@pytest.mark.parametrize("index", range(NUM_PLAIN))
+@settings(max_examples=40)
 @given(chain=chains)
 def test_any_chain_of_topologies_gives_the_sequence_of_one_process(
     sides: list[Reference], index: int, chain: list[Segment]
 ) -> None:
+    check_chain(sides[index], chain)
+
+
+@pytest.mark.parametrize("index", range(NUM_PLAIN, NUM_REFERENCES))
+@settings(max_examples=6)
+@given(chain=chains)
+def test_and_so_does_one_of_a_mixture(sides: list[Reference], index: int, chain: list[Segment]) -> None:
     check_chain(sides[index], chain)
 
 
