@@ -21,6 +21,9 @@ from tests.resuming import LANES, awkward_rows, equal, in_process, make_source, 
 TOPOLOGIES = [(r, k) for r in range(1, LANES + 1) for k in range(7) if LANES % (r * max(k, 1)) == 0]
 """Every pair of ranks and workers that 24 lanes suit."""
 
+NUM_PLAIN, NUM_MIXTURES = 5, 2
+"""References; chains of the latter take ten times as long, and so are one in ten."""
+
 MAX_BATCHES = 8
 """Of a rank in one segment."""
 
@@ -119,7 +122,8 @@ def _check(arguments: argparse.Namespace, sides: Sequence[Reference]) -> None:
     for real_workers, number in ((False, arguments.chains), (True, arguments.real)):
         num_checked = 0
         for index in range(number):
-            num_checked += check_chain(sides[index % len(sides)], random_chain(chooser), real_workers=real_workers)
+            side = sides[index % NUM_PLAIN] if index % 10 else sides[NUM_PLAIN + index // 10 % NUM_MIXTURES]
+            num_checked += check_chain(side, random_chain(chooser), real_workers=real_workers)
         kind = "worker processes" if real_workers else "workers in turn"
         print(f"{number:,} chains with {kind}: {num_checked:,} batches, 0 mismatches", flush=True)
 

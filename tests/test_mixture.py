@@ -1,5 +1,6 @@
 """Mixtures: shares, ends, order, state, and what a config may say of them."""
 
+import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -97,6 +98,12 @@ def mixture(folder: Path, *, sizes: tuple[int, ...] = (60, 60, 60), **kwargs: An
     return {"method": "mixture", "kwargs": {"sources": sources, **kwargs}}
 
 
+def gzipped(path: Path) -> Path:
+    other = path.with_name(f"{path.name}.gz")
+    other.write_bytes(gzip.compress(path.read_bytes()))
+    return other
+
+
 def children_of(stream: SFTStream) -> Counter[str]:
     return Counter(example.position.source for pack in stream for example in pack.examples)
 
@@ -128,6 +135,18 @@ def test_a_dealt_epoch_has_the_rows_of_one_that_is_not(tmp_path: Path, stops: st
     )
     plain = make_stream(source_config=config, lanes=3)
     assert dealt == Counter(example.position for pack in plain for example in pack.examples)
+
+
+def test_an_epoch_of_a_child_that_comes_in_two_of_the_stream_is_whole_in_both(tmp_path: Path) -> None:
+    """The few rows come again and again, in one pass that every lane reads its share of."""
+    config = mixture(tmp_path, sizes=(30, 30, 9), stopping_strategy="all_exhausted")
+    few = config["kwargs"]["sources"]["c"] | {"weight": 100}
+    few["kwargs"]["path"] = str(gzipped(Path(few["kwargs"]["path"])))
+    config["kwargs"]["sources"]["c"] = few
+    in_one, in_two = (make_stream(source_config=config, lanes=3, epochs=epochs) for epochs in (2, 1))
+    rows = [example.position for pack in in_one for example in pack.examples]
+    again = [example.position for _ in range(2) for pack in in_two for example in pack.examples]
+    assert Counter(rows) == Counter(again)
 
 
 def test_shares_of_tokens_hold_after_a_thousand_batches_and_at_ten_places_to_go_on(tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
 """Contract C5: one global order, whoever reads it; and C6: a state of one topology goes on on another."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.chains import MAX_BATCHES, TOPOLOGIES, Reference, Segment, check_chain, references
+from tests.chains import MAX_BATCHES, NUM_MIXTURES, NUM_PLAIN, TOPOLOGIES, Reference, Segment, check_chain, references
 from tests.streams import workers_that_end_at_once
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
-NUM_PLAIN, NUM_REFERENCES = 5, 7
+NUM_REFERENCES = NUM_PLAIN + NUM_MIXTURES
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,7 @@ def test_any_chain_of_topologies_gives_the_sequence_of_one_process(
 
 @pytest.mark.parametrize("index", range(NUM_PLAIN, NUM_REFERENCES))
 @settings(max_examples=6)
+@example(chain=[Segment(1, 0, 1), Segment(2, 6, 1), Segment(24, 0, 4)])  # meets an epoch of a child in two passes
 @given(chain=chains)
 def test_and_so_does_one_of_a_mixture(sides: list[Reference], index: int, chain: list[Segment]) -> None:
     check_chain(sides[index], chain)
