@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 import fsspec
 from moto.server import ThreadedMotoServer
@@ -18,28 +19,47 @@ BUCKET = "rows"
 READ_TIMEOUT = 0.25
 """Seconds after which the client gives up on an answer."""
 
-TRANSIENT = ("503", "reset", "half a body", "half a body that looks whole", "time-out")
+CUT = ("half a body", "half a body that looks whole")
+TRANSIENT = ("503", "reset", "time-out", *CUT)
+FLIPPED = "flipped bytes"
+"""A body of the right length with some other bytes in it."""
+
+OF_DATA = (*CUT, FLIPPED)
+"""What happens to the bytes of an object alone, and not to listings and look-ups."""
 
 
 class Faults:
-    """Which requests for data fail, and how: a share of them, by chance from a seed."""
+    """Which requests fail, and how: a share of them, by chance from a seed.
 
-    def __init__(self, share: float = 0.0, *, kinds: Sequence[str] = TRANSIENT, seed: int = 0) -> None:
-        self.share, self.kinds = share, kinds
+    Args:
+        share: 0 to 1.
+        where: What the URL of a request must have in it to fail.
+    """
+
+    def __init__(self, share: float = 0.0, *, kinds: Sequence[str] = TRANSIENT, seed: int = 0, where: str = "") -> None:
+        self.share, self.kinds, self.where = share, kinds, where
         self.injected: Counter[str] = Counter()
         self._chooser, self._lock = random.Random(seed), threading.Lock()
 
-    def next(self) -> str | None:
+    def next(self, url: str, *, is_data: bool) -> str | None:
         with self._lock:
             kind = self._chooser.choice(self.kinds) if self._chooser.random() < self.share else None
-            if kind is not None:
-                self.injected[kind] += 1
+            if kind is None or self.where not in unquote(url) or (kind in OF_DATA and not is_data):
+                return None
+            self.injected[kind] += 1
             return kind
+
+    def flipped(self, body: bytes) -> bytes:
+        """The body with three other bytes."""
+        with self._lock:
+            places = self._chooser.sample(range(len(body)), min(3, len(body)))
+        return bytes(byte ^ 0x15 if place in places else byte for place, byte in enumerate(body))
 
 
 class _Proxy(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     faults: Faults
+    traffic: Counter[str]
     upstream: tuple[str, int]
 
     def do_GET(self) -> None:
@@ -53,7 +73,9 @@ class _Proxy(BaseHTTPRequestHandler):
         answer = connection.getresponse()
         body = answer.read()
         connection.close()
-        kind = self.faults.next() if self.command == "GET" and "list-type" not in self.path else None
+        is_data = self.command == "GET" and "list-type" not in self.path
+        self.traffic.update(requests=1, bytes=len(body))
+        kind = self.faults.next(self.path, is_data=is_data)
         self._answer(answer, body, kind)
 
     def _answer(self, answer: http.client.HTTPResponse, body: bytes, kind: str | None) -> None:
@@ -66,7 +88,7 @@ class _Proxy(BaseHTTPRequestHandler):
         if kind == "503":
             self._slow_down()
             return
-        sent = body[: len(body) // 2] if kind and kind.startswith("half") else body
+        sent = body[: len(body) // 2] if kind in CUT else self.faults.flipped(body) if kind == FLIPPED else body
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in ("content-length", "connection", "date", "server", "transfer-encoding"):
@@ -86,7 +108,8 @@ class _Proxy(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
@@ -108,14 +131,22 @@ class Server:
             "config_kwargs": {"read_timeout": READ_TIMEOUT, "retries": {"max_attempts": 1}},
         }
 
-    def write(self, path: str, content: bytes) -> str:
-        files = fsspec.filesystem("s3", **{**self.options, "endpoint_url": self.direct})
+    def write(self, path: str, content: bytes, *, checksum: bool = True) -> str:
+        """The URL of a new object, with a CRC-32 that the store keeps, or without, as older clients wrote them."""
+        wanted = {"request_checksum_calculation": "when_supported" if checksum else "when_required"}
+        files = fsspec.filesystem("s3", **{**self.options, "endpoint_url": self.direct, "config_kwargs": wanted})
         files.pipe_file(f"{BUCKET}/{path}", content)
         return f"s3://{BUCKET}/{path}"
 
     @contextmanager
+    def counted(self) -> Iterator[Counter[str]]:
+        """The `requests` that come while it is open, and the `bytes` of their answers."""
+        traffic = self._proxy.traffic = Counter()
+        yield traffic
+
+    @contextmanager
     def broken(self, share: float, **kwargs: Any) -> Iterator[Faults]:
-        """While it is open, a share of the requests for data fails."""
+        """While it is open, a share of the requests fails."""
         faults = self._proxy.faults = Faults(share, **kwargs)
         try:
             yield faults
@@ -131,7 +162,7 @@ def serve() -> Iterator[Server]:
     host, port = moto.get_host_and_port()
 
     class Proxy(_Proxy):
-        faults, upstream = Faults(), (host, port)
+        faults, traffic, upstream = Faults(), Counter[str](), (host, port)
 
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
     thread = threading.Thread(target=proxy.serve_forever, daemon=True)

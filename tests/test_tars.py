@@ -32,9 +32,9 @@ def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
     return path
 
 
-def tar_of(members: list[tuple[str, bytes]]) -> bytes:
+def tar_of(members: list[tuple[str, bytes]], **kwargs: Any) -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
+    with tarfile.open(fileobj=file, mode="w", **kwargs) as archive:
         for name, content in members:
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -72,6 +72,16 @@ def test_braces_name_shards_and_their_samples_are_read_in_order(tmp_path: Path) 
 @pytest.mark.parametrize("start", [0, 1, 7, NUM_SAMPLES])
 def test_a_shard_is_read_from_any_sample(tmp_path: Path, suffix: str, start: int) -> None:
     assert read(open_source(str(write(tmp_path / f"a{suffix}"))), start=start) == EXPECTED[start:]
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_later_pass_begins_at_any_row_again(tmp_path: Path, form: int) -> None:
+    """Names that are longer than a header holds stand in a member of their own before it."""
+    members = [(f"{number:0120d}.json", json.dumps(row).encode()) for number, row in enumerate(ROWS)]
+    (tmp_path / "a.tar").write_bytes(tar_of(members, format=form))
+    source = open_source(str(tmp_path / "a.tar"))
+    for start in (0, 6, 7, 12, 18, 3, NUM_SAMPLES):
+        assert read(source, start=start) == EXPECTED[start:]
 
 
 def test_a_member_can_be_a_column(tmp_path: Path) -> None:

@@ -8,15 +8,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from samsum_stream.errors import ConfigError, SourceError
+from samsum_stream.sources.lookup import find_remote, forget
 from samsum_stream.sources.redaction import redact
-from samsum_stream.sources.remote import RemoteFile, find_remote
+from samsum_stream.sources.remote import RemoteFile
 from samsum_stream.sources.trust import refuse_schemes
 from samsum_stream.wording import closest, shown
 
 READ_AT_ONCE = 1 << 20
 
+WHOLE = 1 << 23
+"""Bytes up to which a remote file that is read from its start on is fetched as a whole, and so can be verified."""
+
 File = Path | RemoteFile
-"""Both have a `name`, `str()` of them can be shown, and `size_of` and `opened` take either."""
+"""Both have a `name`, `str()` of them can be shown, and `opened` takes either."""
 
 
 def expand_files(path: object, *, name: str, options: Mapping[str, Any]) -> tuple[File, ...]:
@@ -28,7 +32,11 @@ def expand_files(path: object, *, name: str, options: Mapping[str, Any]) -> tupl
     """
     if not isinstance(options, Mapping):
         raise ConfigError(f"{name}: `storage_options` must be a mapping, got {type(options).__name__}")
-    files = [file for pattern in patterns_of(path, name=name) for file in _matches(pattern, name=name, options=options)]
+    patterns = patterns_of(path, name=name)
+    for url in filter(_is_url, patterns):
+        refuse_schemes({"path": url})
+        forget(url, options)
+    files = [file for pattern in patterns for file in _matches(pattern, name=name, options=options)]
     if not files:
         raise SourceError(f"{name}: `path` is an empty list; name at least one file")
     seen: dict[Hashable, list[File]] = {}
@@ -40,10 +48,16 @@ def expand_files(path: object, *, name: str, options: Mapping[str, Any]) -> tupl
 
 
 def opened(file: File) -> BinaryIO:
-    """The bytes of a file, to be read from its start on; of a remote one, `READ_AT_ONCE` at a time."""
-    if isinstance(file, RemoteFile):
-        return io.BufferedReader(file.open(), READ_AT_ONCE)
-    return file.open("rb")
+    """The bytes of a file, to be read from its start on; of a long remote one, `READ_AT_ONCE` at a time."""
+    if isinstance(file, Path):
+        return file.open("rb")
+    if file.size <= WHOLE:
+        return io.BytesIO(file.read(0, file.size))
+    return io.BufferedReader(file.open(), READ_AT_ONCE)
+
+
+def is_gzip(file: File) -> bool:
+    return file.name.endswith(".gz")
 
 
 def shard_names(files: Sequence[File]) -> list[str]:
@@ -60,7 +74,7 @@ def _identity(file: File, *, name: str) -> Hashable:
     """What tells a file from others: links and `..` spell one file in many ways, with one device and inode."""
     identity: Hashable
     if isinstance(file, RemoteFile):
-        size, identity = file.size(), file.url
+        size, identity = file.size, file.url
     else:
         stat = file.stat()
         size, identity = stat.st_size, (stat.st_dev, stat.st_ino)
@@ -83,20 +97,23 @@ def patterns_of(path: object, *, name: str) -> list[str]:
 
 def _refuse_repeats(spellings: Sequence[File], *, name: str) -> None:
     if len(spellings) > 1:
-        others = [str(other) for other in dict.fromkeys(spellings) if other != spellings[0]]
+        first, *others = dict.fromkeys(map(str, spellings))
         also = f" (also as {', '.join(others)})" if others else ""
         raise SourceError(
-            f"{name}: {spellings[0]} is named {len(spellings)} times{also}, so its rows would repeat; name it once"
+            f"{name}: {first} is named {len(spellings)} times{also}, so its rows would repeat; name it once"
         )
 
 
 def _matches(pattern: str, *, name: str, options: Mapping[str, Any]) -> Sequence[File]:
-    if "://" not in pattern:
+    if not _is_url(pattern):
         return _local_matches(pattern, name=name)
-    refuse_schemes({"path": pattern})
     if found := find_remote(pattern, options):
         return found
     raise SourceError(f"{name}: there is no file {redact(pattern)}; check the path, its folder and suffix")
+
+
+def _is_url(pattern: str) -> bool:
+    return "://" in pattern
 
 
 def _local_matches(pattern: str, *, name: str) -> list[Path]:

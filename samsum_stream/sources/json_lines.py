@@ -14,9 +14,9 @@ from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import IndexedSource, Opener, Shard, Source
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import locator, validated
-from samsum_stream.sources.files import File, expand_files, shard_names
+from samsum_stream.sources.files import File, expand_files, is_gzip, shard_names
 from samsum_stream.sources.gather import from_rows
-from samsum_stream.sources.json_stretches import SequentialJsonl, is_gzip
+from samsum_stream.sources.json_stretches import SequentialJsonl
 from samsum_stream.sources.json_text import parse_lines
 from samsum_stream.sources.lines import line_number, row_offsets
 

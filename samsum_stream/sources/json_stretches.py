@@ -5,10 +5,10 @@ lines                    ----- ------- ------------ ---- --------
                                        belongs to the stretch in which it starts
 """
 
-import functools
 import gzip
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +20,11 @@ from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import locator, validated
-from samsum_stream.sources.files import File, opened, shard_names
+from samsum_stream.sources.files import File, is_gzip, opened, shard_names
 from samsum_stream.sources.gather import from_rows
 from samsum_stream.sources.json_text import parse_lines
 from samsum_stream.sources.lines import BOM, WHITE_SPACE
+from samsum_stream.sources.rereading import BrokenFile, reread
 
 STRETCH = 1 << 23
 """Bytes of a remote file that are a shard."""
@@ -51,9 +52,12 @@ class SequentialJsonl(SequentialSource):
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
         """A fresh pass over a stretch, from row `start` on, in blocks of `num_rows` rows."""
+        return reread(partial(self._blocks, shard, num_rows), file=self._stretches[shard].file, start=start)
+
+    def _blocks(self, shard: int, num_rows: int, start: int) -> Iterator[Block]:
         lines, row = islice(self._rows(shard), start, None), start
         while block := list(islice(lines, num_rows)):
-            yield Block(len(block), functools.partial(self._picked, block, shard, row))
+            yield Block(len(block), partial(self._picked, block, shard, row))
             row += len(block)
         stretch = self._stretches[shard]
         if row == 0 and stretch.end is None:
@@ -78,7 +82,7 @@ class SequentialJsonl(SequentialSource):
                     num_rows += 1
         except (EOFError, zlib.error, OSError) as error:
             problem = "is cut short" if isinstance(error, EOFError) else "cannot be read"
-            raise SourceError(
+            raise BrokenFile(
                 f"{self.name}/{self.shards[shard].name}:{num_rows}: {stretch.file} {problem} after {num_rows} whole "
                 f"rows ({type(error).__name__}: {error}); fetch or write it again"
             ) from error
@@ -88,9 +92,8 @@ def _stretches(file: File) -> Iterator[Stretch]:
     if isinstance(file, Path) or is_gzip(file):
         yield Stretch(file, 0, None)
         return
-    size = file.size()
-    for start in range(0, size, STRETCH):
-        yield Stretch(file, start, min(start + STRETCH, size))
+    for start in range(0, file.size, STRETCH):
+        yield Stretch(file, start, min(start + STRETCH, file.size))
 
 
 def _lines(stretch: Stretch) -> Iterator[bytes]:
@@ -105,7 +108,3 @@ def _lines(stretch: Stretch) -> Iterator[bytes]:
                 return
             yield line
             start += len(line)
-
-
-def is_gzip(file: File) -> bool:
-    return file.name.endswith(".gz")

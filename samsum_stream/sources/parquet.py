@@ -1,5 +1,7 @@
 """Parquet files, local or behind URLs: a shard is a row group, and only the needed columns are read."""
 
+import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +20,9 @@ from samsum_stream.sources.columns import Columns, match_columns
 from samsum_stream.sources.fields import locator, validated
 from samsum_stream.sources.files import File, expand_files, shard_names
 from samsum_stream.sources.gather import from_batch
-from samsum_stream.sources.remote import RemoteFile
+from samsum_stream.sources.remote import Attempts, RemoteFile
+from samsum_stream.sources.rereading import BrokenFile, reread
+from samsum_stream.sources.transport import BadBytes
 
 MAX_OPENED_AT_ONCE = 16
 """Footers that are fetched at the same time."""
@@ -30,10 +34,11 @@ def parquet(path: str | Sequence[str], storage_options: Mapping[str, Any] | None
 
 
 class Group(NamedTuple):
-    """A row group: the file that it is in, and its number there."""
+    """A row group: the file that it is in, its number there, and the digest of the file's footer."""
 
     file: File
     number: int
+    footer: bytes
 
 
 class ParquetSource(SequentialSource):
@@ -47,10 +52,11 @@ class ParquetSource(SequentialSource):
         self._columns = _matched(columns, files, footers, name=name)
         self._groups, shards = list[Group](), list[Shard]()
         for file, (metadata, _), shard_name in zip(files, footers, shard_names(files), strict=True):
+            footer = _digest(metadata)
             for number in range(metadata.num_row_groups):
                 if not metadata.row_group(number).num_rows:
                     continue
-                self._groups.append(Group(file, number))
+                self._groups.append(Group(file, number, footer))
                 suffix = f"#{number}" if metadata.num_row_groups > 1 else ""
                 shards.append(Shard(f"{shard_name}{suffix}", metadata.row_group(number).num_rows))
         super().__init__(name=name, shards=tuple(shards))
@@ -59,13 +65,16 @@ class ParquetSource(SequentialSource):
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
         """A fresh pass over a row group, from row `start` on, in blocks of `num_rows` rows."""
+        return reread(partial(self._blocks, shard, num_rows), file=self._groups[shard].file, start=start)
+
+    def _blocks(self, shard: int, num_rows: int, start: int) -> Iterator[Block]:
         row = start
         try:
             for table in _cut(self._batches(shard, num_rows), num_rows=num_rows, start=start):
                 yield Block(len(table), partial(self._picked, table, shard, row))
                 row += len(table)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise SourceError(
+            raise BrokenFile(
                 f"{self.name}/{self.shards[shard].name}:{row}: the row group cannot be read "
                 f"({type(error).__name__}: {error}); fetch or write it again"
             ) from error
@@ -81,6 +90,8 @@ class ParquetSource(SequentialSource):
     def _batches(self, shard: int, num_rows: int) -> Iterator[pa.RecordBatch]:
         group = self._groups[shard]
         with _opened(group.file) as file:
+            if _digest(file.metadata) != group.footer:  # which has no checksum of its own
+                raise BadBytes("the footer is another one than when the file was opened first")
             yield from file.iter_batches(
                 num_rows, row_groups=[group.number], columns=list(self._columns.names), use_threads=False
             )
@@ -116,13 +127,23 @@ def _opened(file: File) -> Iterator[pq.ParquetFile]:
 
 
 def _footer(file: File, *, name: str) -> Footer:
-    try:
-        with _opened(file) as opened:
-            return opened.metadata, opened.schema_arrow
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise SourceError(
-            f"{name}: {file} cannot be read as parquet ({type(error).__name__}: {error}); fetch or write it again"
-        ) from error
+    attempts = Attempts(f"reading the footer of {file}")
+    while True:
+        try:
+            with _opened(file) as opened:
+                return opened.metadata, opened.schema_arrow
+        except (pa.ArrowException, OSError, ValueError) as error:
+            told = f"{type(error).__name__}: {error}"
+            if not (isinstance(file, RemoteFile) and attempts.again(told)):
+                raise SourceError(
+                    f"{name}: {file} cannot be read as parquet ({told}); fetch or write it again"
+                ) from error
+
+
+def _digest(metadata: pq.FileMetaData) -> bytes:
+    written = io.BytesIO()
+    metadata.write_metadata_file(written)
+    return hashlib.md5(written.getvalue(), usedforsecurity=False).digest()
 
 
 def _cut(batches: Iterator[pa.RecordBatch], *, num_rows: int, start: int) -> Iterator[pa.Table]:

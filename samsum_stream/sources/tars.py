@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from braceexpand import braceexpand
@@ -26,8 +26,9 @@ from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import locator, validated
-from samsum_stream.sources.files import File, expand_files, opened, patterns_of, shard_names
+from samsum_stream.sources.files import File, expand_files, is_gzip, opened, patterns_of, shard_names
 from samsum_stream.sources.gather import Locate, from_rows, shown
+from samsum_stream.sources.rereading import BrokenFile, reread
 
 END = 2 * tarfile.BLOCKSIZE
 """Bytes of zeros that end an archive."""
@@ -39,8 +40,12 @@ _COLUMN = re.compile(r".+\.(json|txt)")
 _META = re.compile(r"__[^/]*__")
 """What webdataset keeps for itself in a shard."""
 
-Sample = dict[str, bytes]
-"""The members of a sample by what their names say behind the first dot: `json`, `input.txt`."""
+
+class Sample(NamedTuple):
+    """The members of a sample by what their names say behind the first dot, and where the first of them starts."""
+
+    offset: int
+    members: dict[str, bytes]
 
 
 def webdataset(urls: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> Opener:
@@ -57,16 +62,25 @@ def _without_braces(pattern: str) -> list[str]:
 
 
 class TarSource(SequentialSource):
-    """Samples in the order of their shards; in a plain tar, those before a row are passed by their headers alone."""
+    """Samples in the order of their shards; in a plain tar, those before a row are passed by their headers alone.
+
+    Where the blocks of plain shards start is remembered, so that a later pass begins at the last one before its row.
+    """
 
     def __init__(self, files: tuple[File, ...], *, name: str, columns: Columns) -> None:
         super().__init__(name=name, shards=tuple(Shard(shard, None) for shard in shard_names(files)))
         self._files, self._columns = files, columns
+        self._offsets: list[dict[int, int]] = [{0: 0} for _ in files]
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
         """A fresh pass over a shard, from row `start` on, in blocks of `num_rows` rows."""
+        return reread(partial(self._blocks, shard, num_rows), file=self._files[shard], start=start)
+
+    def _blocks(self, shard: int, num_rows: int, start: int) -> Iterator[Block]:
         samples, row = self._samples(shard, start), start
         while block := list(islice(samples, num_rows)):
+            if not is_gzip(self._files[shard]):
+                self._offsets[shard][row] = block[0].offset
             yield Block(len(block), partial(self._picked, block, shard, row))
             row += len(block)
         if row == 0:
@@ -81,23 +95,24 @@ class TarSource(SequentialSource):
 
     def _samples(self, shard: int, start: int) -> Iterator[Sample]:
         """The samples from number `start` on; whatever stops them early is an error with its place."""
-        file, number, offset = self._files[shard], -1, 0
-        name, sample = None, Sample()
+        file, name, sample = self._files[shard], None, Sample(0, {})
+        first = max(row for row in self._offsets[shard] if row <= start)
+        number, offset = first - 1, self._offsets[shard][first]
         try:
-            with opened(file) as raw, gzip.open(raw) if file.name.endswith(".gz") else raw as content:
-                for info, read in _members(content):
+            with opened(file) as raw, gzip.open(raw) if is_gzip(file) else raw as content:
+                for info, read in _members(content, offset):
                     offset = info.offset
                     own_name, kind = base_plus_ext(info.name)
                     if own_name != name:
                         if number >= start:
                             yield sample
-                        name, number, sample = own_name, number + 1, {}
-                    if kind in sample:
-                        raise SourceError(f"two members are named {info.name!r}")
+                        name, number, sample = own_name, number + 1, Sample(offset, {})
+                    if kind in sample.members:
+                        raise tarfile.ReadError(f"two members are named {info.name!r}")
                     if number >= start and (kind == "json" or _COLUMN.fullmatch(kind)):
-                        sample[kind] = read()
-        except (SourceError, EOFError, OSError, tarfile.TarError, zlib.error, ValueError) as error:
-            raise SourceError(
+                        sample.members[kind] = read()
+        except (EOFError, OSError, tarfile.TarError, zlib.error, ValueError) as error:
+            raise BrokenFile(
                 f"{self.name}/{self.shards[shard].name}:{max(number, 0)}: {file} is cut or broken behind byte "
                 f"{offset:,} of the archive ({type(error).__name__}: {error}); fetch or write it again"
             ) from error
@@ -105,27 +120,33 @@ class TarSource(SequentialSource):
             yield sample
 
 
-def _members(content: BinaryIO | gzip.GzipFile) -> Iterator[tuple[tarfile.TarInfo, Callable[[], bytes]]]:
+def _members(content: BinaryIO | gzip.GzipFile, start: int) -> Iterator[tuple[tarfile.TarInfo, Callable[[], bytes]]]:
     """The files of an archive that have an extension, each with what reads it before the next one is asked for.
 
+    Args:
+        start: Where the header of a member is, to begin with that one.
+
     Raises:
-        SourceError: the archive does not end as archives do.
+        tarfile.TarError: the archive does not end as archives do.
     """
+    content.seek(start)
     archive = tarfile.TarFile(fileobj=content)
     while (info := archive.next()) is not None:
         archive.members = []  # type: ignore[attr-defined]  # it would remember all of them
         if info.isdir():
             continue
         if not info.isreg():
-            raise SourceError(f"the member {info.name!r} is no file: links and devices are not followed")
+            raise tarfile.ReadError(f"the member {info.name!r} is no file: links and devices are not followed")
         if base_plus_ext(info.name)[0] is not None and not _META.fullmatch(info.name):
             yield info, partial(_read, archive, info)
     content.seek(archive.offset)
     if content.read(END) != bytes(END):
-        raise SourceError("it lacks the two blocks of zeros that end an archive")
+        raise tarfile.ReadError("it lacks the two blocks of zeros that end an archive")
     while rest := content.read(END):  # zeros that fill up a record; behind them, gzip has a checksum
         if any(rest):
-            raise SourceError("something follows behind its end: of archives in one file only the first would be read")
+            raise tarfile.ReadError(
+                "something follows behind its end: of archives in one file only the first would be read"
+            )
 
 
 def _read(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
@@ -137,7 +158,7 @@ def _read(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 def _row(sample: Sample, locate: Locate, index: int) -> dict[str, Any]:
     """The columns of a sample: those of its `json`, and one for each member with a column's name."""
     row: dict[str, Any] = {}
-    for kind, content in sample.items():
+    for kind, content in sample.members.items():
         column, _, end = kind.rpartition(".")
         value = _decoded(content, kind, end, locate, index)
         if column:

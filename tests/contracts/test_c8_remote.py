@@ -3,11 +3,16 @@
 import gzip
 import io
 import json
-from collections.abc import Iterator
+import pickle
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 from unittest import mock
@@ -16,17 +21,27 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 from fsspec.implementations.memory import MemoryFileSystem
 
 from samsum_stream import SFTStream, SourceError
-from samsum_stream.sources import remote
+from samsum_stream.sources import SequentialSource, as_source, remote
+from samsum_stream.sources.lookup import look_up
+from samsum_stream.sources.tars import webdataset
 from tests.resuming import assert_resumes_exactly, equal
-from tests.s3 import TRANSIENT, Server, serve
+from tests.s3 import FLIPPED, TRANSIENT, Server, serve
 from tests.streams import make_rows, make_stream
+from tests.test_tars import tar_of
 
 NUM_ROWS = 240
-FORMATS = ("parquet", "jsonl", "gzip jsonl")
-ONE_QUICKLY = ["parquet", *(pytest.param(kind, marks=pytest.mark.slow) for kind in FORMATS[1:])]
+SUFFIXES = {"parquet": "parquet", "jsonl": "jsonl", "gzip jsonl": "jsonl.gz", "tar": "tar", "gzip tar": "tar.gz"}
+ENDS = ("json", "jpg")
+FORMATS = tuple(SUFFIXES)
+
+
+def quickly(*quick: str, of: Sequence[str] = FORMATS) -> list[Any]:
+    """Some kinds of files, and the others as long proofs."""
+    return [kind if kind in quick else pytest.param(kind, marks=pytest.mark.slow) for kind in of]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +55,8 @@ def short_waits() -> Iterator[None]:
     with (
         mock.patch.multiple(remote, FIRST_DELAY=0.001, MAX_DELAY=0.01),
         mock.patch("samsum_stream.sources.json_stretches.STRETCH", 3000),
-        mock.patch("samsum_stream.sources.files.READ_AT_ONCE", 2048),
+        mock.patch("samsum_stream.sources.files.READ_AT_ONCE", 1 << 14),
+        mock.patch("samsum_stream.sources.files.WHOLE", 0),
     ):
         yield
 
@@ -48,18 +64,30 @@ def short_waits() -> Iterator[None]:
 def content_of(kind: str, rows: list[dict[str, Any]]) -> bytes:
     if kind == "parquet":
         file = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=50)
+        pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=50, write_page_checksum=True)
         return file.getvalue()
-    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    return gzip.compress(lines) if kind == "gzip jsonl" else lines
+    if kind.endswith("tar"):
+        plain = tar_of([(f"{number:06d}.json", json.dumps(row).encode()) for number, row in enumerate(rows)])
+    else:
+        plain = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    return gzip.compress(plain) if kind.startswith("gzip") else plain
 
 
 def source_of(kind: str, server: Server, rows: list[dict[str, Any]], *, name: str = "part") -> dict[str, Any]:
-    suffix = {"parquet": "parquet", "jsonl": "jsonl", "gzip jsonl": "jsonl.gz"}[kind]
+    """Rows behind `s3://rows/{kind}/{name}-...`, in files of 120."""
+    options = {"storage_options": server.options}
+    if kind == "saved":
+        with TemporaryDirectory() as folder:
+            Dataset.from_list(rows).save_to_disk(folder, num_shards=2)
+            for file in Path(folder).iterdir():
+                server.write(f"{kind}/{name}-1/{file.name}", file.read_bytes())
+        return {"method": "load_from_disk", "kwargs": {"dataset_path": f"s3://rows/{kind}/{name}-1", **options}}
     for number, start in enumerate(range(0, len(rows), 120)):
-        server.write(f"{kind}/{name}-{number}.{suffix}", content_of(kind, rows[start : start + 120]))
-    kwargs = {"path": f"s3://rows/{kind}/{name}-*.{suffix}", "storage_options": server.options}
-    return {"method": kind.split()[-1], "kwargs": kwargs}
+        server.write(f"{kind}/{name}-{number}.{SUFFIXES[kind]}", content_of(kind, rows[start : start + 120]))
+    url = f"s3://rows/{kind}/{name}-*.{SUFFIXES[kind]}"
+    if kind.endswith("tar"):
+        return {"method": "webdataset", "kwargs": {"urls": url, **options}}
+    return {"method": kind.split()[-1], "kwargs": {"path": url, **options}}
 
 
 def open_stream(kind: str, server: Server, **changes: Any) -> SFTStream:
@@ -79,20 +107,35 @@ def test_every_row_is_read_once(kind: str, server: Server) -> None:
 
 
 @pytest.mark.parametrize("epochs", [None, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", quickly("parquet", "jsonl", "gzip jsonl"))
 def test_goes_on_exactly_where_it_was(kind: str, server: Server, epochs: int | None) -> None:
-    assert_resumes_exactly(open_stream(kind, server, epochs=epochs).loader, num_steps=12)
+    with mock.patch("samsum_stream.order.SHUFFLED_BLOCK", 16):
+        assert_resumes_exactly(open_stream(kind, server, epochs=epochs).loader, num_steps=12)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", quickly("parquet", "jsonl", "tar", "saved"))
 def test_faults_that_pass_change_no_batch(kind: str, server: Server, num_workers: int) -> None:
     expected = batches(open_stream(kind, server, epochs=None))
     with server.broken(0.05, seed=num_workers) as faults:
         while faults.injected.total() < 2:
             found = batches(open_stream(kind, server, epochs=None), num_workers=num_workers)
             assert all(map(equal, found, expected))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", quickly("parquet", "jsonl", "saved"))
+def test_other_bytes_on_the_way_change_no_batch(kind: str, server: Server, num_workers: int) -> None:
+    """Files that are fetched as a whole are verified, and so are the pages of parquet files that have checksums."""
+    with mock.patch("samsum_stream.sources.files.WHOLE", 1 << 23):
+        stream = open_stream(kind, server, epochs=None)
+        expected = batches(stream)
+        with server.broken(0.2, kinds=[FLIPPED], seed=num_workers) as faults:
+            while faults.injected.total() < 3:
+                stream = open_stream(kind, server, epochs=None) if kind == "saved" else stream
+                assert all(map(equal, batches(stream, num_workers=num_workers), expected))
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
@@ -104,20 +147,84 @@ def test_each_kind_of_fault_is_tried_again(fault: str, server: Server) -> None:
             assert all(map(equal, batches(stream, count=4), expected))
 
 
-@pytest.mark.parametrize("fault", ["503", "half a body that looks whole"])
-@pytest.mark.parametrize("kind", ONE_QUICKLY)
+@pytest.mark.parametrize("fault", ["503", "half a body that looks whole", FLIPPED])
+@pytest.mark.parametrize("kind", quickly("parquet", "saved"))
 def test_a_fault_that_stays_is_an_error_without_a_secret(kind: str, fault: str, server: Server) -> None:
-    stream = open_stream(kind, server)
+    source = source_of(kind, server, make_rows(NUM_ROWS))
+    stream = None if kind == "saved" else make_stream(source_config=source, lanes=4)
     with (
         mock.patch.object(remote, "MAX_ATTEMPTS", 2),  # each of which s3fs makes five of, with waits of its own
-        server.broken(1.0, kinds=[fault]),
+        mock.patch("samsum_stream.sources.files.WHOLE", 1 << 23),
+        server.broken(1.0, kinds=[fault], where=f"{kind}/part-"),
         pytest.raises(SourceError) as caught,
     ):
-        list(stream)
-    assert f"s3://rows/{kind}/part-" in str(caught.value)
-    assert "(tried 2 times)" in str(caught.value)
+        list(stream or make_stream(source_config=source, lanes=4))
+    assert re.search(rf"s3://rows/{kind}/part-|/part-\d\.{SUFFIXES.get(kind)}", str(caught.value))
+    assert kind == "parquet" or "(tried 2 times)" in str(caught.value)
     for secret in ("s3cr3t", "AKIAEXAMPLEKEY"):
         assert secret not in f"{caught.value!r}{caught.value.__cause__!r}{caught.value.__context__!r}"
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+def test_a_whole_object_is_compared_with_its_checksum_or_its_md5(checksum: bool, server: Server) -> None:
+    content = content_of("jsonl", make_rows(10))
+    file = look_up(server.write("whole.jsonl", content, checksum=checksum), server.options)
+    assert file is not None
+    with server.broken(0.5, kinds=[FLIPPED]) as faults:
+        while faults.injected.total() < 2:
+            assert file.read(0, file.size) == content
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "tar"])
+def test_a_file_that_changes_while_it_is_read_is_an_error(kind: str, server: Server) -> None:
+    """Bytes of two versions would make rows that neither has."""
+    source = source_of(kind, server, make_rows(NUM_ROWS), name="changing")
+    packs = iter(make_stream(source_config=source, lanes=4, epochs=None))
+    next(packs)
+    source_of(kind, server, make_rows(NUM_ROWS)[::-1], name="changing")
+    with pytest.raises(SourceError, match="the file has changed since it was looked up; start again"):
+        for _ in islice(packs, NUM_ROWS):
+            pass
+
+
+def test_a_tar_is_read_from_any_row_without_the_bytes_before_it(server: Server) -> None:
+    """By headers alone at first, and by the offset of the block once that was seen."""
+    row, photo = json.dumps({"input": "10", "response": "11"}).encode(), bytes(30_000)
+    content = tar_of([(f"{number}.{end}", row if end == "json" else photo) for number in range(40) for end in ENDS])
+    url = server.write("wide.tar", content)
+    source = as_source(webdataset(url, server.options), name="rows", columns={})
+    assert isinstance(source, SequentialSource)
+    with mock.patch.object(remote, "READ_AFTER_A_JUMP", 2048):
+        for _ in source.blocks(0, num_rows=10):
+            pass
+        for fresh, most_requests, share in ((True, 45, 0.2), (False, 15, 0.05)):
+            reader = pickle.loads(pickle.dumps(as_source(webdataset(url, server.options), name="rows", columns={})))
+            with server.counted() as traffic:
+                block = next((reader if fresh else source).blocks(0, num_rows=10, start=30))
+            assert block.num_rows == 10
+            assert traffic["requests"] <= most_requests
+            assert traffic["bytes"] < share * len(content)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(server: Server) -> None:
+    for folder in range(3):
+        server.write(f"folders/{folder}/rows.jsonl", content_of("jsonl", make_rows(10)))
+    kwargs = {"path": "s3://rows/folders/*/rows.jsonl", "storage_options": server.options}
+    source = {"method": "jsonl", "kwargs": kwargs}
+    with (
+        mock.patch.object(remote, "MAX_ATTEMPTS", 1),
+        server.broken(1.0, kinds=["503"], where="prefix=folders/1/"),
+        pytest.raises(SourceError, match=r"looking up s3://rows/folders/\*/rows\.jsonl failed: .*reduce your request"),
+    ):
+        make_stream(source_config=source)
+    assert sum(len(pack.examples) for pack in make_stream(source_config=source)) == 30
+
+
+def test_a_file_that_is_named_twice_is_an_error(server: Server) -> None:
+    url = server.write("twice.jsonl", content_of("jsonl", make_rows(10)))
+    kwargs = {"path": [url, url], "storage_options": server.options}
+    with pytest.raises(SourceError, match=r"s3://rows/twice\.jsonl is named 2 times, so its rows would repeat"):
+        make_stream(source_config={"method": "jsonl", "kwargs": kwargs})
 
 
 def test_a_file_that_is_not_there_is_an_error_at_once(server: Server) -> None:
@@ -152,24 +259,56 @@ def test_looking_up_files_is_tried_again_too(path: str) -> None:
 
 
 class Ranges(SimpleHTTPRequestHandler):
-    """A web server that sends the bytes that it is asked for."""
+    """A web server that sends the bytes that it is asked for, of the version that it is asked for."""
 
     def do_GET(self) -> None:
-        content = Path(self.translate_path(self.path)).read_bytes()
-        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
-        part = content[int(first) : int(last) + 1]
-        self.send_response(206)
+        content, asked = self._content(), self.headers.get("Range")
+        if self.headers.get("If-Match") not in (None, _etag(content)):
+            self.send_error(412)
+            return
+        first, last = asked.removeprefix("bytes=").split("-") if asked else ("0", str(len(content)))
+        self._send(206 if asked else 200, content[int(first) : int(last) + 1])
+
+    def do_HEAD(self) -> None:
+        self._send(200, self._content())
+
+    def _send(self, status: int, part: bytes) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", str(len(part)))
+        self.send_header("ETag", _etag(self._content()))
         self.end_headers()
-        self.wfile.write(part)
+        if self.command == "GET":
+            self.wfile.write(part)
+
+    def _content(self) -> bytes:
+        return Path(self.translate_path(self.path)).read_bytes()
 
 
-def test_files_are_read_by_http(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_bytes(content_of("jsonl", make_rows(60)))
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranges, directory=str(tmp_path))) as server:
+def _etag(content: bytes) -> str:
+    return f'"{zlib.crc32(content)}"'
+
+
+@contextmanager
+def web(folder: Path) -> Iterator[str]:
+    """The URL of a web server for a folder."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranges, directory=str(folder))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        path = f"http://127.0.0.1:{server.server_port}/rows.jsonl"
-        stream = make_stream(source_config={"method": "jsonl", "kwargs": {"path": path}})
-        inputs = [int(example.input_ids[1]) for pack in stream for example in pack.examples]
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-    assert sorted(inputs) == sorted(int(row["input"]) for row in make_rows(60))
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+def test_files_are_read_by_http(tmp_path: Path, kind: str) -> None:
+    """Also with a query, which is no pattern; and another version than the one that was looked up is an error."""
+    file = tmp_path / f"rows.{SUFFIXES[kind]}"
+    file.write_bytes(content_of(kind, make_rows(60)))
+    method, key = ("webdataset", "urls") if "tar" in kind else (kind.split()[-1], "path")
+    with web(tmp_path) as url:
+        source = {"method": method, "kwargs": {key: f"{url}/{file.name}?signature=s3cr3t"}}
+        stream = make_stream(source_config=source)
+        inputs = [int(example.input_ids[1]) for pack in stream for example in pack.examples]
+        assert sorted(inputs) == sorted(int(row["input"]) for row in make_rows(60))
+        file.write_bytes(content_of(kind, make_rows(60)[::-1]))
+        with pytest.raises(SourceError, match="the file has changed since it was looked up") as caught:
+            list(stream)
+        assert "s3cr3t" not in str(caught.value)
