@@ -1,16 +1,16 @@
 """The `datasets` library's own loaders, with errors that say what to do: Hub ids, local files, saved folders."""
 
-import json
-import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import datasets
 import datasets.exceptions
-import fsspec.core
 
 from samsum_stream.errors import SourceError
+from samsum_stream.sources.lookup import forget
 from samsum_stream.sources.redaction import explain, redact, secrets_in
+from samsum_stream.sources.saved import fetched, joined, read_json
+from samsum_stream.sources.transport import BadBytes
 from samsum_stream.sources.trust import refuse_code, refuse_schemes
 from samsum_stream.wording import did_you_mean
 
@@ -22,6 +22,7 @@ _REMEDIES: tuple[tuple[type[BaseException], str], ...] = (
     (FileNotFoundError, "check the path; a relative one starts at the working directory"),
     (ConnectionError, "check the network and HF_HUB_OFFLINE, or read local files: `path: json`"),
     (PermissionError, "check the credentials, or log in with `hf auth login`"),
+    (BadBytes, "fetch or write it again"),
     (ImportError, "install the package that the message names"),
     (TypeError, "check the names under `kwargs:`"),
 )
@@ -51,11 +52,12 @@ def load_from_disk(
 
     Of a saved `DatasetDict` only `split` is read.
     """
-    what = f"load_from_disk {redact(str(dataset_path))}"
+    what, options = f"load_from_disk {redact(str(dataset_path))}", storage_options or {}
     refuse_schemes({"dataset_path": dataset_path})
     try:
-        path = _split_path(str(dataset_path), split=split, storage_options=storage_options or {})
-        loaded = datasets.load_from_disk(path, keep_in_memory=keep_in_memory, storage_options=storage_options)
+        forget(str(dataset_path), options)
+        folder = fetched(_split_folder(str(dataset_path), split=split, options=options), options)
+        loaded = datasets.load_from_disk(folder, keep_in_memory=keep_in_memory)
     except SourceError:
         raise
     except Exception as error:
@@ -72,18 +74,17 @@ def one_split(loaded: object, *, name: str) -> datasets.Dataset | datasets.Itera
     return loaded
 
 
-def _split_path(path: str, *, split: str | None, storage_options: dict[str, Any]) -> str:
-    """The folder to read: `path` itself, or the folder of `split` in a saved `DatasetDict`."""
-    filesystem, root = fsspec.core.url_to_fs(path, **storage_options)
-    index = posixpath.join(root, "dataset_dict.json")
-    if filesystem.isfile(index):
-        splits = json.loads(filesystem.cat_file(index))["splits"]
-        if split is None or split not in splits:
-            raise _no_split(f"load_from_disk {redact(path)}", splits, split)
-        return posixpath.join(path, split)
-    if split is not None and filesystem.exists(root):
-        raise SourceError(f"load_from_disk {redact(path)}: it holds no splits, got `split: {split}`; leave `split` out")
-    return path
+def _split_folder(folder: str, *, split: str | None, options: Mapping[str, Any]) -> str:
+    """The folder to read: `folder` itself, or that of `split` in a saved `DatasetDict`."""
+    if (index := read_json(folder, "dataset_dict.json", options)) is not None:
+        if split is None or split not in index["splits"]:
+            raise _no_split(f"load_from_disk {redact(folder)}", index["splits"], split)
+        return joined(folder, split)
+    if split is not None and read_json(folder, "state.json", options) is not None:
+        raise SourceError(
+            f"load_from_disk {redact(folder)}: it holds no splits, got `split: {split}`; leave `split` out"
+        )
+    return folder
 
 
 def _no_split(name: str, splits: Iterable[Any], asked: str | None = None) -> SourceError:

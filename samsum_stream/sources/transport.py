@@ -52,6 +52,15 @@ def fetch(files: Any, path: str, *, etag: str, start: int, end: int, size: int) 
     return found
 
 
+def known_md5(files: Any, path: str, *, etag: str) -> str:
+    """The MD5 of an object of S3 as a whole; empty where nothing says it."""
+    if "s3" not in type(files).protocol:
+        return ""
+    bucket, key, version = files.split_path(path)
+    asked = _given(IfMatch=etag, VersionId=version)
+    return _md5_of(files.call_s3("head_object", Bucket=bucket, Key=key, **asked), bucket)
+
+
 async def _get_object(files: Any, path: str, etag: str, start: int = 0, end: int | None = None) -> bytes:
     bucket, key, version = files.split_path(path)
     part = None if end is None else f"bytes={start}-{end - 1}"

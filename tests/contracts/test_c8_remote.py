@@ -36,7 +36,7 @@ from tests.test_tars import tar_of
 NUM_ROWS = 240
 SUFFIXES = {"parquet": "parquet", "jsonl": "jsonl", "gzip jsonl": "jsonl.gz", "tar": "tar", "gzip tar": "tar.gz"}
 ENDS = ("json", "jpg")
-FORMATS = tuple(SUFFIXES)
+FORMATS = (*SUFFIXES, "saved")
 
 
 def quickly(*quick: str, of: Sequence[str] = FORMATS) -> list[Any]:
