@@ -10,7 +10,7 @@ from samsum_stream.faults import RAISE, Faults
 from samsum_stream.lanes import lane_size
 from samsum_stream.order import Order, Piece
 from samsum_stream.positions import Place
-from samsum_stream.samples import Int64Array, Rows
+from samsum_stream.samples import Int64Array, RowPosition, Rows
 from samsum_stream.sources.base import IndexedSource, SequentialSource, Source
 
 FIRST_CHUNK = 128
@@ -171,6 +171,25 @@ def rows_in_order(
     if order.has_pieces(_sizes(source)):
         return _piece_rows(order, lane, epoch=epoch, sizes=_sizes(source), shard_sizes=shard_sizes)
     return _sequential_rows(order, lane, epoch=epoch, shard_sizes=shard_sizes)
+
+
+def row_at(source: Source, lane: int, place: Place, *, order: Order) -> RowPosition:
+    """Where a lane reads on from a place; of a source that is read in blocks, the first row of the block there."""
+    if isinstance(source, IndexedSource):
+        num_rows = source.num_rows
+        if place.row == lane_size(lane, num_rows=num_rows, num_lanes=order.num_lanes):
+            place = Place(place.epoch + 1, 0, 0)
+        number = int(order.rows(lane, np.array([place.row]), epoch=place.epoch, num_rows=num_rows)[0])
+        starts = np.cumsum([0, *(each.num_rows or 0 for each in source.shards)])
+        shard = int(np.searchsorted(starts, number, side="right")) - 1
+        row = number - int(starts[shard])
+    elif order.has_pieces(_sizes(source)):
+        piece = order.pieces(lane, epoch=place.epoch, sizes=_sizes(source))[place.shard]
+        shard, row = piece.shard, piece.start + place.row // order.block_size * order.block_size
+    else:
+        shard = order.shards(len(source.shards), epoch=place.epoch)[place.shard]
+        row = order.block_of(order.seat(lane, epoch=place.epoch, visit=place.shard), place.row) * order.block_size
+    return source.position(shard, row, place.epoch)
 
 
 def _indexed_rows(

@@ -23,6 +23,7 @@ from samsum_stream.reading import (
     Reader,
     SequentialReader,
     make_reader,
+    row_at,
     rows_in_order,
 )
 from samsum_stream.samples import Rows
@@ -155,6 +156,25 @@ def test_a_lane_goes_on_from_any_of_its_places(
         expected = [pair for pairs in whole[lane] for pair in pairs if pair[0] >= start]
         later = [Place(epoch, 0, 0) for epoch in range(start.epoch + 1, epochs[lane] + 2)]
         assert [pair for place in [start, *later] for pair in places(reader.epoch(lane, place))] == expected
+
+
+@KINDS
+@small_blocks()
+@given(num_rows=st.integers(12, 300), num_lanes=st.integers(1, 12), shuffle=st.booleans(), epoch=st.integers(0, 3))
+def test_a_place_of_a_lane_can_be_told_as_a_row(
+    kind: str, num_rows: int, num_lanes: int, shuffle: bool, epoch: int
+) -> None:
+    """Of an indexed source the very row, of another one the first of the block that is read for it."""
+    source, order = make_source(kind, num_rows), Order(num_lanes, 0, shuffle)
+    reader = make_reader(source, order=order, starts=dict.fromkeys(range(num_lanes), Place(0, 0, 0)))
+    starts = np.cumsum([0, *shard_sizes(source, num_rows)[:-1]])
+    offsets = {shard.name: int(start) for shard, start in zip(source.shards, starts, strict=True)}
+    for lane in range(num_lanes):
+        for place, row in places(reader.epoch(lane, Place(epoch, 0, 0)))[::5]:
+            told = row_at(source, lane, place, order=order)
+            first = offsets[told.shard] + told.row
+            assert told.epoch == epoch
+            assert first <= row < first + (1 if kind == "indexed" else order.block_size)
 
 
 @KINDS
