@@ -3,7 +3,7 @@
 rank r, worker k reads the chunks r K + k, r K + k + R K, ...; what all of them found is put together on every rank
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -22,17 +22,19 @@ from samsum_stream.sources import Block, IndexedSource, Leaf, SequentialSource, 
 from samsum_stream.stats import Counts
 from samsum_stream.tokenization import RowTokenizer
 from samsum_stream.topology import Ranks, has_group, this_worker
-from samsum_stream.workers import as_it_is, received
+from samsum_stream.workers import POLL, as_it_is, received
 
 CHUNK = 512
+START_AGAIN = "the rows were being counted; start again"
 
 
 class Piece(NamedTuple):
     """The lengths of rows that follow each other in a shard, from row `start` on, and what befell those rows.
 
-    A length is 0 where the row is no example.
+    A length is 0 where the row is no example; `worker` is who counted them.
     """
 
+    worker: int
     shard: int
     start: int
     lengths: Int32Array
@@ -61,12 +63,14 @@ def count_lengths(
     world_size: int,
     num_workers: int,
     multiprocessing_context: Any = None,
+    timeout: float = 0,
 ) -> Lengths:
     """Encode every row once; with a process group each rank does its share, without one it does all.
 
     Raises:
         RowError: a row is bad; every rank raises it.
         SourceError: the rows cannot be read.
+        WorkerError: a worker died, or sent nothing for `timeout` seconds, where that is not 0.
     """
     shares = has_group(Ranks(rank, world_size))
     rank, world_size = (rank, world_size) if shares else (0, 1)
@@ -77,16 +81,28 @@ def count_lengths(
         collate_fn=as_it_is,
         num_workers=num_workers,
         multiprocessing_context=multiprocessing_context if num_workers else None,
+        timeout=POLL if num_workers else 0,
     )
-    pieces = received(loader, remedy="the rows were being counted; start again")
-    found: list[Piece] | Exception
+    pieces = list[Piece]()
+    whereabouts = partial(_counted_by, source, pieces)
+    sent = received(loader.__iter__, whereabouts=whereabouts, remedy=START_AGAIN, timeout=timeout)
+    found: list[Piece] | Exception = pieces
     try:
-        found = list(_shown(pieces, total=dataset.num_rows, is_shown=rank == 0))
+        for piece in _shown(sent, total=dataset.num_rows, is_shown=rank == 0):
+            pieces.append(piece)
     except Exception as error:
         if world_size == 1:
             raise
         found = error
     return _joined(_gathered(found, world_size=world_size), num_shards=len(source.shards))
+
+
+def _counted_by(source: Source, pieces: Sequence[Piece], worker: int) -> str:
+    """Where a worker stands, of whose pieces these came."""
+    last = next((piece for piece in reversed(pieces) if piece.worker == worker), None)
+    if last is None:
+        return "it counts its first rows"
+    return f"it counts rows behind {source.position(last.shard, last.start + len(last.lengths) - 1, 0)}"
 
 
 class _Counter(IterableDataset[Piece]):
@@ -112,7 +128,7 @@ class _Counter(IterableDataset[Piece]):
                 chunk = self.tokenizer.encode(rows, epoch=0)
                 lengths[rows.places[chunk.rows]] = chunk.records["length"]
                 counts.update(name for _, name in chunk.events)
-            yield Piece(shard, start, lengths, counts)
+            yield Piece(worker, shard, start, lengths, counts)
 
 
 Part = tuple[int, int, int, Take]

@@ -10,7 +10,7 @@
     ├── ContaminationError      documents of a batch that see each other in the model at hand
     ├── TopologyError           ranks, workers and lanes that do not fit together
     ├── StateError              a position that is missing, torn, or of another stream
-    └── WorkerError             a worker process that died
+    └── WorkerError             a worker process that died or hangs
 
 A message says the rule, the value it got, where, and the remedy.
 """
@@ -87,4 +87,4 @@ class StateError(SamsumStreamError):
 
 
 class WorkerError(SamsumStreamError):
-    """A worker process died; the loader's state still holds everything that was handed over."""
+    """A worker process died or hangs; the loader's state still holds everything that was handed over."""

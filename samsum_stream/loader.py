@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from math import gcd
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,13 +31,14 @@ from samsum_stream.pipeline import Pipeline
 from samsum_stream.positions import LanePosition, PassStart
 from samsum_stream.provenance import BatchInfo
 from samsum_stream.quarantine import Quarantine
-from samsum_stream.samples import BadRow, Batch, Int32Array
+from samsum_stream.reading import row_at
+from samsum_stream.samples import BadRow, Batch, Int32Array, RowPosition
 from samsum_stream.state import Fingerprint, Progress, State, from_state, require_form, require_same_stream, to_state
 from samsum_stream.stats import Counts, Stats, counted_of, counts_of_batch, num_rows_of
 from samsum_stream.topology import Ranks, require_agreement, this_worker
 from samsum_stream.wire import from_buffer, to_buffer
 from samsum_stream.wording import shown
-from samsum_stream.workers import as_it_is, received
+from samsum_stream.workers import POLL, as_it_is, received
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class StreamLoader(DataLoader[Any]):
         num_workers: Processes that read, render, tokenize and pack; 0 does it in the training process.
         batches_per_step: Batches of this rank in an optimizer step; an epoch of a finite stream is a multiple of it.
         quarantine: Where bad rows that were skipped are written down.
+        timeout: Seconds that a worker is waited for before it is given up; 0: for ever, with a warning now and then.
         kwargs: The other arguments of `torch.utils.data.DataLoader` that concern workers and memory. Workers live for
             one `for`, so `persistent_workers` changes nothing.
 
@@ -85,6 +88,7 @@ class StreamLoader(DataLoader[Any]):
         num_workers: int = 0,
         batches_per_step: int = 1,
         quarantine: Quarantine | None = None,
+        timeout: float = 0,
         **kwargs: Any,
     ) -> None:
         if taken := [name for name in OURS if name in kwargs]:
@@ -97,18 +101,21 @@ class StreamLoader(DataLoader[Any]):
             raise ConfigError(
                 f"loader: batches_per_step must be a whole number of 1 or more; got {shown(batches_per_step)}"
             )
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:
+            raise ConfigError(f"loader: timeout must be a number of seconds, 0 or more; got {shown(timeout)}")
         kwargs.pop("persistent_workers", None)
         self.pipeline, self.collator, self.stats = pipeline, collator, stats
         self._find_ranks, self.ranks = find_ranks, find_ranks()
         self._fingerprint, self._count = functools.cache(fingerprint), count
         self._asked_workers, self._batches_per_step = num_workers, batches_per_step
-        self.quarantine = quarantine
+        self.quarantine, self._asked_timeout = quarantine, timeout
         self._leaves = pipeline.source.leaves
         self._counted = counted_of(self._leaves)
         num_lanes = pipeline.lanes_for(self.ranks.world_size * max(num_workers, 1))
         num_fitting = self._fitting_workers(num_lanes)
         self._messages = _Messages(pipeline, num_packs=pipeline.batch_size if collator.has_fixed_shape else 0)
-        super().__init__(self._messages, batch_size=None, collate_fn=as_it_is, num_workers=num_fitting, **kwargs)
+        kwargs.update(num_workers=num_fitting, timeout=POLL if num_fitting else 0)
+        super().__init__(self._messages, batch_size=None, collate_fn=as_it_is, **kwargs)
         self.stats.num_ranks = self.ranks.world_size
         own = self._own_lanes(num_lanes)
         self._start(num_lanes, Progress.at_start(own, step=self.ranks.world_size, counted=self._counted))
@@ -125,7 +132,9 @@ class StreamLoader(DataLoader[Any]):
         iteration = self._iteration = object()
         if self.quarantine is not None:
             self.quarantine.begin(self._progress.batch, *self.ranks)
-        for message in received(self._received(), remedy=GO_ON):
+        for message in received(
+            self._received, whereabouts=self._whereabouts, remedy=GO_ON, timeout=self._asked_timeout
+        ):
             if self._iteration is not iteration:
                 raise StateError(
                     "the loader has gone on elsewhere since this iterator was made, by another `for` or by loading a "
@@ -257,6 +266,22 @@ class StreamLoader(DataLoader[Any]):
         """What the workers send, in the order of the DataLoader."""
         return super().__iter__()
 
+    def _whereabouts(self, worker: int) -> str:
+        """What a worker makes that is not handed over yet: as many batches as it was asked for."""
+        begun, passes = self._messages.work.share, self._messages.work.passes
+        num_handed = (self._progress.batch - begun.start) // self.ranks.world_size
+        turn = (worker - num_handed) % self.num_workers
+        share = Share(self._progress.batch, *self.ranks, turn, self.num_workers)
+        firsts: dict[int, int] = {}
+        for batch in islice(share.batches(passes[0].end_batch if passes else None), self.prefetch_factor):
+            firsts.setdefault(batch % self._order.num_lanes, batch)
+        asked = [f"batch {batch} of lane {lane}, from {self._next_row(lane)} on" for lane, batch in firsts.items()]
+        return f"it was to make {', then '.join(asked) or 'no more batches'}"
+
+    def _next_row(self, lane: int) -> RowPosition:
+        place = self._progress.lanes[lane].position.place
+        return row_at(self.pipeline.source, lane, place, order=self._order)
+
     def _start(self, num_lanes: int, progress: Progress) -> None:
         self._order, self._progress = self.pipeline.order(num_lanes), progress
         self._plan = functools.lru_cache(maxsize=4)(self._plan_pass)
@@ -339,7 +364,12 @@ class StreamLoader(DataLoader[Any]):
         assert self.pipeline.epochs is not None
         return plan_ends(
             self.pipeline.source,
-            self._count(self.ranks, num_workers=self.num_workers, multiprocessing_context=self.multiprocessing_context),
+            self._count(
+                self.ranks,
+                num_workers=self.num_workers,
+                multiprocessing_context=self.multiprocessing_context,
+                timeout=self._asked_timeout,
+            ),
             order=self._order,
             packer=self.pipeline.packer,
             batch_size=self.pipeline.batch_size,

@@ -8,6 +8,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.data import get_worker_info
 
 from samsum_stream.errors import StateError, TopologyError
+from samsum_stream.stacks import answer_when_asked
 from samsum_stream.wording import shown
 
 T = TypeVar("T")
@@ -91,6 +92,7 @@ def this_worker() -> tuple[int, int]:
     if info is None:
         return 0, 1
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    answer_when_asked()  # a worker that was forked does so already
     return info.id, info.num_workers
 
 

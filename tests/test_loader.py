@@ -267,7 +267,7 @@ def rows_that_kill_a_worker(number: int) -> Iterator[dict[str, Any]]:
 def test_the_death_of_a_worker_is_told_and_loses_nothing_that_was_handed_over() -> None:
     stream = make_stream(lambda: rows_that_kill_a_worker(3_000), epochs=None, lanes=2, shuffle=False)
     loader, taken = stream.loader(num_workers=2), []
-    with pytest.raises(WorkerError, match=r"DataLoader worker .*loader\.state_dict\(\) says where to go on"):
+    with pytest.raises(WorkerError, match=r"worker . of 2 .*loader\.state_dict\(\) says where to go on"):
         take_all(loader, taken)
     assert loader.state_dict()["batch"] == len(taken) > 0
 
