@@ -5,15 +5,10 @@ import io
 import json
 import pickle
 import re
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import Any
 from unittest import mock
 
@@ -32,6 +27,7 @@ from tests.resuming import assert_resumes_exactly, equal
 from tests.s3 import FLIPPED, TRANSIENT, Server, serve
 from tests.streams import make_rows, make_stream
 from tests.test_tars import tar_of
+from tests.web import serve_folder
 
 NUM_ROWS = 240
 SUFFIXES = {"parquet": "parquet", "jsonl": "jsonl", "gzip jsonl": "jsonl.gz", "tar": "tar", "gzip tar": "tar.gz"}
@@ -258,52 +254,13 @@ def test_looking_up_files_is_tried_again_too(path: str) -> None:
             assert whole() == expected
 
 
-class Ranges(SimpleHTTPRequestHandler):
-    """A web server that sends the bytes that it is asked for, of the version that it is asked for."""
-
-    def do_GET(self) -> None:
-        content, asked = self._content(), self.headers.get("Range")
-        if self.headers.get("If-Match") not in (None, _etag(content)):
-            self.send_error(412)
-            return
-        first, last = asked.removeprefix("bytes=").split("-") if asked else ("0", str(len(content)))
-        self._send(206 if asked else 200, content[int(first) : int(last) + 1])
-
-    def do_HEAD(self) -> None:
-        self._send(200, self._content())
-
-    def _send(self, status: int, part: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(part)))
-        self.send_header("ETag", _etag(self._content()))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(part)
-
-    def _content(self) -> bytes:
-        return Path(self.translate_path(self.path)).read_bytes()
-
-
-def _etag(content: bytes) -> str:
-    return f'"{zlib.crc32(content)}"'
-
-
-@contextmanager
-def web(folder: Path) -> Iterator[str]:
-    """The URL of a web server for a folder."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranges, directory=str(folder))) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
 @pytest.mark.parametrize("kind", SUFFIXES)
 def test_files_are_read_by_http(tmp_path: Path, kind: str) -> None:
     """Also with a query, which is no pattern; and another version than the one that was looked up is an error."""
     file = tmp_path / f"rows.{SUFFIXES[kind]}"
     file.write_bytes(content_of(kind, make_rows(60)))
     method, key = ("webdataset", "urls") if "tar" in kind else (kind.split()[-1], "path")
-    with web(tmp_path) as url:
+    with serve_folder(tmp_path) as url:
         source = {"method": method, "kwargs": {key: f"{url}/{file.name}?signature=s3cr3t"}}
         stream = make_stream(source_config=source)
         inputs = [int(example.input_ids[1]) for pack in stream for example in pack.examples]

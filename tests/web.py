@@ -1,0 +1,58 @@
+"""A real web server on loopback that sends ranges of files, as slowly as a test says."""
+
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+
+class Ranges(SimpleHTTPRequestHandler):
+    """Sends the bytes that it is asked for, of the version that it is asked for, after some seconds."""
+
+    def __init__(self, *args: Any, delay: float, **kwargs: Any) -> None:
+        self.delay = delay
+        super().__init__(*args, **kwargs)
+
+    def do_GET(self) -> None:
+        content, asked = self._content(), self.headers.get("Range")
+        time.sleep(self.delay)
+        if self.headers.get("If-Match") not in (None, _etag(content)):
+            self.send_error(412)
+            return
+        first, last = asked.removeprefix("bytes=").split("-") if asked else ("0", str(len(content)))
+        self._send(206 if asked else 200, content[int(first) : int(last) + 1])
+
+    def do_HEAD(self) -> None:
+        self._send(200, self._content())
+
+    def _send(self, status: int, part: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(part)))
+        self.send_header("ETag", _etag(self._content()))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(part)
+
+    def _content(self) -> bytes:
+        return Path(self.translate_path(self.path)).read_bytes()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def _etag(content: bytes) -> str:
+    return f'"{zlib.crc32(content)}"'
+
+
+@contextmanager
+def serve_folder(folder: Path, *, delay: float = 0) -> Iterator[str]:
+    """The URL of a folder whose files are sent after `delay` seconds for each read."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranges, directory=str(folder), delay=delay)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
