@@ -4,6 +4,7 @@ rank r, worker k reads the chunks r K + k, r K + k + R K, ...; what all of them 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.faults import RAISE, Faults, Take
 from samsum_stream.order import SHUFFLED_BLOCK
+from samsum_stream.read_ahead import ReadAhead
 from samsum_stream.samples import Int32Array, Int64Array, Rows
 from samsum_stream.sources import Block, IndexedSource, Leaf, SequentialSource, Source
 from samsum_stream.stats import Counts
@@ -158,8 +160,13 @@ def _take_behind(source: IndexedSource, first: int, start: int, indices: Int64Ar
 
 
 def _blocks(source: SequentialSource, first: int, shards: Iterable[int]) -> Iterator[Part]:
-    for shard in shards:
-        for number, block in enumerate(source.blocks(shard, num_rows=SHUFFLED_BLOCK)):
+    numbered = (
+        ((shard, number), block)
+        for shard in shards
+        for number, block in enumerate(source.blocks(shard, num_rows=SHUFFLED_BLOCK))
+    )
+    with closing(ReadAhead()) as read_ahead:
+        for (shard, number), block in read_ahead.of(source, numbered):
             start = number * SHUFFLED_BLOCK
             yield first + shard, start, block.num_rows, partial(_take_of_block, block, first)
 

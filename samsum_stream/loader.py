@@ -9,6 +9,7 @@ training process               ├──▶ progress: what a state says
 import functools
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import gcd
@@ -25,14 +26,13 @@ from samsum_stream.ends import Ends, plan_ends
 from samsum_stream.errors import ConfigError, StateError, TopologyError
 from samsum_stream.faults import Window
 from samsum_stream.lanes import Share, check_num_lanes, fitting_workers, lane_size
-from samsum_stream.mixture_lane import is_place_in
+from samsum_stream.mixture_lane import is_place_in, next_rows
 from samsum_stream.order import Order
-from samsum_stream.pipeline import Pipeline
+from samsum_stream.pipeline import Effort, Pipeline
 from samsum_stream.positions import LanePosition, PassStart
 from samsum_stream.provenance import BatchInfo
 from samsum_stream.quarantine import Quarantine
-from samsum_stream.reading import row_at
-from samsum_stream.samples import BadRow, Batch, Int32Array, RowPosition
+from samsum_stream.samples import BadRow, Batch, Int32Array
 from samsum_stream.state import Fingerprint, Progress, State, from_state, require_form, require_same_stream, to_state
 from samsum_stream.stats import Counts, Stats, counted_of, counts_of_batch, num_rows_of
 from samsum_stream.topology import Ranks, require_agreement, this_worker
@@ -126,6 +126,7 @@ class StreamLoader(DataLoader[Any]):
                 f"the loader was made as rank {self.ranks.rank} of {self.ranks.world_size}, and this process is rank "
                 f"{ranks.rank} of {ranks.world_size} now; make the loader after torch.distributed is initialized"
             )
+        start = time.perf_counter()
         passes = self._passes()
         positions = {lane: state.position for lane, state in self._progress.lanes.items()}
         self._messages.work = Work(Share(self._progress.batch, *self.ranks), self._order, positions, passes)
@@ -143,7 +144,9 @@ class StreamLoader(DataLoader[Any]):
             batch = from_buffer(message.buffer)
             tensors = self._pinned(self.collator.collate(batch))
             self._hand_over(message, batch)
+            self.stats.seconds_waited += time.perf_counter() - start
             yield tensors
+            start = time.perf_counter()
 
     def __len__(self) -> int:
         """Batches of a whole `for`, the one that is under way or was the last, and the same on every rank.
@@ -275,12 +278,12 @@ class StreamLoader(DataLoader[Any]):
         firsts: dict[int, int] = {}
         for batch in islice(share.batches(passes[0].end_batch if passes else None), self.prefetch_factor):
             firsts.setdefault(batch % self._order.num_lanes, batch)
-        asked = [f"batch {batch} of lane {lane}, from {self._next_row(lane)} on" for lane, batch in firsts.items()]
+        asked = [f"batch {batch} of lane {lane}, from {self._next_rows(lane)} on" for lane, batch in firsts.items()]
         return f"it was to make {', then '.join(asked) or 'no more batches'}"
 
-    def _next_row(self, lane: int) -> RowPosition:
-        place = self._progress.lanes[lane].position.place
-        return row_at(self.pipeline.source, lane, place, order=self._order)
+    def _next_rows(self, lane: int) -> str:
+        position = self._progress.lanes[lane].position
+        return ", ".join(map(str, next_rows(self.pipeline.source, lane, position, order=self._order)))
 
     def _start(self, num_lanes: int, progress: Progress) -> None:
         self._order, self._progress = self.pipeline.order(num_lanes), progress
@@ -324,7 +327,8 @@ class StreamLoader(DataLoader[Any]):
         self._progress.fold(lane, message.position, counts, window)
         self.stats.counts += counts
         self.stats.quarantine.extend(message.skipped)
-        self.stats.rows_passed_over += message.num_passed_over
+        self.stats.rows_passed_over += message.effort.num_passed_over
+        self.stats.seconds_waited_for_files += message.effort.seconds_waited
 
     def _judged(self, lane: int, counts: Counts, skipped: Sequence[BadRow]) -> Window:
         window, lanes = self._progress.lanes[lane].window, self._progress.lanes.values()
@@ -395,14 +399,14 @@ class Work(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A batch as one buffer, the position of its lane after it, and what was counted on the way to it."""
+    """A batch as one buffer, the position of its lane after it, what was counted on the way to it and what it took."""
 
     batch: int
     buffer: Int32Array
     position: LanePosition
     counts: Counts
     skipped: Sequence[BadRow]
-    num_passed_over: int
+    effort: Effort
 
 
 class _Messages(IterableDataset[Message]):
@@ -419,8 +423,8 @@ class _Messages(IterableDataset[Message]):
     def of_worker(self, worker: int, num_workers: int) -> Iterator[Message]:
         """The messages of one of so many workers."""
         share = self.work.share._replace(worker=worker, num_workers=num_workers)
-        for batch, made, num_passed_over in self.pipeline.batches(
+        for batch, made, effort in self.pipeline.batches(
             share, self.work.positions, order=self.work.order, passes=self.work.passes
         ):
             buffer = to_buffer(made.packs, num_packs=self.num_packs)
-            yield Message(batch, buffer, made.position, made.counts, made.skipped, num_passed_over)
+            yield Message(batch, buffer, made.position, made.counts, made.skipped, effort)

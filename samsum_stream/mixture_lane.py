@@ -9,8 +9,9 @@ from samsum_stream.mixing import Draws, Mix
 from samsum_stream.order import Order
 from samsum_stream.packing import Item
 from samsum_stream.positions import ChildPosition, LanePosition, start_of
-from samsum_stream.reading import Reader, make_reader
-from samsum_stream.samples import BadRow
+from samsum_stream.read_ahead import ReadAhead
+from samsum_stream.reading import Reader, make_reader, row_at
+from samsum_stream.samples import BadRow, RowPosition
 from samsum_stream.sources import Leaf, Mixture, Source
 from samsum_stream.stats import Counts
 from samsum_stream.tokenization import RowTokenizer
@@ -33,13 +34,14 @@ def open_lanes(
     order: Order,
     tokenizer: RowTokenizer,
     faults: Faults,
+    read_ahead: ReadAhead,
     name: str = "",
     first_shard: int = 0,
 ) -> Lanes:
     """The lanes in `positions`, each of which will be read from there on, epoch after epoch."""
     if not isinstance(source, Mixture):
         starts = {lane: position.place for lane, position in positions.items()}
-        reader = make_reader(source, order=order, starts=starts, faults=faults)
+        reader = make_reader(source, order=order, starts=starts, read_ahead=read_ahead, faults=faults)
         return SourceLanes(reader, Leaf(name, first_shard, source), tokenizer)
     children = [
         open_lanes(
@@ -48,6 +50,7 @@ def open_lanes(
             order=order.of_child(number),
             tokenizer=tokenizer,
             faults=faults,
+            read_ahead=read_ahead,
             name=f"{name}/{child.name}".removeprefix("/"),
             first_shard=first_shard + child.first_shard,
         )
@@ -65,6 +68,18 @@ def is_place_in(source: Source, position: LanePosition) -> bool:
         is_place_in(child.source, standing.position)
         for child, standing in zip(children, position.children, strict=True)
     )
+
+
+def next_rows(source: Source, lane: int, position: LanePosition, *, order: Order) -> list[RowPosition]:
+    """Where a lane reads on, in each child of a mixture."""
+    if not isinstance(source, Mixture):
+        return [row_at(source, lane, position.place, order=order)]
+    standing = position.of_children(len(source.children))
+    return [
+        row
+        for number, (child, each) in enumerate(zip(source.children, standing, strict=True))
+        for row in next_rows(child.source, lane, each.position, order=order.of_child(number))
+    ]
 
 
 class SourceLanes:

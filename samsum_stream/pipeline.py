@@ -5,6 +5,7 @@ reader ──rows──▶ lane ──examples──▶ packer ──packs──
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, islice
@@ -20,6 +21,7 @@ from samsum_stream.mixture_lane import EpochLanes, Lanes, open_lanes
 from samsum_stream.order import Order
 from samsum_stream.packing import Item, Packer
 from samsum_stream.positions import LanePosition, start_of
+from samsum_stream.read_ahead import ReadAhead
 from samsum_stream.samples import BadRow
 from samsum_stream.sources import Source
 from samsum_stream.stats import Counts, num_rows_of
@@ -40,12 +42,19 @@ class LaneBatch(NamedTuple):
     skipped: Sequence[BadRow]
 
 
+class Effort(NamedTuple):
+    """Rows that were read only to reach others, and seconds that remote files were waited for."""
+
+    num_passed_over: int
+    seconds_waited: float
+
+
 class Made(NamedTuple):
-    """A batch by its global number, and rows that were read in vain since the last one."""
+    """A batch by its global number, and what reading took since the last one."""
 
     batch: int
     made: LaneBatch
-    num_passed_over: int
+    effort: Effort
 
 
 @dataclass
@@ -92,25 +101,28 @@ class Pipeline:
         Raises:
             SourceError: a row is bad, none is left to train on, or the rows are not those that were counted.
         """
-        lanes = self._open(order, {lane: positions[lane] for lane in share.lanes(order.num_lanes)})
+        positions = {lane: positions[lane] for lane in share.lanes(order.num_lanes)}
         runs: dict[int, Iterator[LaneBatch]] = {}
-        for batch in share.batches(passes[0].end_batch if passes else None):
-            lane = batch % order.num_lanes
-            if lane not in runs:
-                runs[lane] = self._run(lanes, lane, positions[lane], batch, passes)
-            made = next(runs[lane])
-            yield Made(batch, made, lanes.take_passed_over())
+        with closing(ReadAhead()) as read_ahead:
+            lanes = self._open(order, positions, read_ahead)
+            for batch in share.batches(passes[0].end_batch if passes else None):
+                lane = batch % order.num_lanes
+                if lane not in runs:
+                    runs[lane] = self._run(lanes, lane, positions[lane], batch, passes)
+                made = next(runs[lane])
+                yield Made(batch, made, Effort(lanes.take_passed_over(), read_ahead.take_seconds_waited()))
 
     def undealt(self, share: Share, *, order: Order, first_epoch: int) -> Iterator[LaneBatch]:
         """The same rows and packs without counting them first: at the end, lanes run out one after the other."""
         positions = dict.fromkeys(share.lanes(order.num_lanes), start_of(first_epoch))
-        lanes = self._open(order, positions)
-        runs = deque(self._undealt(lanes, lane, first_epoch) for lane in positions)
-        while runs:
-            for batch in islice(runs[0], 1):
-                yield batch
-                runs.append(runs[0])
-            runs.popleft()
+        with closing(ReadAhead()) as read_ahead:
+            lanes = self._open(order, positions, read_ahead)
+            runs = deque(self._undealt(lanes, lane, first_epoch) for lane in positions)
+            while runs:
+                for batch in islice(runs[0], 1):
+                    yield batch
+                    runs.append(runs[0])
+                runs.popleft()
 
     def _run(
         self, lanes: Lanes, lane: int, position: LanePosition, batch: int, passes: Sequence[Ends]
@@ -180,8 +192,10 @@ class Pipeline:
                 raise nothing_left(f"{self.source.name}: lane {lane}", num_rows_of(rest.counts), rest.counts)
             yield rest
 
-    def _open(self, order: Order, positions: Mapping[int, LanePosition]) -> Lanes:
-        opened = partial(open_lanes, self.source, order=order, tokenizer=self.tokenizer, faults=self.faults)
+    def _open(self, order: Order, positions: Mapping[int, LanePosition], read_ahead: ReadAhead) -> Lanes:
+        opened = partial(
+            open_lanes, self.source, order=order, tokenizer=self.tokenizer, faults=self.faults, read_ahead=read_ahead
+        )
         return opened(positions) if self.epochs is None else EpochLanes(opened, positions)
 
     def _changed(self, lane: int, position: LanePosition) -> SourceError:

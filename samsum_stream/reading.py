@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,8 +11,9 @@ from samsum_stream.faults import RAISE, Faults
 from samsum_stream.lanes import lane_size
 from samsum_stream.order import Order, Piece
 from samsum_stream.positions import Place
+from samsum_stream.read_ahead import ReadAhead
 from samsum_stream.samples import Int64Array, RowPosition, Rows
-from samsum_stream.sources.base import IndexedSource, SequentialSource, Source
+from samsum_stream.sources.base import Block, IndexedSource, SequentialSource, Source
 
 FIRST_CHUNK = 128
 MAX_CHUNK = 512
@@ -40,14 +42,16 @@ class Reader(ABC):
         """The lane's rows from `place` to the end of its epoch: small chunks first, so that a batch comes at once."""
 
 
-def make_reader(source: Source, *, order: Order, starts: Mapping[int, Place], faults: Faults = RAISE) -> Reader:
+def make_reader(
+    source: Source, *, order: Order, starts: Mapping[int, Place], read_ahead: ReadAhead, faults: Faults = RAISE
+) -> Reader:
     """The reader for the lanes in `starts`, each of which will be read from its place on, epoch after epoch."""
     if isinstance(source, IndexedSource):
         return IndexedReader(source, order=order, faults=faults)
     assert isinstance(source, SequentialSource)
     if order.has_pieces(_sizes(source)):
-        return PieceReader(source, order=order, faults=faults)
-    return SequentialReader(source, order=order, starts=starts, faults=faults)
+        return PieceReader(source, order=order, read_ahead=read_ahead, faults=faults)
+    return SequentialReader(source, order=order, starts=starts, read_ahead=read_ahead, faults=faults)
 
 
 class IndexedReader(Reader):
@@ -63,46 +67,77 @@ class IndexedReader(Reader):
                 yield place._replace(row=first + start), self.faults.take(self.source.take, rows[start:end])
 
 
+class PieceBlock(NamedTuple):
+    """A block of a lane's piece: its place in the lane, how many of its rows are the piece's, and rows read in vain."""
+
+    at: Place
+    piece: Piece
+    num_rows: int
+    num_passed_over: int
+
+
 class PieceReader(Reader):
     """Reads the pieces of each lane, from any row of them on; nobody else reads those."""
 
-    def __init__(self, source: SequentialSource, *, order: Order, faults: Faults) -> None:
-        self.source, self.order, self.faults = source, order, faults
+    def __init__(self, source: SequentialSource, *, order: Order, read_ahead: ReadAhead, faults: Faults) -> None:
+        self.source, self.order, self.read_ahead, self.faults = source, order, read_ahead, faults
 
     def epoch(self, lane: int, place: Place) -> Chunks:
-        pieces = self.order.pieces(lane, epoch=place.epoch, sizes=_sizes(self.source))
-        for number, piece in enumerate(pieces[place.shard :], start=place.shard):
-            yield from self._piece(Place(place.epoch, number, 0), piece, place.row if number == place.shard else 0)
-
-    def _piece(self, here: Place, piece: Piece, first: int) -> Chunks:
-        """The rows of a piece from its row `first` on."""
-        size = self.order.block_size
-        number = first // size
-        start = piece.start + number * size
-        if start == piece.end:
-            return
-        self.num_passed_over += 0 if self.source.seeks else start
-        for block in self.source.blocks(piece.shard, num_rows=size, start=start):
-            num_rows = block.num_rows if piece.end is None else min(block.num_rows, piece.end - start)
-            rows = self.order.rows_of_block(piece, number, num_rows, epoch=here.epoch)
-            done = max(first - number * size, 0)
+        for (at, piece, num_rows, num_passed_over), block in self.read_ahead.of(self.source, self._blocks(lane, place)):
+            self.num_passed_over += num_passed_over
+            rows = self.order.rows_of_block(piece, at.row // self.order.block_size, num_rows, epoch=at.epoch)
+            done = place.row - at.row if place > at else 0
             for low, high in _growing(num_rows - done):
                 taken = self.faults.take(block.take, rows[done + low : done + high])
-                yield here._replace(row=number * size + done + low), taken
-            number, start = number + 1, start + num_rows
+                yield at._replace(row=at.row + done + low), taken
+
+    def _blocks(self, lane: int, place: Place) -> Iterator[tuple[PieceBlock, Block]]:
+        """The blocks of an epoch, from the one on that holds the place."""
+        size = self.order.block_size
+        pieces = self.order.pieces(lane, epoch=place.epoch, sizes=_sizes(self.source))
+        for number, piece in enumerate(pieces[place.shard :], start=place.shard):
+            first = place.row // size * size if number == place.shard else 0
+            yield from self._piece(Place(place.epoch, number, first), piece)
+
+    def _piece(self, at: Place, piece: Piece) -> Iterator[tuple[PieceBlock, Block]]:
+        """The blocks of a piece, from the one at a place on."""
+        start = piece.start + at.row
+        if start == piece.end:
+            return
+        num_passed_over = 0 if self.source.seeks else start
+        for block in self.source.blocks(piece.shard, num_rows=self.order.block_size, start=start):
+            num_rows = block.num_rows if piece.end is None else min(block.num_rows, piece.end - start)
+            yield PieceBlock(at, piece, num_rows, num_passed_over), block
+            at, start, num_passed_over = at._replace(row=at.row + num_rows), start + num_rows, 0
             if start == piece.end:
                 return
         if piece.end is not None:
             raise self.source.ended_early(piece.shard, start)
 
 
+class Visit(NamedTuple):
+    """A shard that lanes share, at its place: from which block on, and each lane's seat and first row there."""
+
+    here: Place
+    shard: int
+    first_block: int
+    seats: Mapping[int, int]
+    firsts: Mapping[int, int]
+
+
 class SequentialReader(Reader):
     """Reads the source once an epoch for all lanes of the worker; rows of other workers' lanes are passed over."""
 
     def __init__(
-        self, source: SequentialSource, *, order: Order, starts: Mapping[int, Place], faults: Faults = RAISE
+        self,
+        source: SequentialSource,
+        *,
+        order: Order,
+        starts: Mapping[int, Place],
+        read_ahead: ReadAhead,
+        faults: Faults,
     ) -> None:
-        self.source, self.order, self.starts, self.faults = source, order, starts, faults
+        self.source, self.order, self.starts, self.read_ahead, self.faults = source, order, starts, read_ahead, faults
         self.passes: dict[int, _Pass] = {}
 
     def epoch(self, lane: int, place: Place) -> Chunks:
@@ -120,29 +155,36 @@ class SequentialReader(Reader):
 
     def _deal(self, epoch: int, starts: Mapping[int, Place]) -> Iterator[list[Hand]]:
         """Each step reads one block and deals it to the lanes, less the rows before their starts."""
-        shards = self.order.shards(len(self.source.shards), epoch=epoch)
-        for visit in range(min(start.shard for start in starts.values()), len(shards)):
-            here = Place(epoch, visit, 0)
-            firsts = {lane: max(start, here).row for lane, start in starts.items() if start.shard <= visit}
-            yield from self._visit(here, shards[visit], firsts)
-
-    def _visit(self, here: Place, shard: int, firsts: Mapping[int, int]) -> Iterator[list[Hand]]:
-        """One shard, for the lanes that are not past it, each from its row `firsts[lane]` on."""
-        order = self.order
-        seats = {lane: order.seat(lane, epoch=here.epoch, visit=here.shard) for lane in firsts}
-        first_block = min(order.block_of(seats[lane], first) for lane, first in firsts.items())
-        self.num_passed_over += first_block * order.block_size
-        blocks = self.source.blocks(shard, num_rows=order.block_size, start=first_block * order.block_size)
-        for number, block in enumerate(blocks, start=first_block):
+        for (visit, number), block in self.read_ahead.of(self.source, self._blocks(epoch, starts)):
             hands = []
-            for lane, seat in seats.items():
-                row, rows = order.hand(seat, epoch=here.epoch, shard=shard, block=number, num_rows=block.num_rows)
-                num_done = max(firsts[lane] - row, 0)
+            for lane, seat in visit.seats.items():
+                row, rows = self.order.hand(seat, epoch=epoch, shard=visit.shard, block=number, num_rows=block.num_rows)
+                num_done = max(visit.firsts[lane] - row, 0)
                 if len(rows) > num_done:
                     taken = self.faults.take(block.take, rows[num_done:])
-                    hands.append((lane, here._replace(row=row + num_done), taken))
+                    hands.append((lane, visit.here._replace(row=row + num_done), taken))
+            if number == visit.first_block:
+                self.num_passed_over += number * self.order.block_size
             self.num_passed_over += block.num_rows - sum(len(rows) for _, _, rows in hands)
             yield hands
+
+    def _blocks(self, epoch: int, starts: Mapping[int, Place]) -> Iterator[tuple[tuple[Visit, int], Block]]:
+        """The blocks of an epoch, each with its number in the shard that is visited."""
+        size = self.order.block_size
+        for visit in self._visits(epoch, starts):
+            first = visit.first_block
+            for number, block in enumerate(self.source.blocks(visit.shard, num_rows=size, start=first * size), first):
+                yield (visit, number), block
+
+    def _visits(self, epoch: int, starts: Mapping[int, Place]) -> Iterator[Visit]:
+        """The shards, each for the lanes that are not past it."""
+        order, shards = self.order, self.order.shards(len(self.source.shards), epoch=epoch)
+        for number in range(min(start.shard for start in starts.values()), len(shards)):
+            here = Place(epoch, number, 0)
+            firsts = {lane: max(start, here).row for lane, start in starts.items() if start.shard <= number}
+            seats = {lane: order.seat(lane, epoch=epoch, visit=number) for lane in firsts}
+            first_block = min(order.block_of(seats[lane], first) for lane, first in firsts.items())
+            yield Visit(here, shards[number], first_block, seats, firsts)
 
 
 class _Pass:

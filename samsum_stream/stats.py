@@ -155,6 +155,8 @@ class Stats:
         counts: The numbers by name.
         rows_passed_over: Rows that workers read only to reach their own; 0 where rows can be read in any order. Unlike
             the counts it depends on who reads, and is no part of a state.
+        seconds_waited: Seconds that the training process waited for batches. No part of a state.
+        seconds_waited_for_files: Seconds that workers, taken together, waited for remote files. No part of a state.
         quarantine: The last `MAX_QUARANTINED` bad rows that were skipped: position, field, reason. No part of a state.
     """
 
@@ -163,6 +165,7 @@ class Stats:
         self.num_ranks = 1
         self._children = {leaf.name: leaf.source.num_rows for leaf in leaves if leaf.name}
         self.rows_passed_over = 0
+        self.seconds_waited = self.seconds_waited_for_files = 0.0
         self.quarantine: deque[BadRow] = deque(maxlen=MAX_QUARANTINED)
 
     @property

@@ -74,13 +74,12 @@ class TrainEpochs:
     """What the Trainer iterates over: each `for` is the rest of one epoch, from workers that live through all.
 
     Attributes:
-        seconds_waited: How long the Trainer has waited for batches.
         num_slots: Places for tokens in the batches so far, padding included.
     """
 
     def __init__(self, loader: StreamLoader, *, num_epochs: int | None) -> None:
         self.loader, self.num_epochs = loader, num_epochs
-        self.seconds_waited, self.num_slots = 0.0, 0
+        self.num_slots = 0
         self._batches: Iterator[dict[str, Any]] | None = None
 
     def __len__(self) -> int:
@@ -96,7 +95,7 @@ class TrainEpochs:
             self._batches = iter(self.loader)
         ends, ranks = self.loader.ends, self.loader.ranks
         left = None if ends is None else -(-ends.left_in_epoch(self.loader.batch) // ranks.world_size)
-        for batch in islice(self._timed(self._batches), left):
+        for batch in islice(self._batches, left):
             self.num_slots += batch["input_ids"].numel()
             yield batch
 
@@ -105,16 +104,6 @@ class TrainEpochs:
         if self._batches is not None:
             self._batches.close()  # type: ignore[attr-defined]  # it is a generator
             self._batches = None
-
-    def _timed(self, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        while True:
-            start = time.perf_counter()
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            self.seconds_waited += time.perf_counter() - start
-            yield batch
 
 
 class DataPosition(TrainerCallback, ExportableState):
@@ -139,7 +128,7 @@ class Follower(TrainerCallback):
         self.stream, self.trainer = stream, trainer
         self.epochs: TrainEpochs
         self._logged_at, self._logged_tokens = 0.0, 0
-        self._first_tokens = 0
+        self._first_tokens, self._first_waited = 0, 0.0
 
     def train_dataloader(self) -> TrainEpochs:
         """The stream from its beginning, as a new `trainer.train()` asks for it."""
@@ -163,7 +152,7 @@ class Follower(TrainerCallback):
             self._mend_epoch(state)
         state.stateful_callbacks[name] = DataPosition().state()  # a checkpoint may hold none, or several
         self._logged_at, self._logged_tokens = time.perf_counter(), self.stream.stats.tokens
-        self._first_tokens = self._logged_tokens
+        self._first_tokens, self._first_waited = self._logged_tokens, self.stream.stats.seconds_waited
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         self._mend_epoch(state)
@@ -197,7 +186,8 @@ class Follower(TrainerCallback):
             "data/rows_dropped": stats.dropped.total(),
             "data/rows_truncated": stats.truncated.total(),
             "data/rows_skipped": stats.skipped.total(),
-            "data/seconds_waited": self.epochs.seconds_waited,
+            "data/seconds_waited": stats.seconds_waited - self._first_waited,
+            "data/seconds_waited_for_files": stats.seconds_waited_for_files,
         }
 
     def _mend_epoch(self, state: Any) -> None:

@@ -14,6 +14,7 @@ from samsum_stream.errors import SourceError
 from samsum_stream.lanes import Share
 from samsum_stream.order import PLAIN_BLOCK, SHUFFLED_BLOCK, Order, Piece
 from samsum_stream.positions import Place
+from samsum_stream.read_ahead import ReadAhead
 from samsum_stream.reading import (
     BLOCK,
     FIRST_CHUNK,
@@ -30,8 +31,15 @@ from samsum_stream.samples import Rows
 from samsum_stream.sources import Block, SequentialSource, Shard, Source, as_source
 
 KINDS = pytest.mark.parametrize("kind", ["indexed", "sequential", "shards", "sized shards", "many shards"])
+READ_AHEAD = ReadAhead()
+"""None of these sources is remote, so it has nothing to do."""
+
 MANY = 48
 """Shards that are enough for twelve lanes to get whole ones."""
+
+
+def starts_of(num_lanes: int) -> dict[int, Place]:
+    return dict.fromkeys(range(num_lanes), Place(0, 0, 0))
 
 
 class Shards(SequentialSource):
@@ -80,7 +88,7 @@ def open_reader(
     """A reader of all lanes from the start, or of some from other places."""
     order = Order(num_lanes, seed, shuffle)
     starts = dict.fromkeys(range(num_lanes), Place(0, 0, 0)) if starts is None else starts
-    return make_reader(make_source(kind, num_rows), order=order, starts=starts)
+    return make_reader(make_source(kind, num_rows), order=order, starts=starts, read_ahead=READ_AHEAD)
 
 
 def numbers(chunks: Iterator[tuple[Place, Rows]]) -> list[int]:
@@ -127,7 +135,9 @@ def test_the_rows_can_be_told_without_reading_them(
     kind: str, num_rows: int, num_lanes: int, shuffle: bool, epoch: int
 ) -> None:
     source, order = make_source(kind, num_rows), Order(num_lanes, 0, shuffle)
-    reader = make_reader(source, order=order, starts=dict.fromkeys(range(num_lanes), Place(0, 0, 0)))
+    reader = make_reader(
+        source, order=order, starts=dict.fromkeys(range(num_lanes), Place(0, 0, 0)), read_ahead=ReadAhead()
+    )
     for lane in range(num_lanes):
         told = rows_in_order(source, lane, order=order, epoch=epoch, shard_sizes=shard_sizes(source, num_rows))
         assert [row for rows in told for row in rows.tolist()] == read(reader, lane=lane, epoch=epoch)
@@ -166,7 +176,9 @@ def test_a_place_of_a_lane_can_be_told_as_a_row(
 ) -> None:
     """Of an indexed source the very row, of another one the first of the block that is read for it."""
     source, order = make_source(kind, num_rows), Order(num_lanes, 0, shuffle)
-    reader = make_reader(source, order=order, starts=dict.fromkeys(range(num_lanes), Place(0, 0, 0)))
+    reader = make_reader(
+        source, order=order, starts=dict.fromkeys(range(num_lanes), Place(0, 0, 0)), read_ahead=ReadAhead()
+    )
     starts = np.cumsum([0, *shard_sizes(source, num_rows)[:-1]])
     offsets = {shard.name: int(start) for shard, start in zip(source.shards, starts, strict=True)}
     for lane in range(num_lanes):
@@ -270,7 +282,9 @@ def test_a_sequential_source_is_read_once_an_epoch_for_all_lanes_of_a_worker() -
 
     source = as_source(rows, name="rows", columns={})
     num_passes = 0
-    reader = make_reader(source, order=Order(5, 0, True), starts=dict.fromkeys(range(5), Place(0, 0, 0)))
+    reader = make_reader(
+        source, order=Order(5, 0, True), starts=dict.fromkeys(range(5), Place(0, 0, 0)), read_ahead=ReadAhead()
+    )
     for lane in range(5):
         read(reader, lane=lane)
     assert num_passes == 1
@@ -301,7 +315,7 @@ def test_pieces_of_known_size_follow_each_other_through_the_shards() -> None:
 def test_a_shard_with_fewer_rows_than_it_promised_is_an_error() -> None:
     source = Shards([10, 10], are_known=True)
     source.sizes = [10, 7]
-    reader = make_reader(source, order=Order(1, 0, shuffle=False), starts={0: Place(0, 0, 0)})
+    reader = make_reader(source, order=Order(1, 0, shuffle=False), starts={0: Place(0, 0, 0)}, read_ahead=READ_AHEAD)
     with pytest.raises(SourceError, match=r"rows/1:7: the shard promised 10 rows and has 7; fetch or write it again"):
         read(reader)
 
@@ -313,7 +327,7 @@ def test_shards_and_blocks_before_every_start_are_not_read_again() -> None:
     source = Shards([3 * PLAIN_BLOCK] * 4)
     # Of two lanes each has half of a shard: the row 600 of lane 0 is behind 1200 rows of its shard, in the third block.
     starts = {0: Place(0, 1, 600), 1: Place(0, 2, 0)}
-    reader = make_reader(source, order=Order(2, 0, shuffle=False), starts=starts)
+    reader = make_reader(source, order=Order(2, 0, shuffle=False), starts=starts, read_ahead=READ_AHEAD)
     first = numbers(reader.epoch(0, starts[0]))
     assert source.passes == [(1, 2 * PLAIN_BLOCK), (2, 0), (3, 0)]
     assert first[0] // (3 * PLAIN_BLOCK) == 1
@@ -331,6 +345,8 @@ def test_rows_of_lanes_that_others_read_are_counted_as_passed_over() -> None:
 
 def test_rows_before_a_start_are_counted_as_passed_over() -> None:
     sizes = [3 * PLAIN_BLOCK, 100]
-    reader = make_reader(Shards(sizes), order=Order(1, 0, shuffle=False), starts={0: Place(0, 0, 1200)})
+    reader = make_reader(
+        Shards(sizes), order=Order(1, 0, shuffle=False), starts={0: Place(0, 0, 1200)}, read_ahead=ReadAhead()
+    )
     assert len(numbers(reader.epoch(0, Place(0, 0, 1200)))) == sum(sizes) - 1200
     assert reader.num_passed_over == 1200

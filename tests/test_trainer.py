@@ -317,7 +317,7 @@ def test_logs_say_what_the_data_is_like(tmp_path: Path) -> None:
         f"data/{name}"
         for name in (
             "efficiency", "padding", "rows_dropped", "rows_skipped", "rows_truncated", "seconds_waited",
-            "tokens_per_second", "trained_share",
+            "seconds_waited_for_files", "tokens_per_second", "trained_share",
         )
     }  # fmt: skip
     last = logs[-1]
@@ -325,7 +325,8 @@ def test_logs_say_what_the_data_is_like(tmp_path: Path) -> None:
     assert last["data/efficiency"] == pytest.approx(1 - last["data/padding"]) == stream.stats.efficiency
     assert last["data/trained_share"] == stream.stats.trained_tokens / stream.stats.tokens
     assert last["data/tokens_per_second"] > 0
-    assert last["data/seconds_waited"] > 0
+    assert 0 < last["data/seconds_waited"] <= stream.stats.seconds_waited
+    assert last["data/seconds_waited_for_files"] == 0
 
 
 class TestEvaluation:

@@ -34,6 +34,8 @@ class Source(ABC):
 
     name: str
     shards: tuple[Shard, ...]
+    is_remote = False
+    """Whether its blocks come over a network, so that fetching them ahead saves time."""
 
     def __init__(self, *, name: str, shards: tuple[Shard, ...]) -> None:
         self.name = name
@@ -89,10 +91,14 @@ class IndexedSource(Source):
 
 
 class Block(NamedTuple):
-    """Rows that were read together, and are made only of those that are taken: `[n]` indices to `n` rows."""
+    """Rows that were read together, and are made only of those that are taken: `[n]` indices to `n` rows.
+
+    `num_bytes` is about what it holds in memory, where the source is remote.
+    """
 
     num_rows: int
     take: Callable[[Int64Array], Rows]
+    num_bytes: int = 0
 
 
 class SequentialSource(Source):

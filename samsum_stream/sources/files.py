@@ -60,6 +60,10 @@ def is_gzip(file: File) -> bool:
     return file.name.endswith(".gz")
 
 
+def has_remote(files: Sequence[File]) -> bool:
+    return any(isinstance(file, RemoteFile) for file in files)
+
+
 def shard_names(files: Sequence[File]) -> list[str]:
     """Base names where they differ, else the paths below the folder that all files share."""
     names = [file.name for file in files]

@@ -20,7 +20,7 @@ from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import locator, validated
-from samsum_stream.sources.files import File, is_gzip, opened, shard_names
+from samsum_stream.sources.files import File, has_remote, is_gzip, opened, shard_names
 from samsum_stream.sources.gather import from_rows
 from samsum_stream.sources.json_text import parse_lines
 from samsum_stream.sources.lines import BOM, WHITE_SPACE
@@ -49,6 +49,7 @@ class SequentialJsonl(SequentialSource):
                 shards.append(Shard(shard_name if stretch.end is None else f"{shard_name}@{stretch.start}", None))
         super().__init__(name=name, shards=tuple(shards))
         self._columns = columns
+        self.is_remote = has_remote(files)
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
         """A fresh pass over a stretch, from row `start` on, in blocks of `num_rows` rows."""
@@ -57,7 +58,8 @@ class SequentialJsonl(SequentialSource):
     def _blocks(self, shard: int, num_rows: int, start: int) -> Iterator[Block]:
         lines, row = islice(self._rows(shard), start, None), start
         while block := list(islice(lines, num_rows)):
-            yield Block(len(block), partial(self._picked, block, shard, row))
+            num_bytes = sum(len(line) for _, line in block)
+            yield Block(len(block), partial(self._picked, block, shard, row), num_bytes)
             row += len(block)
         stretch = self._stretches[shard]
         if row == 0 and stretch.end is None:

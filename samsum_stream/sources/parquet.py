@@ -18,7 +18,7 @@ from samsum_stream.sources.arrow import ArrowColumn, decoded, holds_plain_values
 from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns, match_columns
 from samsum_stream.sources.fields import locator, validated
-from samsum_stream.sources.files import File, expand_files, shard_names
+from samsum_stream.sources.files import File, expand_files, has_remote, shard_names
 from samsum_stream.sources.gather import from_batch
 from samsum_stream.sources.remote import Attempts, RemoteFile
 from samsum_stream.sources.rereading import BrokenFile, reread
@@ -60,6 +60,7 @@ class ParquetSource(SequentialSource):
                 suffix = f"#{number}" if metadata.num_row_groups > 1 else ""
                 shards.append(Shard(f"{shard_name}{suffix}", metadata.row_group(number).num_rows))
         super().__init__(name=name, shards=tuple(shards))
+        self.is_remote = has_remote(files)
         if not self.num_rows:
             raise SourceError(f"{name}: the files hold no rows; check `path`")
 
@@ -71,7 +72,7 @@ class ParquetSource(SequentialSource):
         row = start
         try:
             for table in _cut(self._batches(shard, num_rows), num_rows=num_rows, start=start):
-                yield Block(len(table), partial(self._picked, table, shard, row))
+                yield Block(len(table), partial(self._picked, table, shard, row), table.nbytes)
                 row += len(table)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise BrokenFile(

@@ -26,7 +26,7 @@ from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import locator, validated
-from samsum_stream.sources.files import File, expand_files, is_gzip, opened, patterns_of, shard_names
+from samsum_stream.sources.files import File, expand_files, has_remote, is_gzip, opened, patterns_of, shard_names
 from samsum_stream.sources.gather import Locate, from_rows, shown
 from samsum_stream.sources.rereading import BrokenFile, reread
 
@@ -71,6 +71,7 @@ class TarSource(SequentialSource):
         super().__init__(name=name, shards=tuple(Shard(shard, None) for shard in shard_names(files)))
         self._files, self._columns = files, columns
         self._offsets: list[dict[int, int]] = [{0: 0} for _ in files]
+        self.is_remote = has_remote(files)
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
         """A fresh pass over a shard, from row `start` on, in blocks of `num_rows` rows."""
@@ -81,7 +82,8 @@ class TarSource(SequentialSource):
         while block := list(islice(samples, num_rows)):
             if not is_gzip(self._files[shard]):
                 self._offsets[shard][row] = block[0].offset
-            yield Block(len(block), partial(self._picked, block, shard, row))
+            num_bytes = sum(len(member) for sample in block for member in sample.members.values())
+            yield Block(len(block), partial(self._picked, block, shard, row), num_bytes)
             row += len(block)
         if row == 0:
             raise SourceError(f"{self.name}: {self._files[shard]} holds no samples; write it again, or leave it out")
