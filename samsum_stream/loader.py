@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import gcd
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from samsum_stream.checkpoints import load_state, save_state, set_newer_aside
 from samsum_stream.collation import Collator
@@ -26,17 +26,17 @@ from samsum_stream.ends import Ends, plan_ends
 from samsum_stream.errors import ConfigError, StateError, TopologyError
 from samsum_stream.faults import Window
 from samsum_stream.lanes import Share, check_num_lanes, fitting_workers, lane_size
+from samsum_stream.messages import Message, Messages, Work
 from samsum_stream.mixture_lane import is_place_in, next_rows
-from samsum_stream.order import Order
-from samsum_stream.pipeline import Effort, Pipeline
-from samsum_stream.positions import LanePosition, PassStart
+from samsum_stream.pipeline import Pipeline
+from samsum_stream.positions import PassStart
 from samsum_stream.provenance import BatchInfo
 from samsum_stream.quarantine import Quarantine
-from samsum_stream.samples import BadRow, Batch, Int32Array
+from samsum_stream.samples import BadRow, Batch
 from samsum_stream.state import Fingerprint, Progress, State, from_state, require_form, require_same_stream, to_state
 from samsum_stream.stats import Counts, Stats, counted_of, counts_of_batch, num_rows_of
-from samsum_stream.topology import Ranks, require_agreement, this_worker
-from samsum_stream.wire import from_buffer, to_buffer
+from samsum_stream.topology import Ranks, require_agreement
+from samsum_stream.wire import from_buffer
 from samsum_stream.wording import shown
 from samsum_stream.workers import POLL, as_it_is, received
 
@@ -113,7 +113,7 @@ class StreamLoader(DataLoader[Any]):
         self._counted = counted_of(self._leaves)
         num_lanes = pipeline.lanes_for(self.ranks.world_size * max(num_workers, 1))
         num_fitting = self._fitting_workers(num_lanes)
-        self._messages = _Messages(pipeline, num_packs=pipeline.batch_size if collator.has_fixed_shape else 0)
+        self._messages = Messages(pipeline, num_packs=pipeline.batch_size if collator.has_fixed_shape else 0)
         kwargs.update(num_workers=num_fitting, timeout=POLL if num_fitting else 0)
         super().__init__(self._messages, batch_size=None, collate_fn=as_it_is, **kwargs)
         self.stats.num_ranks = self.ranks.world_size
@@ -265,7 +265,7 @@ class StreamLoader(DataLoader[Any]):
             set_newer_aside(folder, batch=batch)
         return True
 
-    def _received(self) -> Iterator["Message"]:
+    def _received(self) -> Iterator[Message]:
         """What the workers send, in the order of the DataLoader."""
         return super().__iter__()
 
@@ -316,7 +316,7 @@ class StreamLoader(DataLoader[Any]):
             )
         return fitting
 
-    def _hand_over(self, message: "Message", batch: Batch) -> None:
+    def _hand_over(self, message: Message, batch: Batch) -> None:
         """Nothing stands between this and the caller: what fails before it was not handed over."""
         lane = message.batch % self._order.num_lanes
         counts = counts_of_batch(batch, max_length=self.collator.max_length, leaves=self._leaves) + message.counts
@@ -387,44 +387,3 @@ class StreamLoader(DataLoader[Any]):
         if not (self.pin_memory and torch.cuda.is_available()):
             return batch
         return {key: value.pin_memory() if torch.is_tensor(value) else value for key, value in batch.items()}
-
-
-class Work(NamedTuple):
-    """What workers are to make: the batches of this rank, from where its lanes stand, to the end of a pass if any."""
-
-    share: Share
-    order: Order
-    positions: Mapping[int, LanePosition]
-    passes: tuple[Ends, ...]
-
-
-class Message(NamedTuple):
-    """A batch as one buffer, the position of its lane after it, what was counted on the way to it and what it took."""
-
-    batch: int
-    buffer: Int32Array
-    position: LanePosition
-    counts: Counts
-    skipped: Sequence[BadRow]
-    effort: Effort
-
-
-class _Messages(IterableDataset[Message]):
-    """What a worker sends; `work` is set before each pass, when workers start."""
-
-    work: Work
-
-    def __init__(self, pipeline: Pipeline, *, num_packs: int) -> None:
-        self.pipeline, self.num_packs = pipeline, num_packs
-
-    def __iter__(self) -> Iterator[Message]:
-        return self.of_worker(*this_worker())
-
-    def of_worker(self, worker: int, num_workers: int) -> Iterator[Message]:
-        """The messages of one of so many workers."""
-        share = self.work.share._replace(worker=worker, num_workers=num_workers)
-        for batch, made, effort in self.pipeline.batches(
-            share, self.work.positions, order=self.work.order, passes=self.work.passes
-        ):
-            buffer = to_buffer(made.packs, num_packs=self.num_packs)
-            yield Message(batch, buffer, made.position, made.counts, made.skipped, effort)
