@@ -46,8 +46,6 @@ def make_source(kind: str, rows: list[dict[str, Any]], folder: Path) -> dict[str
         return {"rows": lambda: list(rows)}
     if kind == "generator from a callable":
         return {"rows": lambda: iter(rows)}
-    if kind == "iterable dataset":
-        return {"rows": datasets.Dataset.from_list(rows).to_iterable_dataset()}
     parts = [rows[: len(rows) // 3], rows[len(rows) // 3 :]]
     if kind == "mixture":
         return {"source_config": _mixture(rows, folder)}
@@ -64,6 +62,9 @@ def make_source(kind: str, rows: list[dict[str, Any]], folder: Path) -> dict[str
         if not path.exists():
             text = "".join(json.dumps(row) + "\n" for row in part).encode()
             path.write_bytes(gzip.compress(text) if is_gzip else text)
+    if kind == "streaming":
+        kwargs = {"path": "json", "data_files": list(map(str, paths)), "split": "train", "streaming": True}
+        return {"source_config": {"method": "load_dataset", "kwargs": kwargs}}
     return {"source_config": {"method": "jsonl", "kwargs": {"path": list(map(str, paths))}}}
 
 
@@ -106,7 +107,7 @@ SOURCES = (
     "tars",
     "sequence from a callable",
     "generator from a callable",
-    "iterable dataset",
+    "streaming",
     "mixture",
 )
 PACKINGS = ("best_fit", "first_fit", "greedy", "none")

@@ -441,7 +441,7 @@ class TestSequentialSources:
         numbers = [
             (shard, row) for block in read(source, 4) for shard, row in zip(block.shards, block.rows, strict=True)
         ]
-        sizes = [9, 16] if len(source.shards) == 2 else [25]
+        sizes = {1: [25], 2: [9, 16], 3: [9, 8, 8]}[len(source.shards)]
         assert numbers == [(shard, row) for shard, size in enumerate(sizes) for row in range(size)]
 
     @pytest.mark.parametrize("num_rows", [1, 4, 8, 25, 1000])
@@ -608,7 +608,7 @@ class TestSequentialSources:
     def test_an_empty_stream_is_an_error(self) -> None:
         stream = datasets.Dataset.from_list(ROWS).to_iterable_dataset().filter(lambda row: False)
         with pytest.raises(SourceError, match="the dataset has no rows"):
-            read_all(sequential(stream))
+            sequential(stream).first_block(7)
 
     def test_a_missing_column_of_a_known_stream_is_an_error_when_opened(self) -> None:
         stream = datasets.Dataset.from_list(ROWS).to_iterable_dataset()
@@ -628,7 +628,7 @@ class TestSequentialSources:
 
     def test_what_breaks_a_stream_is_told_without_its_credentials(self) -> None:
         stream = datasets.IterableDataset.from_generator(break_after_two)
-        with pytest.raises(SourceError, match="samsum: reading the stream failed: OSError") as caught:
+        with pytest.raises(SourceError, match="^samsum/train: reading the stream failed .*: OSError") as caught:
             read_all(sequential(stream))
         assert "abc123" not in str(caught.value)
 

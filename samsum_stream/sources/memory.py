@@ -1,23 +1,20 @@
-"""Rows in memory and rows from an iterator: lists of dicts, generators, callables, `datasets.IterableDataset`."""
+"""Rows in memory and rows from an iterator: lists of dicts, generators, callables."""
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import parent_process
 from typing import Any
 
-import datasets
-import fsspec.asyn
 import numpy as np
 
 from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, IndexedSource, SequentialSource, Shard
-from samsum_stream.sources.columns import Columns, match_columns
+from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import locator, one_shard, validated
-from samsum_stream.sources.gather import from_batch, from_rows
+from samsum_stream.sources.gather import from_rows
 from samsum_stream.sources.redaction import explain
 
 
@@ -180,52 +177,3 @@ def telling(name: str, doing: str) -> Iterator[None]:
 
 def _broken(name: str, doing: str, error: Exception) -> SourceError:
     return SourceError(f"{name}: {doing} failed: {explain(error)}; fix the code that gives the rows")
-
-
-class StreamSource(SequentialSource):
-    """A `datasets.IterableDataset`, read whole by whoever reads it."""
-
-    def __init__(self, dataset: datasets.IterableDataset, *, name: str, columns: Columns) -> None:
-        super().__init__(name=name, shards=(Shard(str(dataset.split or ""), None),))
-        if getattr(dataset, "_distributed", None) is not None:
-            raise SourceError(
-                f"{name}: the dataset was already split by `split_dataset_by_node`; pass it whole, "
-                f"because the stream divides rows among ranks itself"
-            )
-        known = dataset.column_names
-        self._columns = columns if known is None else match_columns(columns, known, name=name)
-        self._dataset = dataset.with_format(None)
-
-    def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
-        """A fresh pass, from row `start` on, in blocks of `num_rows` rows."""
-        row = start
-        for batch in self._batches(num_rows, start):
-            size = len(next(iter(batch.values())))
-            yield Block(size, functools.partial(self._picked, batch, row))
-            row += size
-        if row == 0:
-            raise SourceError(f"{self.name}: the dataset has no rows; check its split and its filters")
-
-    def _picked(self, batch: Mapping[str, Sequence[Any]], start: int, indices: Int64Array) -> Rows:
-        shards, numbers = one_shard(len(indices)), start + indices
-        locate, picked = locator(self, shards, numbers), indices.tolist()
-        columns = {name: [batch[name][index] for index in picked] for name in self._columns.names if name in batch}
-        raw = from_batch(columns, columns=self._columns, locate=locate)
-        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
-
-    def _batches(self, num_rows: int, start: int) -> Iterator[Mapping[str, Sequence[Any]]]:
-        if parent_process() is not None:
-            # A forked worker inherits fsspec's event loop without the thread that drives it.
-            fsspec.asyn.reset_lock()
-        # `iter(dataset)` would give each worker its own shards on top of our own division of the rows;
-        # `dataset.iter` reads all of them wherever it runs.
-        dataset = self._dataset.skip(start) if start else self._dataset
-        batches = dataset.iter(batch_size=num_rows)
-        while True:
-            try:
-                batch = next(batches, None)
-            except Exception as error:
-                raise SourceError(f"{self.name}: reading the stream failed: {explain(error)}") from None
-            if batch is None:
-                return
-            yield batch
