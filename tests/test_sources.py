@@ -607,7 +607,7 @@ class TestSequentialSources:
 
     def test_an_empty_stream_is_an_error(self) -> None:
         stream = datasets.Dataset.from_list(ROWS).to_iterable_dataset().filter(lambda row: False)
-        with pytest.raises(SourceError, match="the dataset has no rows"):
+        with pytest.raises(SourceError, match="samsum: there are no rows; check the files, the split and the filters"):
             sequential(stream).first_block(7)
 
     def test_a_missing_column_of_a_known_stream_is_an_error_when_opened(self) -> None:
@@ -628,7 +628,9 @@ class TestSequentialSources:
 
     def test_what_breaks_a_stream_is_told_without_its_credentials(self) -> None:
         stream = datasets.IterableDataset.from_generator(break_after_two)
-        with pytest.raises(SourceError, match="^samsum/train: reading the stream failed .*: OSError") as caught:
+        with pytest.raises(
+            SourceError, match=r"^samsum/train:0 \(epoch 0\): reading the stream failed .*: OSError"
+        ) as caught:
             read_all(sequential(stream))
         assert "abc123" not in str(caught.value)
 

@@ -279,7 +279,7 @@ def test_a_broken_file_is_an_error_that_names_its_shard(tmp_path: Path, kind: st
     stream = make_stream(source_config={"method": "load_dataset", "kwargs": kwargs}, lanes=2, epochs=None)
     with (
         workers_that_end_at_once(),
-        pytest.raises(SourceError, match=r"/train#5: reading the stream failed behind row 0: .*; mend what"),
+        pytest.raises(SourceError, match=r"/train#5:0 \(epoch 0\): reading the stream failed within .*; mend what"),
     ):
         for _ in stream.loader(num_workers=num_workers):
             pass

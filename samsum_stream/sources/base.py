@@ -125,7 +125,7 @@ class SequentialSource(Source):
         for shard in range(len(self.shards)):
             for block in self.blocks(shard, num_rows=num_rows):
                 return block
-        raise SourceError(f"{self.name}: there are no rows; name files that hold some")
+        raise SourceError(f"{self.name}: there are no rows; check the files, the split and the filters")
 
 
 class Opener(NamedTuple):

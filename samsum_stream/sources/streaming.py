@@ -75,20 +75,14 @@ class StreamSource(SequentialSource):
                 batch = next(batches, None)
             except Exception as error:
                 raise SourceError(
-                    f"{self.name}/{self.shards[shard].name}: reading the stream failed behind row {row}: "
-                    f"{explain(error)}; mend what it reads; `method: jsonl` and `parquet` tell the row, and can skip it"
+                    f"{self.position(shard, row, 0)}: reading the stream failed within {num_rows} rows from "
+                    f"here on: {explain(error)}; mend what it reads, or let `method: jsonl` or `parquet` tell the row"
                 ) from None
             if batch is None:
                 return
             size = len(next(iter(batch.values())))
             yield Block(size, partial(self._picked, batch, shard, row))
             row += size
-
-    def first_block(self, num_rows: int) -> Block:
-        for shard in range(len(self.shards)):
-            for block in self.blocks(shard, num_rows=num_rows):
-                return block
-        raise SourceError(f"{self.name}: the dataset has no rows; check its split and its filters")
 
     def _picked(self, batch: Mapping[str, Sequence[Any]], shard: int, start: int, indices: Int64Array) -> Rows:
         shards, rows = np.full(len(indices), shard, np.int32), start + indices

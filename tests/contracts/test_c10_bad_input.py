@@ -174,7 +174,7 @@ def test_an_empty_source_is_an_error_and_never_a_silent_end(epochs: int | None, 
     told(
         SourceError,
         read(datasets.IterableDataset.from_generator(no_rows), epochs=epochs),
-        "rows: the dataset has no rows",
+        "rows: there are no rows",
     )
     told(SourceError, read(lambda: iter([]), epochs=epochs), "rows: a pass has no rows")
     (tmp_path / "empty.jsonl").touch()
