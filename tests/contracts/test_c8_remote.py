@@ -157,8 +157,30 @@ def test_a_fault_that_stays_is_an_error_without_a_secret(kind: str, fault: str, 
         list(stream or make_stream(source_config=source, lanes=4))
     assert re.search(rf"s3://rows/{kind}/part-|/part-\d\.{SUFFIXES.get(kind)}", str(caught.value))
     assert kind == "parquet" or "(tried 2 times)" in str(caught.value)
-    for secret in ("s3cr3t", "AKIAEXAMPLEKEY"):
-        assert secret not in f"{caught.value!r}{caught.value.__cause__!r}{caught.value.__context__!r}"
+    assert_no_secret(f"{caught.value!r}{caught.value.__cause__!r}{caught.value.__context__!r}")
+
+
+@pytest.mark.parametrize("kind", quickly("jsonl"))
+def test_no_secret_stands_in_a_log_line_a_state_or_a_list_of_bad_rows(
+    kind: str, server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{**row, "response": ""} if number % 9 == 0 else row for number, row in enumerate(make_rows(NUM_ROWS))]
+    bad = tmp_path / "bad.jsonl"
+    faults = {"on_bad_row": "skip", "max_bad_rows": NUM_ROWS, "quarantine_path": str(bad)}
+    source = source_of(kind, server, rows, name="secret")
+    with server.broken(0.3) as injected, caplog.at_level("DEBUG", logger="samsum_stream"):
+        stream = make_stream(source_config=source, lanes=4, epochs=None, fault_config=faults)
+        loader = stream.loader()
+        while injected.injected.total() < 2 or not stream.stats.skipped:
+            assert len(list(islice(loader, 4))) == 4
+    assert "trying again" in caplog.text
+    assert_no_secret(caplog.text, json.dumps(loader.state_dict()), bad.read_text(), str(stream.stats))
+
+
+def assert_no_secret(*texts: str) -> None:
+    for text in texts:
+        for secret in ("s3cr3t", "AKIAEXAMPLEKEY"):
+            assert secret not in text
 
 
 @pytest.mark.parametrize("checksum", [True, False])
