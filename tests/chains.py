@@ -21,8 +21,10 @@ from tests.resuming import LANES, awkward_rows, equal, in_process, make_source, 
 TOPOLOGIES = [(r, k) for r in range(1, LANES + 1) for k in range(7) if LANES % (r * max(k, 1)) == 0]
 """Every pair of ranks and workers that 24 lanes suit."""
 
-NUM_PLAIN, NUM_MIXTURES = 5, 2
-"""References; chains of the latter take ten times as long, and so are one in ten."""
+NUM_IN_MEMORY = 5
+OF_FILES = [("mixture", None), ("parquet", 1), ("tars", None), ("mixture", 1), ("jsonl", 1), ("gzip jsonl", None)]
+OF_FILES += [("streaming", 1)]
+"""Kinds of sources, and epochs; chains of these take ten times as long, and so are one in ten."""
 
 MAX_BATCHES = 8
 """Of a rank in one segment."""
@@ -93,18 +95,22 @@ def random_chain(chooser: random.Random) -> list[Segment]:
 
 
 def references(folder: Path) -> list[Reference]:
-    """Without an end, with passes of one epoch, and of two; one that is read in blocks, and a mixture."""
+    """In memory: without an end, with passes of one epoch, and of two; one that is read in blocks. And `of_files`."""
     rows = awkward_rows(8 * LANES)
-    mixture = make_source("mixture", rows, folder)
-    return [
+    found = [
         Reference(stream_of(epochs=None)),
         Reference(stream_of(epochs=1)),
         Reference(stream_of(epochs=2, collator_config={"method": "padding_free"})),
         Reference(stream_of(epochs=None, rows=lambda: iter(rows))),
         Reference(stream_of(epochs=1, rows=lambda: iter(rows), method="first_fit")),
-        Reference(stream_of(epochs=None, rows=None, **mixture)),
-        Reference(stream_of(epochs=1, rows=None, **mixture)),
     ]
+    return [*found, *(_of_files(*each, folder) for each in OF_FILES)]
+
+
+def _of_files(kind: str, epochs: int | None, folder: Path) -> Reference:
+    place = folder / f"{kind} {epochs}"
+    place.mkdir()
+    return Reference(stream_of(epochs=epochs, rows=None, **make_source(kind, awkward_rows(8 * LANES), place)))
 
 
 def main() -> None:
@@ -122,7 +128,8 @@ def _check(arguments: argparse.Namespace, sides: Sequence[Reference]) -> None:
     for real_workers, number in ((False, arguments.chains), (True, arguments.real)):
         num_checked = 0
         for index in range(number):
-            side = sides[index % NUM_PLAIN] if index % 10 else sides[NUM_PLAIN + index // 10 % NUM_MIXTURES]
+            in_memory, of_files = sides[:NUM_IN_MEMORY], sides[NUM_IN_MEMORY:]
+            side = in_memory[index % len(in_memory)] if index % 10 else of_files[index // 10 % len(of_files)]
             num_checked += check_chain(side, random_chain(chooser), real_workers=real_workers)
         kind = "worker processes" if real_workers else "workers in turn"
         print(f"{number:,} chains with {kind}: {num_checked:,} batches, 0 mismatches", flush=True)

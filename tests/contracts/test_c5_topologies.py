@@ -4,12 +4,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.chains import MAX_BATCHES, NUM_MIXTURES, NUM_PLAIN, TOPOLOGIES, Reference, Segment, check_chain, references
+from tests.chains import MAX_BATCHES, NUM_IN_MEMORY, OF_FILES, TOPOLOGIES, Reference, Segment, check_chain, references
 from tests.streams import workers_that_end_at_once
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
-NUM_REFERENCES = NUM_PLAIN + NUM_MIXTURES
+NUM_REFERENCES = NUM_IN_MEMORY + len(OF_FILES)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ chains = st.lists(
 )
 
 
-@pytest.mark.parametrize("index", range(NUM_PLAIN))
+@pytest.mark.parametrize("index", range(NUM_IN_MEMORY))
 @settings(max_examples=40)
 @given(chain=chains)
 def test_any_chain_of_topologies_gives_the_sequence_of_one_process(
@@ -39,15 +39,15 @@ def test_any_chain_of_topologies_gives_the_sequence_of_one_process(
     check_chain(sides[index], chain)
 
 
-@pytest.mark.parametrize("index", range(NUM_PLAIN, NUM_REFERENCES))
-@settings(max_examples=6)
+@pytest.mark.parametrize("index", range(NUM_IN_MEMORY, NUM_REFERENCES))
+@settings(max_examples=2)
 @example(chain=[Segment(1, 0, 1), Segment(2, 6, 1), Segment(24, 0, 4)])  # meets an epoch of a child in two passes
 @given(chain=chains)
-def test_and_so_does_one_of_a_mixture(sides: list[Reference], index: int, chain: list[Segment]) -> None:
+def test_and_so_does_one_of_files(sides: list[Reference], index: int, chain: list[Segment]) -> None:
     check_chain(sides[index], chain)
 
 
-@pytest.mark.parametrize("index", range(NUM_REFERENCES))
+@pytest.mark.parametrize("index", range(NUM_IN_MEMORY))
 @pytest.mark.parametrize(
     "chain",
     [
