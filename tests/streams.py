@@ -14,8 +14,13 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from samsum_stream import Pack, SFTStream
+from samsum_stream.faults import RAISE, Faults
+from samsum_stream.order import Order
 from samsum_stream.packing import Item
-from samsum_stream.samples import EXAMPLE_RECORD, IGNORE_INDEX
+from samsum_stream.positions import Place
+from samsum_stream.reading import make_reader
+from samsum_stream.samples import EXAMPLE_RECORD, IGNORE_INDEX, Rows
+from samsum_stream.sources import Source
 
 PAD, BOS, EOS, UNK, IM_END = range(5)
 FIRST_WORD = 10
@@ -82,6 +87,14 @@ def make_stream(rows: object = None, *, trust: Iterable[str] = (), **changes: An
     if rows is None and "source_config" not in changes:
         rows = make_rows(60)
     return SFTStream.from_config(make_config(**changes), rows=rows, tokenizer=word_tokenizer(), trust=list(trust))
+
+
+def rows_of_one_lane(source: Source, faults: Faults = RAISE) -> Iterator[Rows]:
+    """All rows in the order of the source, as a stream of one lane reads them: what a shard promised is held to."""
+    start = Place(0, 0, 0)
+    order = Order(num_lanes=1, seed=0, shuffle=False)
+    reader = make_reader(source, order=order, starts={0: start}, faults=faults)
+    return (rows for _, rows in reader.epoch(0, start))
 
 
 def rows_of_packs(packs: Iterable[Pack]) -> list[int]:

@@ -1,5 +1,7 @@
 """Parquet files: row groups as shards, from any row on, and nothing that is broken taken for rows."""
 
+import random
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,7 +18,7 @@ from samsum_stream.samples import Rows
 from samsum_stream.sources import SequentialSource, Source, as_source
 from samsum_stream.sources.parquet import parquet
 from tests.resuming import assert_resumes_exactly
-from tests.streams import make_rows, make_stream, rows_of_packs
+from tests.streams import make_rows, make_stream, rows_of_one_lane, rows_of_packs
 
 ROWS = [
     {
@@ -142,6 +144,36 @@ class TestBroken:
         with pytest.raises(SourceError, match=r"rows/a\.parquet#1:0: the row group cannot be read .*CRC"):
             inputs(source)
 
+    def test_a_byte_anywhere_changes_no_row_in_silence(self, tmp_path: Path) -> None:
+        """Pages have checksums here. A footer has none: contexts whose column it names anew are missed where named."""
+        path = write(tmp_path / "a.parquet", ROWS[:40], group=20, write_page_checksum=True)
+        content, draw, errors = path.read_bytes(), random.Random(0), list[str]()
+        for at in draw.sample(range(len(content)), 300):
+            path.write_bytes(content[:at] + bytes([content[at] ^ draw.randrange(1, 256)]) + content[at + 1 :])
+            try:
+                source = open_source(str(path), contexts="contexts")
+                found = [(*zip(rows.inputs, rows.contexts or [], strict=True),) for rows in rows_of_one_lane(source)]
+                assert list(chain(*found)) == [(row["input"], row["contexts"]) for row in ROWS[:40]]
+            except SourceError as error:
+                errors.append(str(error))
+        assert len(errors) > 200
+        assert all("a.parquet" in error for error in errors)
+
+    def test_a_footer_that_shortens_a_row_group(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.parquet", ROWS[:40], group=20)
+        content = bytearray(path.read_bytes())
+        at = content.rindex(b"\x16\x28", 0, -8)  # 20 as a zigzag number of the thrift type i64
+        content[at + 1] = 10
+        path.write_bytes(bytes(content))
+        with pytest.raises(SourceError, match=r"a\.parquet has a broken footer: it promises 40 rows, and .* groups 25"):
+            open_source(str(path))
+
+    def test_a_letter_in_a_page_without_a_checksum_is_another_letter(self, tmp_path: Path) -> None:
+        """Nothing in the file tells; writers add checksums when they are asked to."""
+        path = write(tmp_path / "a.parquet", compression="none", use_dictionary=False)
+        path.write_bytes(path.read_bytes().replace(b"question 42 ", b"question 43 "))
+        assert inputs(open_source(str(path)))[42] == ROWS[43]["input"]
+
     def test_text_that_is_none(self, tmp_path: Path) -> None:
         table = pa.table(
             {"input": pa.array([b"a", b"\xff", b"c"]).cast(pa.string(), safe=False), "response": ["x"] * 3}
@@ -162,7 +194,7 @@ class TestBroken:
         one, other = write(tmp_path / "a.parquet"), write(tmp_path / "b.parquet", [{"input": "x", "response": "y"}])
         with pytest.raises(SourceError, match=r"b\.parquet has contexts where .*a\.parquet has none, or none"):
             open_source([str(one), str(other)])
-        with pytest.raises(SourceError, match=r"rows: field 'input' has no column 'question'"):
+        with pytest.raises(SourceError, match=r"rows: .*a\.parquet: field 'input' has no column 'question'"):
             open_source(str(one), input="question")
 
     def test_files_without_rows(self, tmp_path: Path) -> None:

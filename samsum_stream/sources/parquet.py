@@ -103,7 +103,7 @@ Footer = tuple[pq.FileMetaData, pa.Schema]
 
 def _matched(columns: Columns, files: Sequence[File], footers: Sequence[Footer], *, name: str) -> Columns:
     """The columns that every file has, in types that are text."""
-    matched = match_columns(columns, footers[0][1].names, name=name)
+    matched = match_columns(columns, footers[0][1].names, name=f"{name}: {files[0]}")
     for file, (_, schema) in zip(files, footers, strict=True):
         if match_columns(columns, schema.names, name=f"{name}: {file}") != matched:
             raise SourceError(f"{name}: {file} has contexts where {files[0]} has none, or none; write both alike")
@@ -132,13 +132,21 @@ def _footer(file: File, *, name: str) -> Footer:
     while True:
         try:
             with _opened(file) as opened:
-                return opened.metadata, opened.schema_arrow
+                return _checked(opened.metadata), opened.schema_arrow
         except (pa.ArrowException, OSError, ValueError) as error:
             told = f"{type(error).__name__}: {error}"
             if not (isinstance(file, RemoteFile) and attempts.again(told)):
                 raise SourceError(
                     f"{name}: {file} cannot be read as parquet ({told}); fetch or write it again"
                 ) from error
+
+
+def _checked(metadata: pq.FileMetaData) -> pq.FileMetaData:
+    """A footer has no checksum, and Arrow ends a row group where it says so."""
+    num_rows = sum(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+    if num_rows != metadata.num_rows:
+        raise ValueError(f"the footer promises {metadata.num_rows:,} rows, and its row groups {num_rows:,}")
+    return metadata
 
 
 def _digest(metadata: pq.FileMetaData) -> bytes:
