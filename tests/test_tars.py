@@ -136,6 +136,63 @@ class TestCut:
             read(open_source(str(path)))
 
 
+class TestMadeUp:
+    """Archives that Python's own reader takes for whole with other files than were written, or reads without an end."""
+
+    NAME = "p" * 120 + ".json"
+
+    def archive(self, form: int) -> bytes:
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=form) as archive:
+            for number in range(2):
+                info = tarfile.TarInfo(f"{number}{self.NAME}")
+                info.size = len(json.dumps(ROWS[number]))
+                archive.addfile(info, io.BytesIO(json.dumps(ROWS[number]).encode()))
+        return file.getvalue()
+
+    def told(self, path: Path, content: bytes, message: str) -> None:
+        path.write_bytes(content)
+        with pytest.raises(SourceError, match=rf"rows/a\.tar:\d+: .*a\.tar is cut or broken behind byte .*{message}"):
+            read(open_source(str(path)))
+
+    @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+    def test_long_names_are_read(self, tmp_path: Path, form: int) -> None:
+        (tmp_path / "a.tar").write_bytes(self.archive(form))
+        assert read(open_source(str(tmp_path / "a.tar"))) == EXPECTED[:2]
+
+    @pytest.mark.parametrize(
+        "record", [b"135 path=", b"137 path=", b"000 path=", b"x36 path=", b"136 path:", b"136path=="]
+    )
+    def test_a_record_that_is_broken(self, tmp_path: Path, record: bytes) -> None:
+        """Its file would go by the part of its name that fits, which has no extension, and be left alone."""
+        content = self.archive(tarfile.PAX_FORMAT).replace(b"136 path=", record, 1)
+        self.told(tmp_path / "a.tar", content, "(a record at byte 0 of a header|invalid literal)")
+
+    @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+    def test_a_file_that_is_missing_between_two_headers(self, tmp_path: Path, form: int) -> None:
+        content, block = self.archive(form), tarfile.BLOCKSIZE
+        self.told(tmp_path / "a.tar", content[: 2 * block] + content[4 * block :], "two headers in a row")
+        self.told(tmp_path / "a.tar", content[: 6 * block] + bytes(2 * block), "extends a file that is not there")
+
+    @pytest.mark.parametrize("name", ["0.json", "0.jpg", "no_extension"])
+    @pytest.mark.parametrize(
+        ("size", "message"),
+        [(-1024, "size of -1024 bytes"), (1 << 62, "size of 4611"), (1 << 40, "(are missing|zeros that end)")],
+    )
+    def test_a_size_that_cannot_be(self, tmp_path: Path, name: str, size: int, message: str) -> None:
+        info = tarfile.TarInfo(name)
+        info.size = size
+        self.told(tmp_path / "a.tar", info.tobuf(tarfile.GNU_FORMAT) + tar_of([("1.json", b"{}")]), message)
+
+    def test_a_sparse_file(self, tmp_path: Path) -> None:
+        """A few bytes that would be read as terabytes of zeros."""
+        file = io.BytesIO()
+        headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(1 << 45)}
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers=headers) as archive:
+            archive.addfile(tarfile.TarInfo("0.json"))
+        self.told(tmp_path / "a.tar", file.getvalue(), "'0.json' is no file")
+
+
 class TestTrust:
     """Neither a URL nor a member runs anything."""
 

@@ -3,8 +3,7 @@
     000017.json                                      {"input": ..., "response": ..., "contexts": [...]}
     000018.input.txt, .response.txt, .contexts.json  a member a column
 
-Members are decoded by the table here, and by nothing else: json and text. A shard that was cut, also between two
-members, lacks the blocks of zeros that end an archive.
+Members are decoded by the table here, and by nothing else: json and text.
 """
 
 import gzip
@@ -15,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from braceexpand import braceexpand
@@ -29,9 +28,7 @@ from samsum_stream.sources.fields import locator, validated
 from samsum_stream.sources.files import File, expand_files, has_remote, is_gzip, opened, patterns_of, shard_names
 from samsum_stream.sources.gather import Locate, from_rows, shown
 from samsum_stream.sources.rereading import BrokenFile, reread
-
-END = 2 * tarfile.BLOCKSIZE
-"""Bytes of zeros that end an archive."""
+from samsum_stream.sources.tar_members import members
 
 DECODERS: Mapping[str, Callable[[str], Any]] = {"json": json.loads, "txt": str}
 """How a member is read, by the end of its name, which is `json`, `column.json` or `column.txt`."""
@@ -102,17 +99,19 @@ class TarSource(SequentialSource):
         number, offset = first - 1, self._offsets[shard][first]
         try:
             with opened(file) as raw, gzip.open(raw) if is_gzip(file) else raw as content:
-                for info, read in _members(content, offset):
-                    offset = info.offset
-                    own_name, kind = base_plus_ext(info.name)
+                for member in members(content, start=offset):
+                    offset = member.offset
+                    own_name, kind = base_plus_ext(member.name)
+                    if own_name is None or _META.fullmatch(member.name):
+                        continue
                     if own_name != name:
                         if number >= start:
                             yield sample
                         name, number, sample = own_name, number + 1, Sample(offset, {})
                     if kind in sample.members:
-                        raise tarfile.ReadError(f"two members are named {info.name!r}")
+                        raise tarfile.ReadError(f"two members are named {member.name!r}")
                     if number >= start and (kind == "json" or _COLUMN.fullmatch(kind)):
-                        sample.members[kind] = read()
+                        sample.members[kind] = member.read()
         except (EOFError, OSError, tarfile.TarError, zlib.error, ValueError) as error:
             raise BrokenFile(
                 f"{self.name}/{self.shards[shard].name}:{max(number, 0)}: {file} is cut or broken behind byte "
@@ -120,41 +119,6 @@ class TarSource(SequentialSource):
             ) from error
         if number >= start:
             yield sample
-
-
-def _members(content: BinaryIO | gzip.GzipFile, start: int) -> Iterator[tuple[tarfile.TarInfo, Callable[[], bytes]]]:
-    """The files of an archive that have an extension, each with what reads it before the next one is asked for.
-
-    Args:
-        start: Where the header of a member is, to begin with that one.
-
-    Raises:
-        tarfile.TarError: the archive does not end as archives do.
-    """
-    content.seek(start)
-    archive = tarfile.TarFile(fileobj=content)
-    while (info := archive.next()) is not None:
-        archive.members = []  # type: ignore[attr-defined]  # it would remember all of them
-        if info.isdir():
-            continue
-        if not info.isreg():
-            raise tarfile.ReadError(f"the member {info.name!r} is no file: links and devices are not followed")
-        if base_plus_ext(info.name)[0] is not None and not _META.fullmatch(info.name):
-            yield info, partial(_read, archive, info)
-    content.seek(archive.offset)
-    if content.read(END) != bytes(END):
-        raise tarfile.ReadError("it lacks the two blocks of zeros that end an archive")
-    while rest := content.read(END):  # zeros that fill up a record; behind them, gzip has a checksum
-        if any(rest):
-            raise tarfile.ReadError(
-                "something follows behind its end: of archives in one file only the first would be read"
-            )
-
-
-def _read(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(info)
-    assert file is not None
-    return file.read()
 
 
 def _row(sample: Sample, locate: Locate, index: int) -> dict[str, Any]:
