@@ -413,10 +413,22 @@ def test_the_remedies_for_numbers_are_numbers_to_yaml(tmp_path: Path) -> None:
         ("# nothing\n---\n", "F: the config is empty"),
         ("a: " + "[" * 5000, "F: nested too deeply"),
         ("# " + "x" * 1_000_001, "F: longer than 1,000,000 characters"),
+        ('a:\n  "\\U00110000": b\n', "F:2: invalid YAML: an escape such as \\U0001F600 names no character"),
+        ('a: "\\UFFFFFFFF"\n', "F:1: invalid YAML: an escape such as \\U0001F600 names no character"),
+        ('"\\ud83d\\ude00": a\n', "F:1: an escape from \\ud800 to \\udfff is half of a character"),
+        ('base_model: "\\ud83d"\n', "F:1: base_model: an escape from \\ud800 to \\udfff is half of a character"),
     ],
 )
 def test_yaml_that_is_no_config_says_why(tmp_path: Path, text: str, message: str) -> None:
     assert message in problem_of_file(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["9" * 5000, "0x" + "f" * 5000, "0" + "7" * 6000, "0o" + "7" * 6000, "1e" + "9" * 5000, "1" + ":1" * 400 + ".5"],
+)
+def test_a_number_that_python_cannot_print_is_an_error(tmp_path: Path, number: str) -> None:
+    assert problem_of_file(tmp_path, f"seed: {number}\n").startswith("F:1: seed: YAML reads the unquoted ")
 
 
 def test_aliases_that_multiply_are_stopped(tmp_path: Path) -> None:

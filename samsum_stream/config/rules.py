@@ -49,7 +49,7 @@ def _translated(details: ErrorDetails, model: type[BaseModel], older_keys: Seque
         yield Problem(path, f"this key is missing; it says {_description(model, path)}")
     elif details["type"] == "value_error":
         yield Problem(path, str(context["error"]))
-    elif details["loc"][-1] == "[key]":
+    elif details["loc"][-1:] == ("[key]",):
         yield Problem(path, f"a key must be text; got {shown(details['input'])} as a key")
     elif details["type"] == "invalid_key":
         yield Problem(path[:-1], f"a key must be text; got {shown(path[-1])} as a key")

@@ -4,6 +4,7 @@ text ──compose (safe loader)──▶ nodes with lines ──▶ dicts, list
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 
 from samsum_stream.config.problems import Path, Places, Problem, config_error
-from samsum_stream.config.yaml_scalars import misread
+from samsum_stream.config.yaml_scalars import MAX_DIGITS, misread
 from samsum_stream.errors import ConfigError
 from samsum_stream.wording import names_a_secret, quoted, shown, without_secrets
 
@@ -23,6 +24,10 @@ MAX_REPEATS = 1_000
 """Values that aliases may repeat in one file: nine aliases of nine aliases, nine deep, are four hundred million."""
 
 _STANDARD = "tag:yaml.org,2002:"
+_NUMBERS = (f"{_STANDARD}int", f"{_STANDARD}float")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HALF_A_CHARACTER = r"an escape from \ud800 to \udfff is half of a character; write the character itself"
 
 
 @dataclass
@@ -58,10 +63,19 @@ def parse_yaml(text: str, *, origin: str) -> Document:
     with _yaml_errors_told(text, origin):
         loader = yaml.SafeLoader(text)
         try:
-            root = loader.get_single_node()
+            root = _composed(loader, origin)
             return _Builder(loader, origin).document(root)
         finally:
             loader.dispose()
+
+
+def _composed(loader: yaml.SafeLoader, origin: str) -> yaml.Node | None:
+    try:
+        root: yaml.Node | None = loader.get_single_node()
+    except (ValueError, OverflowError) as error:  # PyYAML's own `chr` of what an escape says
+        text = f"an escape such as \\U0001F600 names no character ({error}); write the character itself"
+        raise ConfigError(f"{origin}:{loader.line + 1}: invalid YAML: {text}") from None
+    return root
 
 
 @contextmanager
@@ -164,6 +178,8 @@ class _Builder:
             name = without_secrets(node.value)
             reading = f"YAML reads {name} as {shown(self._construct(node))}"
             self._problem(path, f"a key must be text; {reading}; write {quoted(name)} in quotes", node)
+        elif _SURROGATE.search(node.value):
+            self._problem(path, _HALF_A_CHARACTER, node)
         else:
             return str(node.value)
         return None
@@ -177,6 +193,8 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         value = self._construct(node)
+        if _SURROGATE.search(node.value):
+            return self._problem(path, _HALF_A_CHARACTER, node)
         warning = misread(node.value, value) if node.style is None else None
         if warning is None:
             return value
@@ -185,6 +203,8 @@ class _Builder:
         return self._problem(path, warning, node)
 
     def _construct(self, node: yaml.Node) -> Any:
+        if node.tag in _NUMBERS and len(node.value) > MAX_DIGITS:
+            return object()
         try:
             return self._loader.construct_object(node)
         except (ValueError, yaml.constructor.ConstructorError):

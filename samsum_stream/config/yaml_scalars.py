@@ -11,6 +11,9 @@ from typing import Any
 
 from samsum_stream.wording import quoted, without_secrets
 
+MAX_DIGITS = 100
+"""Characters of a number: Python does not even print one of more than 4,300 digits."""
+
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _OCTAL_OF_YAML_1_2 = re.compile(r"0o[0-7]+")
 _NUMBER = re.compile(r"(?P<whole>[-+]?\d*)(\.(?P<fraction>\d*))?([eE](?P<exponent>[-+]?\d+))?")
@@ -56,11 +59,11 @@ def _reading_of_number(text: str, value: float) -> tuple[str, str] | None:
 
 def _reading_of_text(text: str) -> tuple[str, str] | None:
     if _OCTAL_OF_YAML_1_2.fullmatch(text):
-        return "text", str(int(text, 8))
+        return "text", str(int(text, 8)) if len(text) <= MAX_DIGITS else ""
     match = _NUMBER.fullmatch(text)
     if match is None or not re.search(r"\d", (match["whole"] or "") + (match["fraction"] or "")):
         return None
-    return "text, not as a number", _as_yaml_number(match)
+    return "text, not as a number", _as_yaml_number(match) if len(text) <= MAX_DIGITS else ""
 
 
 def _as_yaml_number(match: re.Match[str]) -> str:
