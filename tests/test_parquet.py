@@ -165,7 +165,9 @@ class TestBroken:
         at = content.rindex(b"\x16\x28", 0, -8)  # 20 as a zigzag number of the thrift type i64
         content[at + 1] = 10
         path.write_bytes(bytes(content))
-        with pytest.raises(SourceError, match=r"a\.parquet cannot be read .*the footer promises 40 rows, and .* groups 25"):
+        with pytest.raises(
+            SourceError, match=r"a\.parquet cannot be read .*the footer promises 40 rows, and .* groups 25"
+        ):
             open_source(str(path))
 
     def test_a_letter_in_a_page_without_a_checksum_is_another_letter(self, tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def _header(content: Content) -> tarfile.TarInfo | None:
         raise tarfile.ReadError("it lacks the two blocks of zeros that end an archive")
     while rest := content.read(_READ_AT_ONCE):  # zeros that fill up a record; behind them, gzip has a checksum
         if any(rest):
-            raise tarfile.ReadError("something follows behind its end: of archives in one file only the first would be read")
+            raise tarfile.ReadError(
+                "something follows behind its end: of archives in one file only the first would be read"
+            )
     return None
 
 
