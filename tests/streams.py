@@ -18,6 +18,7 @@ from samsum_stream.faults import RAISE, Faults
 from samsum_stream.order import Order
 from samsum_stream.packing import Item
 from samsum_stream.positions import Place
+from samsum_stream.read_ahead import ReadAhead
 from samsum_stream.reading import make_reader
 from samsum_stream.samples import EXAMPLE_RECORD, IGNORE_INDEX, Rows
 from samsum_stream.sources import Source
@@ -93,7 +94,7 @@ def rows_of_one_lane(source: Source, faults: Faults = RAISE) -> Iterator[Rows]:
     """All rows in the order of the source, as a stream of one lane reads them: what a shard promised is held to."""
     start = Place(0, 0, 0)
     order = Order(num_lanes=1, seed=0, shuffle=False)
-    reader = make_reader(source, order=order, starts={0: start}, faults=faults)
+    reader = make_reader(source, order=order, starts={0: start}, read_ahead=ReadAhead(), faults=faults)
     return (rows for _, rows in reader.epoch(0, start))
 
 

@@ -188,9 +188,19 @@ class TestMadeUp:
         """A few bytes that would be read as terabytes of zeros."""
         file = io.BytesIO()
         headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(1 << 45)}
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers=headers) as archive:
-            archive.addfile(tarfile.TarInfo("0.json"))
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            info = tarfile.TarInfo("0.json")
+            info.pax_headers = headers
+            archive.addfile(info)
         self.told(tmp_path / "a.tar", file.getvalue(), "'0.json' is no file")
+
+    @pytest.mark.parametrize("key", ["path", "size", "GNU.sparse.map"])
+    def test_a_header_that_names_or_measures_all_files_behind_it(self, tmp_path: Path, key: str) -> None:
+        """Who enters the archive behind it could not know."""
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers={key: "7"}) as archive:
+            archive.addfile(tarfile.TarInfo("0.json"))
+        self.told(tmp_path / "a.tar", file.getvalue(), f"a header says the {key} of all that follow")
 
 
 class TestTrust:
