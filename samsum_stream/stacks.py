@@ -16,6 +16,7 @@ ASKING = getattr(signal, "SIGRTMAX", None)
 def answer_when_asked() -> None:
     """Let this process answer, and those that are forked from it."""
     if ASKING is not None and signal.getsignal(ASKING) == signal.SIG_DFL:
+        faulthandler.unregister(ASKING)  # who sets signals back, as Lightning does, leaves it registered for nothing
         faulthandler.register(ASKING, file=STDERR)
 
 

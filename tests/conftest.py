@@ -19,6 +19,14 @@ settings.register_profile("suite", deadline=None, database=None)
 settings.load_profile("suite")
 
 
+FORKING = ("test_c6_resuming.py", "test_c5_topologies.py", "test_loader.py", "test_workers.py", "test_mixture.py")
+"""These start hundreds of processes, which costs the more the more memory the tests before them have taken."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in FORKING)
+
+
 @pytest.fixture(scope="session")
 def small_tokenizer() -> PreTrainedTokenizerBase:
     """A byte-level tokenizer that puts a bos in front; bos, eos and pad are three tokens."""

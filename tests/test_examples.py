@@ -96,7 +96,14 @@ def test_they_train_on_the_same_batches(folder: Path, name: str, tolerance: floa
         assert float(found[step]) == pytest.approx(float(expected[step]), abs=tolerance)
 
 
-@pytest.mark.parametrize("name", ["trainer", "loop with workers", "accelerate", "lightning"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trainer",
+        "loop with workers",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("accelerate", "lightning")),
+    ],
+)
 def test_goes_on_from_its_checkpoint_as_if_nothing_had_happened(folder: Path, name: str) -> None:
     whole = losses(run(folder, name).stdout)
     if name == "trainer":  # it saves its last step as well, and was killed meanwhile

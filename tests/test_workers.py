@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from samsum_stream import ConfigError, WorkerError, workers
 from samsum_stream.loader import StreamLoader
+from samsum_stream.stacks import answer_when_asked, ask
 from tests.resuming import equal, take
 from tests.streams import make_rows, make_stream, workers_that_end_at_once
 
@@ -96,6 +97,15 @@ def test_a_worker_that_dies_is_told_with_its_lane_and_position(befalls: Any, wha
         read_on(loader, seen)
     assert re.match(told(loader, what), str(caught.value))
     assert 0 < next_row(loader, 0) <= AT
+
+
+def test_signals_that_were_set_back_are_caught_again() -> None:
+    """Lightning sets all of them to what they were."""
+    answer_when_asked()
+    signal.signal(signal.SIGRTMAX, signal.SIG_DFL)
+    assert not ask(os.getpid())
+    answer_when_asked()
+    assert ask(os.getpid())
 
 
 def test_a_worker_that_hangs_is_given_up_where_a_timeout_says_so(capfd: pytest.CaptureFixture[str]) -> None:

@@ -28,4 +28,4 @@ def reread(blocks: Callable[[int], Iterator[Block]], *, file: File, start: int) 
         except BrokenFile as error:
             is_open = row == start or not is_gzip(file)
             if not (isinstance(file, RemoteFile) and is_open and attempts.again(error)):
-                raise
+                raise SourceError(str(error)) from error.__cause__

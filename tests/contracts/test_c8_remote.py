@@ -111,7 +111,7 @@ def test_goes_on_exactly_where_it_was(kind: str, server: Server, epochs: int | N
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", quickly("parquet", "jsonl", "tar", "saved"))
+@pytest.mark.parametrize("kind", quickly("parquet", "jsonl", "saved"))
 def test_faults_that_pass_change_no_batch(kind: str, server: Server, num_workers: int) -> None:
     expected = batches(open_stream(kind, server, epochs=None))
     with server.broken(0.05, seed=num_workers) as faults:
