@@ -35,14 +35,14 @@ def open_lanes(
     tokenizer: RowTokenizer,
     faults: Faults,
     read_ahead: ReadAhead,
-    name: str = "",
-    first_shard: int = 0,
+    leaves: Iterator[Leaf] | None = None,
 ) -> Lanes:
-    """The lanes in `positions`, each of which will be read from there on, epoch after epoch."""
+    """The lanes in `positions`, each of which will be read from there on, epoch after epoch; `leaves` is its own."""
+    leaves = iter(source.leaves) if leaves is None else leaves
     if not isinstance(source, Mixture):
         starts = {lane: position.place for lane, position in positions.items()}
         reader = make_reader(source, order=order, starts=starts, read_ahead=read_ahead, faults=faults)
-        return SourceLanes(reader, Leaf(name, first_shard, source), tokenizer)
+        return SourceLanes(reader, next(leaves), tokenizer)
     children = [
         open_lanes(
             child.source,
@@ -51,8 +51,7 @@ def open_lanes(
             tokenizer=tokenizer,
             faults=faults,
             read_ahead=read_ahead,
-            name=f"{name}/{child.name}".removeprefix("/"),
-            first_shard=first_shard + child.first_shard,
+            leaves=leaves,
         )
         for number, child in enumerate(source.children)
     ]

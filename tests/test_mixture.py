@@ -51,6 +51,14 @@ def test_rows_come_in_proportion_to_the_weights() -> None:
     assert [child for child, _ in islice(draws.epoch(), 9)] == [0, 1, 0, 0, 1, 0, 0, 1, 0]
 
 
+def test_a_rare_child_does_not_come_at_once_in_all_lanes() -> None:
+    firsts = set()
+    for lane in range(4):
+        drawn = [child for child, _ in islice(draws_of([[1] * 99] * 2, mix_of(9, 1), lane=lane).epoch(), 20)]
+        firsts.add(drawn.index(1))
+    assert len(firsts) > 2
+
+
 children = st.lists(st.lists(st.integers(1, 50), min_size=1, max_size=20), min_size=1, max_size=5)
 
 
@@ -270,6 +278,10 @@ base_model: here
         ({"child": "columns: {inptu: x}"}, r"c\.yaml:8: .*chat\.columns\.inptu: unknown column; .*input"),
         ({"kwargs": "weigh_by: tokens"}, r"c\.yaml:4: source_config\.kwargs\.weigh_by: unknown key; .*weight_by"),
         ({"kwargs": "stopping_strategy: first"}, r"c\.yaml:4: .*stopping_strategy: must be .*first_exhausted"),
+        (
+            {"method": "mixture", "child": 'kwargs: {sources: {"": {method: jsonl}}}'},
+            r"c\.yaml:8: .*a key must be text",
+        ),
         ({"method": "mixture", "child": "kwargs: {sources: {}}"}, r"c\.yaml:8: .*chat\.kwargs\.sources: must"),
     ],
 )

@@ -206,6 +206,14 @@ def test_a_lane_without_a_row_to_train_on_is_an_error_that_counts_the_drops(read
         list(islice(read(make_pipeline(max_length=3)), 1))
 
 
+def test_a_lane_that_chances_to_have_only_long_rows_in_an_epoch_goes_on_with_the_next() -> None:
+    words = [(20, "21"), (22, "23"), (24, "25 " * 60), (26, "27 " * 60)]
+    rows = [{"input": str(word), "response": text} for word, text in words]
+    loader = make_stream(rows, lanes=2, batch_size=1, epochs=None, max_length=8).loader()
+    epochs = {int(loader.last_batch_info.positions[0][0].epoch) for _ in islice(loader, 60)}
+    assert len(epochs) > 10
+
+
 def test_a_finite_stream_without_a_row_to_train_on_is_an_error_when_it_is_counted() -> None:
     with pytest.raises(
         SourceError, match=r"no row is left to train on: 60 rows were all left out .*raise packing_config"

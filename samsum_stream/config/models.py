@@ -95,7 +95,7 @@ class MixtureKwargs(_Section):
     """What a mixture takes."""
 
     sources: Annotated[
-        dict[str, MixtureChild], Field(min_length=1), Rule("a mapping of names to sources, one or more")
+        dict[Name, MixtureChild], Field(min_length=1), Rule("a mapping of names to sources, one or more")
     ] = Field(description="the children by name")
     weight_by: Literal["rows", "tokens"] = Field(default="rows", description="what the weights are shares of")
     stopping_strategy: Literal["first_exhausted", "all_exhausted", "endless"] = Field(

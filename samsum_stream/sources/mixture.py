@@ -48,7 +48,7 @@ class Mixture(Source):
     @property
     def max_lanes(self) -> int | None:
         """Every lane needs a row of each child."""
-        return min((child.source.max_lanes for child in self.children if child.source.max_lanes), default=None)
+        return min((known for child in self.children if (known := child.source.max_lanes) is not None), default=None)
 
     @property
     def has_end(self) -> bool:
