@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from samsum_stream.background import made_ahead
 from samsum_stream.checkpoints import load_state, save_state, set_newer_aside
 from samsum_stream.collation import Collator
 from samsum_stream.counting import Lengths
@@ -64,6 +65,7 @@ class StreamLoader(DataLoader[Any]):
         find_ranks: This rank and how many there are, in data parallelism; asked again before each `for`.
         num_workers: Processes that read, render, tokenize and pack; 0 does it in the training process.
         batches_per_step: Batches of this rank in an optimizer step; an epoch of a finite stream is a multiple of it.
+        prefetch_factor: Batches that each worker makes ahead; without workers a thread does, if this is given.
         quarantine: Where bad rows that were skipped are written down.
         timeout: Seconds that a worker is waited for before it is given up; 0: for ever, with a warning now and then.
         kwargs: The other arguments of `torch.utils.data.DataLoader` that concern workers and memory. Workers live for
@@ -95,14 +97,12 @@ class StreamLoader(DataLoader[Any]):
             raise ConfigError(
                 f"loader: {', '.join(taken)} follows from the config, so set it there and leave it out here"
             )
-        if type(num_workers) is not int or num_workers < 0:
-            raise ConfigError(f"loader: num_workers must be a whole number of 0 or more; got {shown(num_workers)}")
-        if type(batches_per_step) is not int or batches_per_step < 1:
-            raise ConfigError(
-                f"loader: batches_per_step must be a whole number of 1 or more; got {shown(batches_per_step)}"
-            )
+        _require_whole("num_workers", num_workers, at_least=0)
+        _require_whole("batches_per_step", batches_per_step, at_least=1)
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:
             raise ConfigError(f"loader: timeout must be a number of seconds, 0 or more; got {shown(timeout)}")
+        self._num_ahead = 0 if num_workers else kwargs.pop("prefetch_factor", None) or 0
+        _require_whole("prefetch_factor", self._num_ahead, at_least=0)
         kwargs.pop("persistent_workers", None)
         self.pipeline, self.collator, self.stats = pipeline, collator, stats
         self._find_ranks, self.ranks = find_ranks, find_ranks()
@@ -266,8 +266,11 @@ class StreamLoader(DataLoader[Any]):
         return True
 
     def _received(self) -> Iterator[Message]:
-        """What the workers send, in the order of the DataLoader."""
-        return super().__iter__()
+        """What the workers send, in the order of the DataLoader; without workers, what this process makes itself."""
+        if self.num_workers:
+            return super().__iter__()
+        messages = iter(self._messages)
+        return made_ahead(messages, num_ahead=self._num_ahead) if self._num_ahead else messages
 
     def _whereabouts(self, worker: int) -> str:
         """What a worker makes that is not handed over yet: as many batches as it was asked for."""
@@ -387,3 +390,8 @@ class StreamLoader(DataLoader[Any]):
         if not (self.pin_memory and torch.cuda.is_available()):
             return batch
         return {key: value.pin_memory() if torch.is_tensor(value) else value for key, value in batch.items()}
+
+
+def _require_whole(name: str, value: object, *, at_least: int) -> None:
+    if type(value) is not int or value < at_least:
+        raise ConfigError(f"loader: {name} must be a whole number of {at_least} or more; got {shown(value)}")

@@ -1,6 +1,6 @@
 """What a worker of a loader sends: each batch as one buffer, and beside it all that the training process folds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple
 
 from torch.utils.data import IterableDataset
@@ -44,10 +44,10 @@ class Messages(IterableDataset[Message]):
     def __init__(self, pipeline: Pipeline, *, num_packs: int) -> None:
         self.pipeline, self.num_packs = pipeline, num_packs
 
-    def __iter__(self) -> Iterator[Message]:
+    def __iter__(self) -> Generator[Message]:
         return self.of_worker(*this_worker())
 
-    def of_worker(self, worker: int, num_workers: int) -> Iterator[Message]:
+    def of_worker(self, worker: int, num_workers: int) -> Generator[Message]:
         """The messages of one of so many workers."""
         share = self.work.share._replace(worker=worker, num_workers=num_workers)
         for batch, made, effort in self.pipeline.batches(

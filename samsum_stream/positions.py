@@ -6,6 +6,7 @@ place 40, runs (2, 2, 1, 1, 1, 1): two wait, two are done, one waits, ...
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -79,12 +80,15 @@ FIRST_PASS = PassStart(0, 0, 0)
 
 def runs_of(waiting: Sequence[int], *, cursor: int) -> tuple[int, ...]:
     """The runs from the first of `waiting`, which ascend, to `cursor`."""
-    if not waiting:
-        return ()
-    waits = np.zeros(cursor - waiting[0], np.bool_)
-    waits[np.array(waiting) - waiting[0]] = True
-    borders = [0, *(np.flatnonzero(np.diff(waits)) + 1).tolist(), len(waits)]
-    return tuple(np.diff(borders).tolist())
+    runs: list[int] = []
+    for row, following in pairwise([*waiting, cursor]):
+        if len(runs) % 2:
+            runs[-1] += 1
+        else:
+            runs.append(1)
+        if following > row + 1:
+            runs.append(following - row - 1)
+    return tuple(runs)
 
 
 def waits_of(runs: Sequence[int]) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """The rows of each lane from any place on: by number, by pieces of its own, or in one pass that lanes share."""
 
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,8 +15,10 @@ from samsum_stream.read_ahead import ReadAhead
 from samsum_stream.samples import Int64Array, RowPosition, Rows
 from samsum_stream.sources.base import Block, IndexedSource, SequentialSource, Source
 
-FIRST_CHUNK = 128
+FIRST_CHUNK = 64
 MAX_CHUNK = 512
+"""Rows that a lane gets at a time, but for the last ones: half as many more come with them."""
+
 BLOCK = 4096
 """Rows of an indexed source whose order is worked out at a time."""
 
@@ -37,9 +39,21 @@ class Reader(ABC):
 
     num_passed_over = 0
 
+    def __init__(self) -> None:
+        self._sizes: defaultdict[int, int] = defaultdict(lambda: FIRST_CHUNK)
+
     @abstractmethod
     def epoch(self, lane: int, place: Place) -> Chunks:
-        """The lane's rows from `place` to the end of its epoch: small chunks first, so that a batch comes at once."""
+        """The lane's rows from `place` to the end of its epoch."""
+
+    def _stretches(self, lane: int, num_rows: int) -> Iterator[tuple[int, int]]:
+        """So many rows as chunks: the first ones that a lane asks for are small, so that a batch comes at once."""
+        start = 0
+        while start < num_rows:
+            size = self._sizes[lane]
+            end = start + size if num_rows - start > 1.5 * size else num_rows
+            yield start, end
+            start, self._sizes[lane] = end, min(2 * size, MAX_CHUNK)
 
 
 def make_reader(
@@ -58,12 +72,13 @@ class IndexedReader(Reader):
     """Deals rows by their place in a permutation of all rows."""
 
     def __init__(self, source: IndexedSource, *, order: Order, faults: Faults) -> None:
+        super().__init__()
         self.source, self.order, self.faults = source, order, faults
 
     def epoch(self, lane: int, place: Place) -> Chunks:
         num_rows = self.source.num_rows
         for first, rows in _indexed_rows(self.order, lane, epoch=place.epoch, first=place.row, num_rows=num_rows):
-            for start, end in _growing(len(rows)):
+            for start, end in self._stretches(lane, len(rows)):
                 yield place._replace(row=first + start), self.faults.take(self.source.take, rows[start:end])
 
 
@@ -80,6 +95,7 @@ class PieceReader(Reader):
     """Reads the pieces of each lane, from any row of them on; nobody else reads those."""
 
     def __init__(self, source: SequentialSource, *, order: Order, read_ahead: ReadAhead, faults: Faults) -> None:
+        super().__init__()
         self.source, self.order, self.read_ahead, self.faults = source, order, read_ahead, faults
 
     def epoch(self, lane: int, place: Place) -> Chunks:
@@ -87,7 +103,7 @@ class PieceReader(Reader):
             self.num_passed_over += num_passed_over
             rows = self.order.rows_of_block(piece, at.row // self.order.block_size, num_rows, epoch=at.epoch)
             done = place.row - at.row if place > at else 0
-            for low, high in _growing(num_rows - done):
+            for low, high in self._stretches(lane, num_rows - done):
                 taken = self.faults.take(block.take, rows[done + low : done + high])
                 yield at._replace(row=at.row + done + low), taken
 
@@ -137,6 +153,7 @@ class SequentialReader(Reader):
         read_ahead: ReadAhead,
         faults: Faults,
     ) -> None:
+        super().__init__()
         self.source, self.order, self.starts, self.read_ahead, self.faults = source, order, starts, read_ahead, faults
         self.passes: dict[int, _Pass] = {}
 
@@ -271,11 +288,3 @@ def _sizes(source: Source) -> list[int | None]:
 def _drained(queue: deque[tuple[Place, Rows]]) -> Chunks:
     while queue:
         yield queue.popleft()
-
-
-def _growing(size: int) -> Iterator[tuple[int, int]]:
-    start, length = 0, FIRST_CHUNK
-    while start < size:
-        end = min(start + length, size)
-        yield start, end
-        start, length = end, min(2 * length, MAX_CHUNK)

@@ -40,6 +40,9 @@ COUNTED = (
 )
 """Everything that is counted, in the order in which a state lists it; new names go to the end."""
 
+COUNTED_ROWS = {name for name in COUNTED if name.startswith(("examples", "dropped.", "skipped."))}
+"""Of those, what each row is counted as once."""
+
 
 def counted_of(leaves: Sequence[Leaf]) -> tuple[str, ...]:
     """Everything that is counted of a stream, in the order in which a state lists it."""
@@ -121,7 +124,7 @@ def by_reason(counts: Mapping[str, int], what: str) -> Counts:
 
 def num_rows_of(counts: Mapping[str, int]) -> int:
     """Rows of the examples, and of the dropped and the skipped ones."""
-    return counts.get("examples", 0) + by_reason(counts, "dropped").total() + by_reason(counts, "skipped").total()
+    return sum(number for name, number in counts.items() if name in COUNTED_ROWS)
 
 
 class ChildStats(NamedTuple):

@@ -141,8 +141,9 @@ class SFTStream(IterableDataset[Pack]):
             batches_per_step: Batches of this rank that make an optimizer step, by accumulation: an epoch of a stream
                 with an end holds a multiple of them.
             kwargs: `pin_memory`, `prefetch_factor`, `multiprocessing_context` and the like of
-                `torch.utils.data.DataLoader`; with `timeout`, a worker is given up that sends nothing for so many
-                seconds.
+                `torch.utils.data.DataLoader`. Without workers, `prefetch_factor` is how many batches a thread makes
+                ahead, while the model computes; by default none. With `timeout`, a worker is given up that sends
+                nothing for so many seconds.
 
         Raises:
             TopologyError: lanes and ranks do not fit, or the rank cannot be told.

@@ -45,7 +45,7 @@ class FrameSide:
     def fill_each(self, column: Iterable[str]) -> list[str]:
         """The text of a side with a single slot, for each of many words."""
         (before, after), (strip,) = self.texts, self.strips
-        return [before + strip(words) + after for words in column]
+        return [f"{before}{strip(words)}{after}" for words in column]
 
 
 @dataclass(frozen=True, slots=True)

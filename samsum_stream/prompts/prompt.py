@@ -65,11 +65,21 @@ class Prompt:
     ) -> tuple[list[str], list[str]]:
         """The texts of `segments` on both sides of the border, for many rows given as columns."""
         frame = self._frame(0)
-        if contexts is None and frame and all(map(str.strip, inputs)) and all(map(str.strip, responses)):
-            return frame.prompt.fill_each(inputs), frame.response.fill_each(responses)
+        if contexts is None and frame:
+            return self._framed(frame, inputs, responses)
         rows = map(Message, inputs, responses, repeat(()) if contexts is None else contexts)
         sides = [self.segments(row) for row in rows]
         return [text_of(side.prompt) for side in sides], [text_of(side.response) for side in sides]
+
+    def _framed(self, frame: Frame, inputs: Sequence[str], responses: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Whole columns at once; then rows with blank words, which no frame fits, anew."""
+        asked, answered = frame.prompt.fill_each(inputs), frame.response.fill_each(responses)
+        if not (all(map(str.strip, inputs)) and all(map(str.strip, responses))):
+            for index, words in enumerate(zip(inputs, responses, strict=True)):
+                if any(map(is_blank, words)):
+                    sides = self._segments(Message(*words))
+                    asked[index], answered[index] = text_of(sides.prompt), text_of(sides.response)
+        return asked, answered
 
     def render(self, messages: Sequence[Message]) -> str:
         """The text of a whole conversation; of the system message and the few-shot examples where there is none."""

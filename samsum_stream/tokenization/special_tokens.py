@@ -7,6 +7,7 @@ whose weights do not add up to those of the format's own tokens holds a token th
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from tokenizers import AddedToken
@@ -33,12 +34,13 @@ class SpecialTokens:
         self._contents = [token.content for token in tokens]
         self.pattern = re.compile("|".join(map(_group, tokens)) or r"(?!)")
         self._weights = self._random_weights()
-        self._is_special = self._weights > 0
+        self._gap = _widest_gap(np.flatnonzero(self._weights), end=len(self._weights))
         self._restarts = self._find_restarts()
 
     def weigh(self, encoded: Ragged) -> Int64Array:
         """The weight of the special ids in each text, shape `[n]`."""
-        found = np.flatnonzero(self._is_special[encoded.ids])
+        low, high = self._gap
+        found = np.flatnonzero((encoded.ids < low) | (encoded.ids >= high))
         weights = np.zeros(len(encoded.offsets) - 1, np.int64)
         np.add.at(weights, np.searchsorted(encoded.offsets, found, "right") - 1, self._weights[encoded.ids[found]])
         return weights
@@ -107,6 +109,12 @@ class SpecialTokens:
             f"this tokenizer encodes text behind {content!r} neither like the start of a text nor like its middle: "
             "rows that spell special tokens could not be kept apart; use another tokenizer"
         )
+
+
+def _widest_gap(special: Int64Array, *, end: int) -> tuple[int, int]:
+    """The most ids `[low, high)` in a row that are not special, out of `[0, end)`: nearly all tokens of a text."""
+    borders = [-1, *special.tolist(), end]
+    return max(((low + 1, high) for low, high in pairwise(borders)), key=lambda gap: gap[1] - gap[0])
 
 
 def _group(token: AddedToken) -> str:

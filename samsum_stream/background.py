@@ -1,0 +1,39 @@
+"""Batches made ahead in a thread, for a loader without workers: tokenizers let go of the GIL while they encode.
+
+training process   take batch 0 │ model step ...        │ take batch 1 │ ...
+thread             make batch 1 │ make batch 2 │ (full) │ make batch 3 │ ...
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_MAKING = threading.RLock()
+"""Held while something is made. A fork waits for it: what is locked in the middle stays locked in the child."""
+
+os.register_at_fork(before=_MAKING.acquire, after_in_parent=_MAKING.release, after_in_child=_MAKING.release)
+
+
+def made_ahead(items: Generator[T], *, num_ahead: int) -> Iterator[T]:
+    """The items, of which a thread makes so many before they are asked for; errors come where they would have come."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="samsum-stream")
+    try:
+        made = deque(thread.submit(_next, items) for _ in range(num_ahead))
+        while found := made.popleft().result():
+            made.append(thread.submit(_next, items))
+            yield from found
+    finally:
+        thread.shutdown(cancel_futures=True)
+        items.close()
+
+
+def _next(items: Iterator[T]) -> list[T]:
+    """The next item, or none at the end."""
+    with _MAKING:
+        return list(islice(items, 1))
