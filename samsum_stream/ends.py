@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from samsum_stream.counting import Lengths
 from samsum_stream.dealing import split_packs
 from samsum_stream.errors import SourceError
+from samsum_stream.lane import MAX_EPOCHS_FOR_NOTHING, nothing_left
 from samsum_stream.mixing import Child, Draws
 from samsum_stream.order import Order
 from samsum_stream.packing import Packer
@@ -102,13 +103,20 @@ class _SourceLengths:
 
     def __init__(self, source: Source, lengths: Lengths, lane: int, *, order: Order, epoch: int) -> None:
         self._source, self._lengths, self._lane, self._order, self._epoch = source, lengths, lane, order, epoch
+        self._epochs_for_nothing = 0
 
     def epoch(self) -> Iterator[tuple[int]]:
+        """As the lane itself will give them, and as often for nothing: of a mixture, other children may go on."""
         epoch, self._epoch = self._epoch, self._epoch + 1
         sizes, lengths = self._lengths.shard_sizes, self._lengths.lengths
         rows = rows_in_order(self._source, self._lane, order=self._order, epoch=epoch, shard_sizes=sizes)
         found = (lengths[numbers] for numbers in rows)
-        return zip(chain.from_iterable(some[some > 0].tolist() for some in found))
+        items = zip(chain.from_iterable(some[some > 0].tolist() for some in found))
+        first = list(islice(items, 1))
+        self._epochs_for_nothing = 0 if first else self._epochs_for_nothing + 1
+        if self._epochs_for_nothing > MAX_EPOCHS_FOR_NOTHING:
+            raise nothing_left(f"{self._source.name}: lane {self._lane}", len(lengths), self._lengths.counts)
+        return chain(first, items)
 
 
 class _MixtureLengths:

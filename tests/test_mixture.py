@@ -231,6 +231,16 @@ def test_more_lanes_than_rows_of_a_child_are_refused(tmp_path: Path) -> None:
         make_stream(source_config={"method": "mixture", "kwargs": {"sources": sources}}, lanes=8).loader()
 
 
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_a_child_that_has_nothing_to_train_on_ends_the_stream(tmp_path: Path, is_counted: bool) -> None:
+    """The others would be waited for in vain: it is always this child's turn."""
+    config = mixture(tmp_path, sizes=(20, 15, 9), stopping_strategy="all_exhausted")
+    write_lines(tmp_path / "c.jsonl", [{"input": "11", "response": " ".join(["11"] * 60)}] * 9)
+    stream = make_stream(source_config=config, lanes=1)
+    with pytest.raises(SourceError, match="c: lane 0 has no row to train on: its last .* longer_than_max_length"):
+        list(stream.loader() if is_counted else stream)
+
+
 @pytest.mark.parametrize("within", [False, True])
 def test_a_mixture_without_an_end_has_no_epochs(tmp_path: Path, within: bool) -> None:
     config = mixture(tmp_path, stopping_strategy="endless")
