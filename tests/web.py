@@ -19,6 +19,8 @@ class Ranges(SimpleHTTPRequestHandler):
         super().__init__(*args, **kwargs)
 
     def do_GET(self) -> None:
+        if self._is_missing():
+            return
         content, asked = self._content(), self.headers.get("Range")
         time.sleep(self.delay)
         if self.headers.get("If-Match") not in (None, _etag(content)):
@@ -28,7 +30,14 @@ class Ranges(SimpleHTTPRequestHandler):
         self._send(206 if asked else 200, content[int(first) : int(last) + 1])
 
     def do_HEAD(self) -> None:
-        self._send(200, self._content())
+        if not self._is_missing():
+            self._send(200, self._content())
+
+    def _is_missing(self) -> bool:
+        is_missing = not Path(self.translate_path(self.path)).is_file()
+        if is_missing:
+            self.send_error(404)
+        return is_missing
 
     def _send(self, status: int, part: bytes) -> None:
         self.send_response(status)

@@ -7,10 +7,12 @@ from typing import Any
 
 from fsspec.utils import glob_translate
 
-from samsum_stream.sources.remote import RemoteFile, is_transient, retried
+from samsum_stream.sources.remote import RemoteFile, retried, status_of
 
 Info = Mapping[str, Any]
 """What a filesystem says of a file or a folder."""
+
+_NOT_FOUND = 404
 
 
 def forget(url: str, options: Mapping[str, Any]) -> None:
@@ -57,8 +59,13 @@ def _infos(files: Any, path: str) -> Iterator[Info]:
         if (info := files.info(path))["type"] == "file":
             yield info
     except FileNotFoundError as error:
-        if is_transient(error.__cause__):
-            raise error.__cause__ from None  # type: ignore[misc]
+        if not _is_missing(error.__cause__):
+            raise
+
+
+def _is_missing(cause: BaseException | None) -> bool:
+    """Whether a file is not there; fsspec says so of whatever fails on the web, and has what it was as the cause."""
+    return cause is None or isinstance(cause, FileNotFoundError | LookupError) or status_of(cause) == _NOT_FOUND
 
 
 def _matches(files: Any, pattern: str) -> Iterator[Info]:

@@ -115,7 +115,7 @@ def retried(action: Callable[[Any, str], T], url: str, options: Mapping[str, Any
             if is_transient(error) and attempts.again(told):
                 continue
             tries = f" (tried {attempts.made} times)" if attempts.made > 1 else ""
-            is_changed = _ANOTHER_VERSION in map(_status, _causes(error))
+            is_changed = _ANOTHER_VERSION in map(status_of, _causes(error))
             remedy = _START_AGAIN if is_changed else "check the path, the credentials and the network"
             raise SourceError(f"{what} failed{tries}: {told}; {remedy}") from None
 
@@ -180,13 +180,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _may_pass(error: BaseException) -> bool:
-    status = _status(error)
+    status = status_of(error)
     is_named_so = any(name in type(error).__name__.lower() for name in _TRANSIENT_NAMES)
     is_known = isinstance(error, (TimeoutError, ConnectionError, BadBytes))
     return is_known or status in TRANSIENT_STATUS or (is_named_so and status is None)
 
 
-def _status(error: BaseException) -> int | None:
+def status_of(error: BaseException) -> int | None:
     """The HTTP status that a client library put somewhere into its error."""
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):

@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -291,3 +292,20 @@ def test_files_are_read_by_http(tmp_path: Path, kind: str) -> None:
         with pytest.raises(SourceError, match="the file has changed since it was looked up") as caught:
             list(stream)
         assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_web_server_that_cannot_be_reached_is_no_missing_file() -> None:
+    """One that is not up yet is waited for; fsspec has all that goes wrong there as a file that is not there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for url, told in (
+        (f"http://127.0.0.1:{port}/rows.jsonl", r"failed \(tried 6 times\): .*Connect"),
+        ("http://nowhere.invalid/rows.jsonl", r"failed: .*Cannot connect to host nowhere\.invalid"),
+    ):
+        with pytest.raises(SourceError, match=f"looking up {url} {told}"):
+            make_stream(source_config={"method": "jsonl", "kwargs": {"path": url}})
+
+
+def test_a_file_that_the_web_does_not_have_is_told_so(tmp_path: Path) -> None:
+    with serve_folder(tmp_path) as url, pytest.raises(SourceError, match="there is no file http://.*/rows.jsonl; "):
+        make_stream(source_config={"method": "jsonl", "kwargs": {"path": f"{url}/rows.jsonl"}})
