@@ -967,6 +967,19 @@ class TestJsonlPaths:
     def test_a_name_with_brackets_is_a_file_before_it_is_a_glob(self, tmp_path: Path) -> None:
         assert texts(read_all(read_jsonl(write_lines(tmp_path / "a[1].jsonl", ROWS)))) == EXPECTED
 
+    @pytest.mark.parametrize("pattern", ["*.jsonl", "sub/../?.jsonl", "**/a.jsonl", "~/*.jsonl"])
+    def test_a_glob_begins_behind_the_working_directory_and_the_home(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+    ) -> None:
+        """`run[1]` as a glob is `run1`, whose rows are others."""
+        (tmp_path / "run[1]/sub").mkdir(parents=True)
+        (tmp_path / "run1/sub").mkdir(parents=True)
+        write_lines(tmp_path / "run[1]/a.jsonl", ROWS)
+        write_lines(tmp_path / "run1/a.jsonl", ROWS[:3])
+        monkeypatch.chdir(tmp_path / "run[1]")
+        monkeypatch.setenv("HOME", str(tmp_path / "run[1]"))
+        assert texts(read_all(read_jsonl(pattern))) == EXPECTED
+
     def test_a_relative_path_survives_a_change_of_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_lines(tmp_path / "a.jsonl", ROWS)
         monkeypatch.chdir(tmp_path)

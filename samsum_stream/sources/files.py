@@ -131,7 +131,11 @@ def _local_matches(pattern: str, *, name: str) -> list[Path]:
         near = closest(path.name, siblings)
         remedy = "check the path" if near is None else f"did you mean {near}?"
         raise SourceError(f"{name}: there is no file {pattern} (working directory: {Path.cwd()}); {remedy}")
-    found = sorted(match for match in map(Path, glob.iglob(str(path), recursive=True)) if match.is_file())
+    # The working directory and the home are no part of the glob, whatever signs their names have in them.
+    own = Path(pattern).parts[Path(pattern).is_absolute() or pattern.startswith("~") :]
+    root = path.parents[len(own) - 1]
+    matches = (root / match for match in glob.iglob(str(Path(*own)), root_dir=root, recursive=True))
+    found = sorted(match for match in matches if match.is_file())
     if not found:
         raise SourceError(
             f"{name}: the glob {pattern} matches no file (working directory: {Path.cwd()}); check its folder and suffix"
