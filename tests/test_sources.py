@@ -337,6 +337,12 @@ class TestOtherRows:
         with pytest.raises(SourceError, match="samsum: rows must be a"):
             as_source(rows, name="samsum", columns={})
 
+    def test_files_of_one_name_here_and_behind_a_url_are_told_by_their_folders(self, tmp_path: Path) -> None:
+        file = write_lines(tmp_path / "a.jsonl", ROWS)
+        fsspec.filesystem("memory").pipe_file("/bucket/a.jsonl", file.read_bytes())
+        source = read_jsonl([str(file), "memory://bucket/a.jsonl"])
+        assert [shard.name for shard in source.shards[:2]] == [f"{tmp_path}/a.jsonl"[1:], "bucket/a.jsonl@0"]
+
     def test_an_empty_list_is_an_error(self) -> None:
         with pytest.raises(SourceError, match="samsum: there are no rows"):
             indexed([])
@@ -903,6 +909,13 @@ class TestJsonl:
             with pytest.raises(SourceError, match="cannot be read"):
                 read_all(source)
 
+    @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
+    def test_a_file_that_cannot_be_opened_is_an_error(self, tmp_path: Path, suffix: str) -> None:
+        found = SOURCES["jsonl"](path=str(write_lines(tmp_path / f"a.{suffix}", ROWS)))
+        (tmp_path / f"a.{suffix}").unlink()
+        with pytest.raises(SourceError, match=f"a.{suffix} cannot be read"):
+            read_all(as_source(found, name="samsum", columns={}))
+
 
 class TestJsonlPaths:
     def test_a_missing_file_suggests_a_near_one(self, tmp_path: Path) -> None:
@@ -1048,6 +1061,8 @@ class TestCutGzip:
         ("jsonl", {"path": ["./samsum/a.jsonl", "b.jsonl"]}, "samsum"),
         ("jsonl", {"path": "train.jsonl.gz"}, "train"),
         ("jsonl", {"path": "*.jsonl"}, "jsonl"),
+        ("jsonl", {"path": "http://[::1/a.jsonl"}, "jsonl"),
+        ("jsonl", {"path": "s3://bucket[a]/a.jsonl"}, "jsonl"),
         ("my_pkg.data::rows", {}, "rows"),
     ],
 )

@@ -69,7 +69,7 @@ def shard_names(files: Sequence[File]) -> list[str]:
     names = [file.name for file in files]
     if len(set(names)) == len(names):
         return names
-    paths = [PurePosixPath(file.path if isinstance(file, RemoteFile) else file) for file in files]
+    paths = [PurePosixPath("/", file.path if isinstance(file, RemoteFile) else file) for file in files]
     shared = os.path.commonpath([path.parent for path in paths])
     return [path.relative_to(shared).as_posix() for path in paths]
 

@@ -40,7 +40,7 @@ class IndexedJsonl(IndexedSource):
     def __init__(self, files: tuple[Path, ...], *, name: str, columns: Columns) -> None:
         self._files = files
         self._columns = columns
-        self._offsets = [row_offsets(file) for file in files]
+        self._offsets = [_offsets(file, name=name) for file in files]
         counts = [len(offsets) - 1 for offsets in self._offsets]
         for file, count in zip(files, counts, strict=True):
             if count == 0:
@@ -94,6 +94,13 @@ class IndexedJsonl(IndexedSource):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_maps": {}}
+
+
+def _offsets(file: Path, *, name: str) -> Int64Array:
+    try:
+        return row_offsets(file)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{name}: {file} cannot be read: {error}; check the file and who may read it") from error
 
 
 _MAX_OPEN = 64

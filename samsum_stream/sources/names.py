@@ -19,7 +19,10 @@ def default_name(method: str, kwargs: Mapping[str, Any]) -> str:
 
 def _name_of(place: str) -> str:
     """The last part without a file's suffixes, or the folder of a file where the place names one."""
-    url = urlsplit(place) if "://" in place else None
+    try:
+        url = urlsplit(place) if "://" in place else None
+    except ValueError:  # brackets around what is no address: opening it will tell
+        return ""
     path = place if url is None else url.path
     parts = [part for part in path.split("/") if part not in ("", ".", "..", "~")]
     if not parts:
