@@ -957,6 +957,12 @@ class TestJsonlPaths:
         files = [str(write_lines(tmp_path / name, ROWS)) for name in ("a.jsonl", "b.jsonl")]
         assert len(read_all(read_jsonl(files))) == 2 * NUM_ROWS
 
+    def test_files_of_one_name_here_and_behind_a_url_are_told_by_their_folders(self, tmp_path: Path) -> None:
+        file = write_lines(tmp_path / "a.jsonl", ROWS)
+        fsspec.filesystem("memory").pipe_file("/bucket/a.jsonl", file.read_bytes())
+        source = read_jsonl([str(file), "memory://bucket/a.jsonl"])
+        assert [shard.name for shard in source.shards[:2]] == [f"{tmp_path}/a.jsonl"[1:], "bucket/a.jsonl@0"]
+
     def test_an_empty_list_is_an_error(self) -> None:
         with pytest.raises(SourceError, match="`path` is an empty list"):
             read_jsonl([])
