@@ -189,6 +189,18 @@ class TestBroken:
         path = write(tmp_path / "a.parquet", [{"input": {"role": "user"}, "response": "x"}])
         with pytest.raises(SourceError, match=r"column 'input' holds struct<.*, which is neither text"):
             open_source(str(path))
+
+    def test_a_column_of_times_that_python_does_not_know(self, tmp_path: Path) -> None:
+        table = pa.table({"input": pa.array([2**62], pa.timestamp("us")), "response": ["x"]})
+        pq.write_table(table, tmp_path / "a.parquet")
+        with pytest.raises(SourceError, match=r"column 'input' holds timestamp\[us\], which is neither text"):
+            open_source(str(tmp_path / "a.parquet"))
+
+    def test_two_columns_of_one_name(self, tmp_path: Path) -> None:
+        table = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["input", "response", "input"])
+        pq.write_table(table, tmp_path / "a.parquet")
+        with pytest.raises(SourceError, match=r"a\.parquet: 2 columns are named 'input'"):
+            open_source(str(tmp_path / "a.parquet"))
         with pytest.raises(RowError, match="field 'input' must be a str, got int: 3"):
             inputs(open_source(str(write(tmp_path / "b.parquet", [{"input": 3, "response": "x"}]))))
 

@@ -75,9 +75,9 @@ def decoded(batch_of: Callable[[Int64Array], Batch], indices: Int64Array, locate
 def holds_plain_values(kind: pa.DataType) -> bool:
     """Whether Arrow's own values are the rows' values: text, numbers, null, and lists of them.
 
-    The rest (JSON, images, structs) needs the decoding of its dataset feature.
+    The rest (JSON, images, structs) needs the decoding of its dataset feature; Python knows not every point in time.
     """
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return holds_plain_values(kind.value_type)
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null, pa.types.is_primitive)
-    return any(is_kind(kind) for is_kind in kinds)
+    return any(is_kind(kind) for is_kind in kinds) and not pa.types.is_temporal(kind)

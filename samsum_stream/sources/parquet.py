@@ -108,6 +108,8 @@ def _matched(columns: Columns, files: Sequence[File], footers: Sequence[Footer],
         if match_columns(columns, schema.names, name=f"{name}: {file}") != matched:
             raise SourceError(f"{name}: {file} has contexts where {files[0]} has none, or none; write both alike")
         for column in matched.names:
+            if (number := schema.names.count(column)) > 1:
+                raise SourceError(f"{name}: {file}: {number} columns are named {column!r}; give each its own name")
             if not holds_plain_values(kind := schema.field(column).type):
                 raise SourceError(
                     f"{name}: {file}: column {column!r} holds {kind}, which is neither text nor a list of texts; name "
