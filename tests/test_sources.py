@@ -304,6 +304,10 @@ class TestBadRows:
             read_all(indexed([{"input": b"x" * 10_000, "response": "b"}]))
         assert len(str(caught.value)) < 400
 
+    def test_a_number_that_python_does_not_spell_is_a_bad_row(self) -> None:
+        with pytest.raises(RowError, match="must be a str, got int: a number of 16,610 bits"):
+            read_all(indexed([{"input": 10**5000, "response": "b"}]))
+
     def test_subclasses_of_str_become_plain_texts(self) -> None:
         rows = indexed([{"input": np.str_("a"), "response": np.str_("b")}]).take(np.arange(1))
         assert {type(rows.inputs[0]), type(rows.responses[0])} == {str}
@@ -346,6 +350,21 @@ class TestOtherRows:
     def test_an_empty_list_is_an_error(self) -> None:
         with pytest.raises(SourceError, match="samsum: there are no rows"):
             indexed([])
+
+    def test_rows_that_cannot_be_had_are_an_error_with_the_number(self) -> None:
+        class Broken(list[Any]):
+            def __getitem__(self, index: Any) -> Any:
+                return ROWS[index] if index != 3 else {}["hf_0123456789"]
+
+        with pytest.raises(SourceError, match=r"samsum: reading row 3 failed: KeyError: 'hf_\*\*\*'; fix the code"):
+            read_all(indexed(Broken(ROWS)))
+
+    def test_a_transform_that_fails_is_an_error(self) -> None:
+        def broken(batch: Any) -> Any:
+            return batch if len(batch["input"]) == 1 else {}["text"]
+
+        with pytest.raises(SourceError, match="samsum: reading rows failed: KeyError: 'text'; fix the code"):
+            read_all(indexed(datasets.Dataset.from_list(ROWS).with_transform(broken)))
 
     def test_a_ready_source_passes_and_takes_no_columns(self) -> None:
         ready = indexed(ROWS)

@@ -83,7 +83,14 @@ def _check_row(row: Any, *, columns: Columns, locate: Locate, index: int) -> Non
             )
 
 
-_SHORT = Repr()
+class _Short(Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        """Python itself spells no number of more than 4,300 digits."""
+        return super().repr_int(x, level) if x.bit_length() < _MANY_BITS else f"a number of {x.bit_length():,} bits"
+
+
+_MANY_BITS = 1024
+_SHORT = _Short()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 

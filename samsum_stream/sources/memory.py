@@ -31,10 +31,20 @@ class ListSource(IndexedSource):
     def take(self, indices: Int64Array) -> Rows:
         """The rows at `indices`, `[n]`, in the order asked for."""
         shards, numbers = one_shard(len(indices)), indices.astype(np.int64)
-        picked = [self._rows[index] for index in indices.tolist()]
         locate = locator(self, shards, numbers)
-        raw = from_rows(picked, columns=self._columns, locate=locate)
+        raw = from_rows(self._picked(indices), columns=self._columns, locate=locate)
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
+
+    def _picked(self, indices: Int64Array) -> list[Any]:
+        picked: list[Any] = []
+        try:
+            for index in indices.tolist():
+                picked.append(self._rows[index])
+        except SamsumStreamError:
+            raise
+        except Exception as error:
+            raise _broken(self.name, f"reading row {indices[len(picked)]:,}", error) from error
+        return picked
 
 
 class IterableSource(SequentialSource):

@@ -12,6 +12,7 @@ from samsum_stream.sources.base import IndexedSource, Shard
 from samsum_stream.sources.columns import Columns, match_columns
 from samsum_stream.sources.fields import locator, one_shard, validated
 from samsum_stream.sources.gather import from_batch
+from samsum_stream.sources.memory import telling
 
 
 class TableSource(IndexedSource):
@@ -37,7 +38,9 @@ class TableSource(IndexedSource):
         """The rows at `indices`, `[n]`, in the order asked for: one Arrow `take` a column."""
         shards, rows = one_shard(len(indices)), indices.astype(np.int64)
         locate = locator(self, shards, rows)
-        raw = from_batch(decoded(self._batch, rows, locate), columns=self._columns, locate=locate)
+        with telling(self.name, "reading rows"):
+            batch = decoded(self._batch, rows, locate)
+        raw = from_batch(batch, columns=self._columns, locate=locate)
         is_unicode = self._arrow is not None
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows, is_unicode=is_unicode)
 
