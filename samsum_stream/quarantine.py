@@ -8,7 +8,8 @@ later ones, which it will write again.
 
 import glob
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from samsum_stream.errors import ConfigError
@@ -19,26 +20,44 @@ from samsum_stream.wording import shown
 class Quarantine:
     """The file of one rank; of several ranks, each has its own beside `path`, as in `bad.rank-3.jsonl`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = self._own = path
+    def __init__(self, path: str) -> None:
+        with _told_of(path):
+            self.path = self._own = Path(path).expanduser()
 
     def begin(self, batch: int, rank: int, world_size: int) -> None:
-        """Keep the lines of the batches before `batch`; rank 0 does so in files that no rank writes to any more."""
-        own = [self._of_rank(each) for each in range(world_size)] if world_size > 1 else [self.path]
-        self._own = own[rank]
-        self._own.parent.mkdir(parents=True, exist_ok=True)
-        others = [self.path, *self.path.parent.glob(self._of_rank("*", escape=glob.escape).name)] if rank == 0 else []
-        for file in {self._own, *others} - ({*own} - {self._own}):
-            _cut(file, batch)
+        """Keep the lines of the batches before `batch`; rank 0 does so in files that no rank writes to any more.
+
+        Raises:
+            ConfigError: the file cannot be written to, or is no list of bad rows.
+        """
+        with _told_of(self.path):
+            own = [self._of_rank(each) for each in range(world_size)] if world_size > 1 else [self.path]
+            self._own = own[rank]
+            self._own.parent.mkdir(parents=True, exist_ok=True)
+            ranks = self._of_rank("*", escape=glob.escape).name
+            others = [self.path, *self.path.parent.glob(ranks)] if rank == 0 else []
+            for file in {self._own, *others} - ({*own} - {self._own}):
+                _cut(file, batch)
 
     def add(self, batch: int, rows: Sequence[BadRow]) -> None:
         """Write down the bad rows that were passed on the way to a batch."""
         if rows:
-            with self._own.open("a", encoding="utf-8") as file:
+            with _told_of(self._own), self._own.open("a", encoding="utf-8") as file:
                 file.writelines(_line(batch, row) for row in rows)
 
     def _of_rank(self, rank: int | str, *, escape: Callable[[str], str] = str) -> Path:
         return self.path.with_name(f"{escape(self.path.stem)}.rank-{rank}{escape(self.path.suffix)}")
+
+
+@contextmanager
+def _told_of(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"fault_config.quarantine_path: {path} cannot be written to ({type(error).__name__}: {error}); name a file "
+            "in a folder that can, with room for it"
+        ) from error
 
 
 def _line(batch: int, row: BadRow) -> str:

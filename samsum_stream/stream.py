@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -163,7 +162,7 @@ class SFTStream(IterableDataset[Pack]):
             find_ranks=functools.partial(find_ranks, rank=rank, world_size=world_size, device_mesh=device_mesh),
             num_workers=num_workers,
             batches_per_step=batches_per_step,
-            quarantine=None if path is None else Quarantine(Path(path).expanduser()),
+            quarantine=None if path is None else Quarantine(path),
             **kwargs,
         )
 

@@ -4,6 +4,7 @@ import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -220,3 +221,19 @@ def test_a_file_of_other_lines_is_left_alone(path: Path, tmp_path: Path, content
     with pytest.raises(ConfigError, match=r"quarantine_path: .*bad\.jsonl is no list of bad rows"):
         read_whole(make(path, folder=tmp_path).loader())
     assert (tmp_path / "bad.jsonl").read_text() == content
+
+
+def test_a_list_that_cannot_be_written_is_an_error(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"quarantine_path: .*bad\.jsonl cannot be written to \(FileExistsError"):
+        read_whole(make(path, folder=tmp_path / "file").loader())
+    loader = make(path, folder=tmp_path / "full").loader()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/bad.jsonl").symlink_to("/dev/full")
+    with (
+        mock.patch("samsum_stream.quarantine._cut"),  # which would read zeros for ever
+        pytest.raises(ConfigError, match=r"bad\.jsonl cannot be written to \(OSError: .*No space left"),
+    ):
+        read_whole(loader)
+    with pytest.raises(ConfigError, match="quarantine_path: ~nobody-of-that-name/bad.jsonl cannot be written to"):
+        make(path, folder=Path("~nobody-of-that-name")).loader()
