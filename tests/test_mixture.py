@@ -284,6 +284,8 @@ base_model: here
     ("values", "message"),
     [
         ({"child": "weight: 0"}, r"c\.yaml:8: source_config\.kwargs\.sources\.chat\.weight: must be a number above 0"),
+        ({"child": "weight: 1.0e+16"}, r"c\.yaml:8: .*chat\.weight: must be a number above 0, from 1e-15 to 1e15"),
+        ({"child": "weight: 5.0e-324"}, r"c\.yaml:8: .*chat\.weight: must be a number above 0, from 1e-15 to 1e15"),
         ({"child": "wieght: 1"}, r"c\.yaml:8: source_config\.kwargs\.sources\.chat\.wieght: unknown key; .*weight"),
         ({"child": "columns: {inptu: x}"}, r"c\.yaml:8: .*chat\.columns\.inptu: unknown column; .*input"),
         ({"kwargs": "weigh_by: tokens"}, r"c\.yaml:4: source_config\.kwargs\.weigh_by: unknown key; .*weight_by"),

@@ -24,9 +24,9 @@ CountOrRate = (
     Annotated[int, Field(ge=0), Rule("a number of 0 or more")]
     | Annotated[float, Field(ge=0, allow_inf_nan=False), Rule("a number of 0 or more")]
 )
-Weight = (
-    Annotated[int, Field(gt=0), Rule("a number above 0")]
-    | Annotated[float, Field(gt=0, allow_inf_nan=False), Rule("a number above 0")]
+Weight = (  # far enough from where floats end, in which shares are reckoned
+    Annotated[int, Field(gt=0, le=10**15), Rule("a number above 0, from 1e-15 to 1e15")]
+    | Annotated[float, Field(ge=1e-15, le=1e15, allow_inf_nan=False), Rule("a number above 0, from 1e-15 to 1e15")]
 )
 Name = Annotated[str, Field(min_length=1), Rule("non-empty text")]
 
