@@ -766,6 +766,22 @@ class TestLoadDataset:
         with pytest.raises(ConfigError, match="dataset_path: the scheme"):
             SOURCES["load_from_disk"](dataset_path=place)
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"target_protocol": "reference", "target_options": {"fo": {"refs": {"a.jsonl": "a row"}}}},
+            {"simplecache": {"target_protocol": "ssh", "target_options": {"host": "host"}}},
+            {"target_protocol": "zip", "target_options": {"fo": "github://a.zip"}},
+        ],
+    )
+    def test_options_lead_to_no_other_schemes(self, options: dict[str, Any]) -> None:
+        with pytest.raises(ConfigError, match=r"storage_options\.(target_protocol|fo): the scheme '(ref|ssh|github)"):
+            SOURCES["jsonl"](path="simplecache://a.jsonl", storage_options=options)
+        with pytest.raises(ConfigError, match="the scheme"):
+            SOURCES["load_dataset"](path="json", data_files="simplecache://a.jsonl", storage_options=options)
+        with pytest.raises(ConfigError, match="the scheme"):
+            SOURCES["load_from_disk"](dataset_path="simplecache://a", storage_options=options)
+
 
 def _raise(error: Exception) -> None:
     raise error

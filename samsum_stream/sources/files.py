@@ -34,7 +34,7 @@ def expand_files(path: object, *, name: str, options: Mapping[str, Any]) -> tupl
         raise ConfigError(f"{name}: `storage_options` must be a mapping, got {type(options).__name__}")
     patterns = patterns_of(path, name=name)
     for url in filter(_is_url, patterns):
-        refuse_schemes({"path": url})
+        refuse_schemes({"path": url, "storage_options": options})
         forget(url, options)
     files = [file for pattern in patterns for file in _matches(pattern, name=name, options=options)]
     if not files:

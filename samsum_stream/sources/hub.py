@@ -53,7 +53,7 @@ def load_from_disk(
     Of a saved `DatasetDict` only `split` is read.
     """
     what, options = f"load_from_disk {redact(str(dataset_path))}", storage_options or {}
-    refuse_schemes({"dataset_path": dataset_path})
+    refuse_schemes({"dataset_path": dataset_path, "storage_options": options})
     try:
         forget(str(dataset_path), options)
         folder = fetched(_split_folder(str(dataset_path), split=split, options=options), options)

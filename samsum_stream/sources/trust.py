@@ -23,6 +23,8 @@ _BUILDERS = {
 """Builders of the `datasets` library that do more than read data files, and what they do."""
 
 _PLACES = ("path", "data_files", "data_dir", "dataset_path")
+_OTHER_FILESYSTEMS = ("protocol", "target_protocol", "remote_protocol")
+_OTHER_FILE = "fo"
 
 
 def refuse_code(kwargs: Mapping[str, Any]) -> None:
@@ -37,10 +39,24 @@ def refuse_code(kwargs: Mapping[str, Any]) -> None:
 
 
 def refuse_schemes(kwargs: Mapping[str, Any]) -> None:
-    """An error for a URL, also one inside a chain (`zip://a.json::https://...`), whose scheme is not in `SCHEMES`."""
+    """An error for a URL, also one inside a chain (`zip://a.json::https://...`), whose scheme is not in `SCHEMES`.
+
+    The options of a filesystem that reads through another one can name that, and what it reads.
+    """
     for key in _PLACES:
         for place in texts_in(kwargs[key]) if key in kwargs else ():
             _refuse_scheme(key, place)
+    _refuse_options(kwargs.get("storage_options"))
+
+
+def _refuse_options(options: object) -> None:
+    for key, value in options.items() if isinstance(options, Mapping) else ():
+        if isinstance(value, str) and key in _OTHER_FILESYSTEMS:
+            _refuse_scheme(f"storage_options.{key}", f"{value}://")
+        elif isinstance(value, str) and key == _OTHER_FILE:
+            _refuse_scheme(f"storage_options.{key}", value)
+        else:
+            _refuse_options(value)
 
 
 def _refuse_scheme(key: str, place: str) -> None:
