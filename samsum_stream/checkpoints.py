@@ -11,6 +11,7 @@ from typing import Any
 
 from samsum_stream.errors import StateError
 from samsum_stream.state import State, merge_states, require_form
+from samsum_stream.wording import shown
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,8 @@ def _read(path: Path) -> dict[str, Any]:
         state, rank, world_size = require_form(file["state"]), file["rank"], file["world_size"]
         if file["digest"] != _digest(state):
             raise ValueError("its digest is another")
+        if type(rank) is not int or type(world_size) is not int or not 0 <= rank < world_size:
+            raise ValueError(f"it is of rank {shown(rank)} of {shown(world_size)}")
         if path.name != f"rank-{rank}.json" or path.parent.name != f"batch-{state['batch']}":
             raise ValueError(f"it is of rank {rank} at batch {state['batch']}")
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:

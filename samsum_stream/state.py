@@ -179,7 +179,7 @@ def require_form(state: object) -> State:
         raise StateError(f"the state has version {shown(state['version'])}, and this package reads version {VERSION}")
     try:
         _require_numbers(state)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise StateError(f"the state is torn: {type(error).__name__}: {error}; use an older one") from None
     return dict(state)
 
@@ -190,6 +190,8 @@ def _require_numbers(state: Mapping[str, Any]) -> None:
     _require_naturals("the head", state["batch"], num_lanes, *_pass_of(state), *state["stats"].values())
     if state["batch"] < passed["batch"]:
         raise ValueError(f"batch {state['batch']} lies before its pass, which starts at {passed['batch']}")
+    if num_lanes == 0:
+        raise ValueError("it has no lanes")
     for name, entry in state["lanes"].items():
         _require_naturals(f"lane {name}", *entry["stats"], *Window(*entry["window"]))
         _require_position(f"lane {name}", entry)

@@ -201,13 +201,24 @@ def test_a_stray_file_does_not_hide_a_complete_state(stream: SFTStream, tmp_path
     assert stream_of(epochs=None).loader().load(tmp_path)
 
 
-@pytest.mark.parametrize("change", [("world_size", 2), ("rank", 1), ("digest", "0"), ("world_size", "1")])
+@pytest.mark.parametrize(
+    "change", [("world_size", 2), ("rank", 1), ("digest", "0"), ("world_size", "1"), ("world_size", [])]
+)
 def test_an_edited_file_is_torn(stream: SFTStream, tmp_path: Path, change: tuple[str, object]) -> None:
     save_at(stream, tmp_path, ranks=1, steps=3)
     path = tmp_path / "batch-3" / "rank-0.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | dict([change])))
     with pytest.raises(StateError, match="no state is complete"):
         stream_of(epochs=None).loader().load(tmp_path)
+
+
+def test_a_state_of_no_number_of_ranks_does_not_start_anew(stream: SFTStream, tmp_path: Path) -> None:
+    """It would read as one that other ranks have yet to save."""
+    save_at(stream, tmp_path, ranks=1, steps=3)
+    path = tmp_path / "batch-3" / "rank-0.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"world_size": "1"}))
+    with pytest.raises(StateError, match=r'rank-0.json is torn .*: it is of rank 0 .* of "1"'):
+        stream_of(epochs=None).loader().load(tmp_path, missing_ok=True)
 
 
 def test_a_folder_that_cannot_be_written_to_is_an_error(stream: SFTStream, tmp_path: Path) -> None:

@@ -260,6 +260,18 @@ def test_a_state_with_a_value_that_it_cannot_have_is_refused(
         loader.load_state_dict(state)
 
 
+def test_a_state_without_lanes_or_with_children_without_end_is_torn() -> None:
+    loader = make_stream(make_rows(600), lanes="auto", epochs=None).loader()
+    state = loader.state_dict()
+    with pytest.raises(StateError, match="the state is torn: ValueError: it has no lanes"):
+        loader.load_state_dict({**state, "lanes": {}, "fingerprint": {**state["fingerprint"], "lanes": 0}})
+    deep = dict(state["lanes"]["0"])
+    for _ in range(3000):
+        deep = {**state["lanes"]["0"], "children": [{**deep, "drawn": 0, "ended": 0}]}
+    with pytest.raises(StateError, match="the state is torn: RecursionError"):
+        loader.load_state_dict({**state, "lanes": {"0": deep}})
+
+
 def test_a_fingerprint_with_a_billion_lanes_is_told_at_once(stream: SFTStream) -> None:
     state = stream.loader().state_dict()
     state["fingerprint"]["lanes"] = 10**9
