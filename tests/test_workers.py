@@ -19,7 +19,7 @@ from samsum_stream.stacks import answer_when_asked, ask
 from tests.resuming import equal, take
 from tests.streams import make_rows, make_stream, workers_that_end_at_once
 
-AT = 300
+AT = 500
 
 
 @pytest.fixture(autouse=True)
