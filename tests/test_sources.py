@@ -4,6 +4,7 @@ import gzip
 import json
 import multiprocessing
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -988,6 +989,18 @@ class TestJsonlPaths:
         with pytest.raises(SourceError, match=f"a.jsonl is named 2 times \\(also as .*{other}\\), so its rows"):
             read_jsonl([str(file), str(tmp_path / other)])
 
+    def test_a_file_named_twice_by_urls_is_an_error(self, tmp_path: Path) -> None:
+        file = write_lines(tmp_path / "a.jsonl", ROWS)
+        for spellings in ([str(file), f"file://{file}"], [f"file://{file}", f"local://{file}"]):
+            with pytest.raises(SourceError, match="is named 2 times .also as .*, so its rows would repeat"):
+                read_jsonl(spellings)
+        urls = []
+        for name in ("a.zip", "b.zip"):
+            with zipfile.ZipFile(tmp_path / name, "w") as archive:
+                archive.write(file, "a.jsonl")
+            urls.append(f"zip://a.jsonl::file://{tmp_path / name}")
+        assert len(read_all(read_jsonl(urls))) == 2 * NUM_ROWS
+
     def test_equal_files_are_not_one_file(self, tmp_path: Path) -> None:
         files = [str(write_lines(tmp_path / name, ROWS)) for name in ("a.jsonl", "b.jsonl")]
         assert len(read_all(read_jsonl(files))) == 2 * NUM_ROWS
@@ -1019,7 +1032,10 @@ class TestJsonlPaths:
         assert "pw" not in str(caught.value)
 
     def test_a_name_with_brackets_is_a_file_before_it_is_a_glob(self, tmp_path: Path) -> None:
-        assert texts(read_all(read_jsonl(write_lines(tmp_path / "a[1].jsonl", ROWS)))) == EXPECTED
+        assert texts(read_all(read_jsonl(file := write_lines(tmp_path / "a[1].jsonl", ROWS)))) == EXPECTED
+        write_lines(tmp_path / "a1.jsonl", ROWS[:3])
+        assert texts(read_all(read_jsonl(f"file://{file}"))) == EXPECTED
+        assert texts(read_all(read_jsonl(f"file://{tmp_path}/a[0-2].jsonl"))) == EXPECTED[:3]
 
     @pytest.mark.parametrize("pattern", ["*.jsonl", "sub/../?.jsonl", "**/a.jsonl", "~/*.jsonl"])
     def test_a_glob_begins_behind_the_working_directory_and_the_home(

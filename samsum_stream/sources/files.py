@@ -7,6 +7,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
 from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.sources.lookup import find_remote, forget
 from samsum_stream.sources.redaction import redact
@@ -75,16 +78,18 @@ def shard_names(files: Sequence[File]) -> list[str]:
 
 
 def _identity(file: File, *, name: str) -> Hashable:
-    """What tells a file from others: links and `..` spell one file in many ways, with one device and inode."""
-    identity: Hashable
-    if isinstance(file, RemoteFile):
-        size, identity = file.size, file.url
-    else:
-        stat = file.stat()
-        size, identity = stat.st_size, (stat.st_dev, stat.st_ino)
+    """What tells a file from others: links and `..` spell one file in many ways, with one device and inode.
+
+    Schemes do so too: `s3a://` is `s3://`, and `file://` is as good as none.
+    """
+    filesystem, place = (LocalFileSystem(), file) if isinstance(file, Path) else url_to_fs(file.url, **file.options)
+    size = file.stat().st_size if isinstance(file, Path) else file.size
     if size == 0:
         raise SourceError(f"{name}: {file} is empty (0 bytes); write it again, or leave it out")
-    return identity
+    if isinstance(filesystem, LocalFileSystem):
+        stat = os.stat(place)
+        return stat.st_dev, stat.st_ino
+    return filesystem, place
 
 
 def patterns_of(path: object, *, name: str) -> list[str]:

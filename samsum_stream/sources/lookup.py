@@ -24,10 +24,13 @@ def find_remote(pattern: str, options: Mapping[str, Any]) -> list[RemoteFile]:
     """The files that a URL, or a glob of them, names; sorted, and none where there are none."""
 
     def find(files: Any, path: str) -> list[RemoteFile]:
-        if not _is_glob(files, path):
-            return [_file(files, pattern, options, info) for info in _infos(files, path)]
-        found = sorted(_matches(files, path), key=lambda info: str(info["name"]))
-        return [_file(files, files.unstrip_protocol(info["name"]), options, info) for info in found]
+        is_glob = _is_glob(files, path)
+        if "[" in path or not is_glob:  # a name with brackets is a file before it is a glob
+            found = [_file(files, pattern, options, info) for info in _infos(files, path)]
+            if found or not is_glob:
+                return found
+        infos = sorted(_matches(files, path), key=lambda info: str(info["name"]))
+        return [_file(files, files.unstrip_protocol(info["name"]), options, info) for info in infos]
 
     return retried(find, pattern, options, "looking up")
 
