@@ -19,9 +19,9 @@ from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.faults import RAISE, Faults, Take
 from samsum_stream.order import SHUFFLED_BLOCK
 from samsum_stream.read_ahead import ReadAhead
-from samsum_stream.samples import Int32Array, Int64Array, Rows
+from samsum_stream.samples import BadRow, Int32Array, Int64Array, Rows
 from samsum_stream.sources import Block, IndexedSource, Leaf, SequentialSource, Source
-from samsum_stream.stats import Counts
+from samsum_stream.stats import Counts, by_reason
 from samsum_stream.tokenization import RowTokenizer
 from samsum_stream.topology import Ranks, has_group, this_worker
 from samsum_stream.workers import POLL, as_it_is, received
@@ -33,7 +33,7 @@ START_AGAIN = "the rows were being counted; start again"
 class Piece(NamedTuple):
     """The lengths of rows that follow each other in a shard, from row `start` on, and what befell those rows.
 
-    A length is 0 where the row is no example; `worker` is who counted them.
+    A length is 0 where the row is no example; `worker` is who counted them, and `last_bad` one that was skipped.
     """
 
     worker: int
@@ -41,6 +41,7 @@ class Piece(NamedTuple):
     start: int
     lengths: Int32Array
     counts: Counts
+    last_bad: BadRow | None
 
 
 class Lengths(NamedTuple):
@@ -71,10 +72,11 @@ def count_lengths(
 
     Raises:
         RowError: a row is bad; every rank raises it.
-        SourceError: the rows cannot be read.
+        SourceError: the rows cannot be read, or more of them are bad than all ranks may meet. How many each of them
+            will is not known: in a mixture, other rows may be met in every epoch.
         WorkerError: a worker died, or sent nothing for `timeout` seconds, where that is not 0.
     """
-    shares = has_group(Ranks(rank, world_size))
+    num_ranks, shares = world_size, has_group(Ranks(rank, world_size))
     rank, world_size = (rank, world_size) if shares else (0, 1)
     dataset = _Counter(source, tokenizer, faults=faults, rank=rank, world_size=world_size)
     loader = DataLoader(
@@ -96,7 +98,11 @@ def count_lengths(
         if world_size == 1:
             raise
         found = error
-    return _joined(_gathered(found, world_size=world_size), num_shards=len(source.shards))
+    everywhere = _gathered(found, world_size=world_size)
+    lengths = _joined(everywhere, num_shards=len(source.shards))
+    for last in [piece.last_bad for piece in everywhere if piece.last_bad][-1:]:
+        faults.require_few(by_reason(lengths.counts, "skipped").total(), lengths.counts, last, num_ranks=num_ranks)
+    return lengths
 
 
 def _counted_by(source: Source, pieces: Sequence[Piece], worker: int) -> str:
@@ -130,7 +136,7 @@ class _Counter(IterableDataset[Piece]):
                 chunk = self.tokenizer.encode(rows, epoch=0)
                 lengths[rows.places[chunk.rows]] = chunk.records["length"]
                 counts.update(name for _, name in chunk.events)
-            yield Piece(worker, shard, start, lengths, counts)
+            yield Piece(worker, shard, start, lengths, counts, rows.skipped[-1][1] if rows.skipped else None)
 
 
 Part = tuple[int, int, int, Take]

@@ -41,25 +41,30 @@ class Faults(NamedTuple):
         """
         return _salvaged(take, indices) if self.skips else take(indices)
 
-    def judge(
-        self, window: Window, counts: Mapping[str, int], bad_rows: Sequence[BadRow], *, num_elsewhere: int
-    ) -> Window:
+    def judge(self, window: Window, counts: Mapping[str, int], bad_rows: Sequence[BadRow]) -> Window:
         """The window of a lane after a batch that adds `counts`; one of 1,000 rows and more is followed by a new one.
 
         Args:
             bad_rows: Those that the batch adds.
-            num_elsewhere: Bad rows of this rank in other lanes, each once.
 
         Raises:
-            SourceError: there are more bad rows than the policy bears.
+            SourceError: the share of bad rows is larger than the policy bears.
         """
         num_rows, num_bad = window.num_rows + num_rows_of(counts), window.num_bad + len(bad_rows)
         num_known = window.num_known + sum(bad.position.epoch == 0 for bad in bad_rows)
         if bad_rows and isinstance(self.max_bad_rows, float) and num_bad > self.max_bad_rows * max(num_rows, WINDOW):
             raise self._too_many(f"{num_bad:,} rows are bad among {num_rows:,} rows of a lane", counts, bad_rows[-1])
-        if bad_rows and isinstance(self.max_bad_rows, int) and num_elsewhere + num_known > self.max_bad_rows:
-            raise self._too_many(f"{num_elsewhere + num_known:,} rows are bad", counts, bad_rows[-1])
         return Window(num_rows, num_bad, num_known) if num_rows < WINDOW else Window(num_known=num_known)
+
+    def require_few(self, num_bad: int, counts: Mapping[str, int], last: BadRow, *, num_ranks: int = 1) -> None:
+        """Raises `SourceError` where so many different bad rows of so many ranks are more than the policy bears.
+
+        Args:
+            counts: Among others, how many rows were skipped for which reason.
+            last: The last of them.
+        """
+        if isinstance(self.max_bad_rows, int) and num_bad > self.max_bad_rows * num_ranks:
+            raise self._too_many(f"{num_bad:,} rows are bad", counts, last)
 
     def _too_many(self, found: str, counts: Mapping[str, int], last: BadRow) -> SourceError:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in by_reason(counts, "skipped").items())

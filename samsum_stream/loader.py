@@ -334,9 +334,13 @@ class StreamLoader(DataLoader[Any]):
         self.stats.seconds_waited_for_files += message.effort.seconds_waited
 
     def _judged(self, lane: int, counts: Counts, skipped: Sequence[BadRow]) -> Window:
-        window, lanes = self._progress.lanes[lane].window, self._progress.lanes.values()
-        num_elsewhere = sum(each.window.num_known for each in lanes) - window.num_known if skipped else 0
-        return self.pipeline.faults.judge(window, counts, skipped, num_elsewhere=num_elsewhere)
+        lanes, faults = self._progress.lanes, self.pipeline.faults
+        before = lanes[lane].window
+        window = faults.judge(before, counts, skipped)
+        if skipped:
+            known = sum(each.window.num_known for each in lanes.values()) - before.num_known + window.num_known
+            faults.require_few(known, counts, skipped[-1])
+        return window
 
     def _passes(self) -> tuple[Ends, ...]:
         """The pass that the next batch belongs to; none where the stream has no end.

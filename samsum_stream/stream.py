@@ -101,11 +101,15 @@ class SFTStream(IterableDataset[Pack]):
         num_lanes = pipeline.lanes_for(num_workers)
         check_num_lanes(num_lanes, num_rows=pipeline.source.max_lanes, workers=num_workers)
         share = Share(0, worker=worker, num_workers=num_workers)
-        order, window, leaves = pipeline.order(num_lanes), Window(), pipeline.source.leaves
+        order, leaves = pipeline.order(num_lanes), pipeline.source.leaves
+        window, bad = Window(), set[tuple[str, str, int]]()
         for packs, _, counts, skipped in pipeline.undealt(share, order=order, first_epoch=self._first_epoch):
             batch = from_buffer(to_buffer(packs))
             counts = counts + counts_of_batch(batch, max_length=self.collator.max_length, leaves=leaves)
-            window = pipeline.faults.judge(window, counts, skipped, num_elsewhere=0)
+            window = pipeline.faults.judge(window, counts, skipped)
+            bad.update((row.position.source, row.position.shard, row.position.row) for row in skipped)
+            if skipped:
+                pipeline.faults.require_few(len(bad), counts, skipped[-1])
             self.stats.counts += counts
             self.stats.quarantine.extend(skipped)
             yield from packs_of(batch, self._locate)

@@ -11,7 +11,7 @@ import pytest
 from samsum_stream import ConfigError, RowError, SFTStream, SourceError, merge_states
 from samsum_stream.loader import StreamLoader
 from tests.resuming import assert_resumes_exactly, in_process, steps_of_two_epochs, take
-from tests.streams import make_rows, make_stream, rows_of_packs, workers_that_end_at_once
+from tests.streams import make_rows, make_stream, rows_of_packs, workers_that_end_at_once, write_lines
 
 NUM_ROWS = 2400
 KINDS: dict[str, tuple[bytes, str, str]] = {
@@ -87,6 +87,26 @@ def test_one_more_bad_row_than_the_limit_ends_the_stream(path: Path) -> None:
         read_whole(too_low.loader())
     with pytest.raises(SourceError, match="max_bad_rows"):
         list(too_low)
+
+
+def test_the_limit_holds_in_a_mixture_that_reads_other_rows_of_a_child_in_every_epoch(tmp_path: Path) -> None:
+    """With ten rows an epoch of a child of which every other row is bad, no epoch alone passes the limit."""
+    bad_rows = [{"input": "11"}, *make_rows(1)]
+    write_lines(tmp_path / "few.jsonl", make_rows(10))
+    write_lines(tmp_path / "bad.jsonl", bad_rows * 100)
+    sources = {
+        name: {"method": "jsonl", "kwargs": {"path": str(tmp_path / f"{name}.jsonl")}} for name in ("few", "bad")
+    }
+
+    def of(limit: int) -> SFTStream:
+        faults = {"on_bad_row": "skip", "max_bad_rows": limit}
+        source = {"method": "mixture", "kwargs": {"sources": sources}}
+        return make_stream(source_config=source, fault_config=faults, epochs=20, lanes=1)
+
+    for read in (list, lambda stream: list(stream.loader())):
+        read(of(100))
+        with pytest.raises(SourceError, match="max_bad_rows: .* rows are bad, and 30 may be"):
+            read(of(30))
 
 
 def test_a_rate_is_judged_on_a_thousand_rows_of_a_lane(path: Path) -> None:
