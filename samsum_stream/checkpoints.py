@@ -11,7 +11,6 @@ from typing import Any
 
 from samsum_stream.errors import StateError
 from samsum_stream.state import State, merge_states, require_form
-from samsum_stream.wording import shown
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,8 @@ def save_state(folder: str | os.PathLike[str], state: State, *, rank: int, world
     """
     place = Path(folder) / f"batch-{state['batch']}"
     path = place / f"rank-{rank}.json"
-    file = {"rank": rank, "world_size": world_size, "digest": _digest(state), "state": state}
+    file = {"rank": rank, "world_size": world_size, "state": state}
+    file["digest"] = _digest(file)
     try:
         place.mkdir(parents=True, exist_ok=True)
         _write_whole(path, json.dumps(file))
@@ -117,10 +117,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         file = json.loads(path.read_text(encoding="utf-8"))
         state, rank, world_size = require_form(file["state"]), file["rank"], file["world_size"]
-        if file["digest"] != _digest(state):
+        if file.pop("digest") != _digest(file):
             raise ValueError("its digest is another")
-        if type(rank) is not int or type(world_size) is not int or not 0 <= rank < world_size:
-            raise ValueError(f"it is of rank {shown(rank)} of {shown(world_size)}")
         if path.name != f"rank-{rank}.json" or path.parent.name != f"batch-{state['batch']}":
             raise ValueError(f"it is of rank {rank} at batch {state['batch']}")
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -130,8 +128,8 @@ def _read(path: Path) -> dict[str, Any]:
     return {"rank": rank, "world_size": world_size, "state": state}
 
 
-def _digest(state: State) -> str:
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+def _digest(file: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(file, sort_keys=True).encode()).hexdigest()
 
 
 def _write_whole(path: Path, text: str) -> None:

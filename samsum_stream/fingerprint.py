@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from samsum_stream.config import StreamConfig
+from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message, Prompt, PromptFormat
 from samsum_stream.samples import Rows
@@ -38,10 +38,9 @@ def fingerprint_of(
         epochs: Epochs of a pass; likewise.
     """
     packing = config.packing_config
-    columns = config.source_config.columns
     return {
         "source": source,
-        "columns": ", ".join(f"{ours}={theirs}" for ours, theirs in sorted(columns.items())),
+        "columns": ", ".join(_columns(config.source_config)),
         "tokenizer": f"{_digest([tokenizer])} {config.tokenizer_config.special_tokens_in_rows}",
         "prompt": f"{type(prompt).__name__} {_rendered(replace(prompt, format=PromptFormat()))}",
         "format": f"{type(prompt.format).__name__} {_rendered(Prompt(system_message='system', format=prompt.format))}",
@@ -54,6 +53,14 @@ def fingerprint_of(
         "lanes": num_lanes,
         "seed": config.seed,
     }
+
+
+def _columns(section: SourceConfig, name: str = "") -> list[str]:
+    """Those of a source, or of all children of a mixture."""
+    if section.method == MIXTURE:
+        children = MixtureKwargs.model_validate(section.kwargs).sources
+        return [text for child, below in children.items() for text in _columns(below, f"{name}{child}/")]
+    return [f"{name}{ours}={theirs}" for ours, theirs in sorted(section.columns.items())]
 
 
 def source_identity(source: Source, first_rows: Rows) -> str:

@@ -28,6 +28,9 @@ VERSION = 2
 MAX_REPLAYED = 100_000_000
 """Rows of a lane that could at most lie between its oldest waiting row and its cursor."""
 
+MAX_EPOCH = 2**30
+"""A row's epoch is 32 bits of its record."""
+
 NUM_REMEMBERED = 16
 """How many of the last batches a state can be asked for."""
 
@@ -203,7 +206,8 @@ def _require_position(where: str, entry: Mapping[str, Any]) -> None:
     """The same for where a lane stands, or a child of a mixture in it."""
     children, turns = entry.get("children", ()), entry.get("turns", ())
     _require_naturals(where, entry["epoch"], entry["shard"], entry["row"], *entry["waiting"], *turns)
-    if not all(entry["waiting"]) or sum(entry["waiting"]) > MAX_REPLAYED or max(turns, default=-1) >= len(children):
+    is_possible = entry["epoch"] <= MAX_EPOCH and all(entry["waiting"]) and sum(entry["waiting"]) <= MAX_REPLAYED
+    if not is_possible or max(turns, default=-1) >= len(children):
         raise ValueError(f"{where} has numbers that no lane can have")
     for number, child in enumerate(children):
         _require_naturals(where, child["drawn"], child["ended"])

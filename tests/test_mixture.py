@@ -313,6 +313,28 @@ def test_a_child_is_named_or_trusted_as_any_source(method: str) -> None:
     assert "source_config.kwargs.sources.inner.kwargs.sources.chat.method" in str(caught.value)
 
 
+def test_two_sources_of_one_name_are_an_error(tmp_path: Path) -> None:
+    write_lines(tmp_path / "rows.jsonl", make_rows(20))
+    source = {"method": "jsonl", "kwargs": {"path": str(tmp_path / "rows.jsonl")}}
+    inner = {"method": "mixture", "kwargs": {"sources": {"b": source}}}
+    with pytest.raises(ConfigError, match="two sources are called 'a/b', .*another name"):
+        make_stream(source_config={"method": "mixture", "kwargs": {"sources": {"a/b": source, "a": inner}}})
+
+
+def test_other_columns_of_a_child_make_another_stream(tmp_path: Path) -> None:
+    rows = [{**row, "short": "1", "long": "1 1"} for row in make_rows(20)]
+    write_lines(tmp_path / "rows.jsonl", rows)
+
+    def reading(column: str) -> SFTStream:
+        child = {"method": "jsonl", "kwargs": {"path": str(tmp_path / "rows.jsonl")}, "columns": {"contexts": column}}
+        return make_stream(source_config={"method": "mixture", "kwargs": {"sources": {"a": child}}}, epochs=None)
+
+    state = reading("short").loader().state_dict()
+    reading("short").loader().load_state_dict(state)
+    with pytest.raises(StateError, match="another stream: .*columns was a/contexts=short and is a/contexts=long"):
+        reading("long").loader().load_state_dict(state)
+
+
 def test_columns_of_a_mixture_are_those_of_its_children(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"source_config\.columns: each child of a mixture names its own"):
         make_stream(source_config={**mixture(tmp_path), "columns": {"input": "dialogue"}})

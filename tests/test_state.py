@@ -244,7 +244,13 @@ def test_a_state_with_anything_missing_is_torn(stream: SFTStream) -> None:
     + [(("lanes", "0", "waiting"), value) for value in ([1.7], ["2"], "123", [0], [3, 0, 5], [-1, 5], [2**40], None)]
     + [(("lanes", "0", "stats"), value) for value in (["x"], "ab", [1] * 99, None)]
     + [(("lanes", "0", "row"), 10**6), (("stats", "examples"), "x"), (("batch",), 1.0), (("version",), 3)]
-    + [(("pass", "batch"), 10**6), (("fingerprint", "lanes"), "24"), (("lanes", "02"), {}), (("lanes", "99"), {})],
+    + [
+        (("lanes", "0", "epoch"), 2**62),
+        (("pass", "batch"), 10**6),
+        (("fingerprint", "lanes"), "24"),
+        (("lanes", "02"), {}),
+        (("lanes", "99"), {}),
+    ],
 )
 def test_a_state_with_a_value_that_it_cannot_have_is_refused(
     stream: SFTStream, path: tuple[str, ...], value: Any

@@ -5,6 +5,7 @@ from functools import partial
 from itertools import accumulate
 from typing import NamedTuple
 
+from samsum_stream.errors import ConfigError
 from samsum_stream.mixing import Mix
 from samsum_stream.samples import Int64Array, RowPosition, Rows
 from samsum_stream.sources.base import Block, Leaf, Shard, Source
@@ -34,6 +35,12 @@ class Mixture(Source):
             for shard in child.source.shards
         )
         super().__init__(name=name, shards=tuple(shards))
+        names = [leaf.name for leaf in self.leaves]
+        if twice := sorted({leaf for leaf in names if names.count(leaf) > 1}):
+            raise ConfigError(
+                f"{name}: two sources are called {twice[0]!r}, as children of a mixture in it read outer/inner; "
+                "give one of them another name"
+            )
 
     def position(self, shard: int, row: int, epoch: int) -> RowPosition:
         """Where a row stands in the child that it comes from; `epoch` is that of the child."""
