@@ -16,7 +16,7 @@ from samsum_stream.samples import Int64Array, RowPosition, Rows
 from samsum_stream.sources.base import Block, IndexedSource, SequentialSource, Source
 
 FIRST_CHUNK = 64
-MAX_CHUNK = 512
+MAX_CHUNK = 256
 """Rows that a lane gets at a time, but for the last ones: half as many more come with them."""
 
 BLOCK = 4096
