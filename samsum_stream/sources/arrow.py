@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from samsum_stream.errors import RowError
 from samsum_stream.samples import Int64Array
-from samsum_stream.sources.gather import Locate
+from samsum_stream.sources.locator import Locator
 
 Batch = Mapping[str, Sequence[Any]]
 """Columns by name."""
@@ -55,7 +54,7 @@ def _values(chunk: pa.Array, indices: Int64Array) -> list[Any]:
     return values
 
 
-def decoded(batch_of: Callable[[Int64Array], Batch], indices: Int64Array, locate: Locate) -> Batch:
+def decoded(batch_of: Callable[[Int64Array], Batch], indices: Int64Array, locate: Locator) -> Batch:
     """The columns at `indices`; Arrow reads text from files without a look, so bytes that are none show up here."""
     try:
         return batch_of(indices)
@@ -64,11 +63,8 @@ def decoded(batch_of: Callable[[Int64Array], Batch], indices: Int64Array, locate
             try:
                 batch_of(indices[number : number + 1])
             except UnicodeDecodeError as error:
-                raise RowError(
-                    f"{locate(number)}: a text is not UTF-8 ({error}); fix the row or leave it out",
-                    position=locate(number),
-                    reason="not_utf8",
-                ) from error
+                problem = f"a text is not UTF-8 ({error}); fix the row or leave it out"
+                raise locate.error(number, problem, reason="not_utf8") from error
         raise
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from samsum_stream.errors import RowError
 from samsum_stream.samples import Int32Array, Int64Array, Rows
-from samsum_stream.sources.base import Source
 from samsum_stream.sources.columns import Columns
-from samsum_stream.sources.gather import Locate, RawColumns, shown
+from samsum_stream.sources.gather import RawColumns, shown
+from samsum_stream.sources.locator import Locator
 
 
 class _Field(NamedTuple):
@@ -18,14 +18,14 @@ class _Field(NamedTuple):
 
     name: str
     column: str
-    locate: Locate
+    locate: Locator
 
     def error(self, index: int, *, rule: "_Rule", value: object) -> RowError:
         origin = "" if self.column == self.name else f" (column {self.column!r})"
-        return RowError(
-            f"{self.locate(index)}: field {self.name!r}{origin} must be {rule.text}, got {shown(value)}; "
-            f"fix the row or leave it out, or name another column under `columns:`",
-            position=self.locate(index),
+        return self.locate.error(
+            index,
+            f"field {self.name!r}{origin} must be {rule.text}, got {shown(value)}; fix the row or leave it out, or "
+            "name another column under `columns:`",
             field=self.name,
             reason=rule.reason,
         )
@@ -44,13 +44,14 @@ _UNICODE = _Rule("text without lone surrogates", "not_unicode")
 _TEXTS = _Rule("a list of str, one str, or null", "wrong_type")
 
 
-def locator(source: Source, shards: Int32Array, rows: Int64Array) -> Locate:
-    """The positions of a chunk, made only when an error asks for one; a row is bad in every epoch, so it says 0."""
-    return lambda index: source.position(int(shards[index]), int(rows[index]), 0)
-
-
 def validated(
-    raw: RawColumns, *, columns: Columns, locate: Locate, shards: Int32Array, rows: Int64Array, is_unicode: bool = False
+    raw: RawColumns,
+    *,
+    columns: Columns,
+    locate: Locator,
+    shards: Int32Array,
+    rows: Int64Array,
+    is_unicode: bool = False,
 ) -> Rows:
     """`raw` as rows; `is_unicode` promises that no text can hold half of a surrogate pair."""
     input_field = _Field("input", columns.input, locate)

@@ -4,16 +4,12 @@
 {"dialogue": [...], "summary": [...]}     ──from_batch─▶
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from reprlib import Repr
 from typing import Any, NamedTuple
 
-from samsum_stream.errors import RowError
-from samsum_stream.samples import RowPosition
 from samsum_stream.sources.columns import Columns, missing_column
-
-Locate = Callable[[int], RowPosition]
-"""From an index within a chunk to the row's position."""
+from samsum_stream.sources.locator import Locator
 
 
 class RawColumns(NamedTuple):
@@ -24,7 +20,7 @@ class RawColumns(NamedTuple):
     contexts: list[Any] | None
 
 
-def from_rows(rows: Sequence[Any], *, columns: Columns, locate: Locate) -> RawColumns:
+def from_rows(rows: Sequence[Any], *, columns: Columns, locate: Locator) -> RawColumns:
     """Rows as columns; the first row that is no mapping or misses a field is an error."""
     try:
         return RawColumns(
@@ -38,7 +34,7 @@ def from_rows(rows: Sequence[Any], *, columns: Columns, locate: Locate) -> RawCo
         raise
 
 
-def from_batch(batch: Mapping[str, Sequence[Any]], *, columns: Columns, locate: Locate) -> RawColumns:
+def from_batch(batch: Mapping[str, Sequence[Any]], *, columns: Columns, locate: Locator) -> RawColumns:
     """A batch of columns; a field without its column is an error at the batch's first row."""
     _check_row(batch, columns=columns, locate=locate, index=0)
     return RawColumns(
@@ -62,22 +58,19 @@ def _first_present(candidates: list[list[Any]]) -> list[Any] | None:
     return [next((value for value in values if value is not None), None) for values in zip(*used, strict=True)]
 
 
-def _check_row(row: Any, *, columns: Columns, locate: Locate, index: int) -> None:
+def _check_row(row: Any, *, columns: Columns, locate: Locator, index: int) -> None:
     if not isinstance(row, Mapping):
-        raise RowError(
-            f"{locate(index)}: a row must map column names to values, got {shown(row)}; fix the row",
-            position=locate(index),
-            reason="not_a_row",
-        )
+        problem = f"a row must map column names to values, got {shown(row)}; fix the row"
+        raise locate.error(index, problem, reason="not_a_row")
     required = {"input": columns.input, "response": columns.response}
     if columns.contexts_required:
         required["contexts"] = columns.contexts[0]
     for field, column in required.items():
         if column not in row:
-            raise RowError(
-                f"{locate(index)}: {missing_column(field, column, list(row))}; where other rows have it, fix the row, "
-                "or skip bad rows by fault_config",
-                position=locate(index),
+            raise locate.error(
+                index,
+                f"{missing_column(field, column, list(row))}; where other rows have it, fix the row, or skip bad rows "
+                "by fault_config",
                 field=field,
                 reason="missing_field",
             )

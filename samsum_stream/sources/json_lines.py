@@ -13,12 +13,13 @@ from samsum_stream.errors import SourceError
 from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import IndexedSource, Opener, Shard, Source
 from samsum_stream.sources.columns import Columns
-from samsum_stream.sources.fields import locator, validated
+from samsum_stream.sources.fields import validated
 from samsum_stream.sources.files import File, expand_files, is_gzip, shard_names
 from samsum_stream.sources.gather import from_rows
 from samsum_stream.sources.json_stretches import SequentialJsonl
 from samsum_stream.sources.json_text import parse_lines
-from samsum_stream.sources.lines import line_number, row_offsets
+from samsum_stream.sources.lines import RowLines, row_lines
+from samsum_stream.sources.locator import Locator
 
 
 def jsonl(path: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> Opener:
@@ -40,8 +41,8 @@ class IndexedJsonl(IndexedSource):
     def __init__(self, files: tuple[Path, ...], *, name: str, columns: Columns) -> None:
         self._files = files
         self._columns = columns
-        self._offsets = [_offsets(file, name=name) for file in files]
-        counts = [len(offsets) - 1 for offsets in self._offsets]
+        self._lines = [_lines(file, name=name) for file in files]
+        counts = [len(lines.offsets) - 1 for lines in self._lines]
         for file, count in zip(files, counts, strict=True):
             if count == 0:
                 raise SourceError(f"{name}: {file} holds only blank lines; write it again, or leave it out")
@@ -53,11 +54,8 @@ class IndexedJsonl(IndexedSource):
         """The rows at `indices`, `[n]`, in the order asked for; the files are read in their own order."""
         shards = (np.searchsorted(self._starts, indices, side="right") - 1).astype(np.int32)
         rows = indices - self._starts[shards]
-        locate = locator(self, shards, rows)
-        parsed = parse_lines(
-            self._read(indices), locate=locate, line_of=lambda index: self._line(int(shards[index]), int(rows[index]))
-        )
-        raw = from_rows(parsed, columns=self._columns, locate=locate)
+        locate = Locator(self, shards, rows, lambda index: self._lines[shards[index]].number(int(rows[index])))
+        raw = from_rows(parse_lines(self._read(indices), locate=locate), columns=self._columns, locate=locate)
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
 
     def _read(self, indices: Int64Array) -> list[bytes]:
@@ -67,7 +65,7 @@ class IndexedJsonl(IndexedSource):
         lines: list[bytes] = []
         for shard in np.flatnonzero(np.diff(borders)).tolist():
             local = wanted[borders[shard] : borders[shard + 1]] - self._starts[shard]
-            offsets, data = self._offsets[shard], self._map(shard)
+            offsets, data = self._lines[shard].offsets, self._map(shard)
             lines += [data[a:b] for a, b in zip(offsets[local].tolist(), offsets[local + 1].tolist(), strict=True)]
         return [lines[place] for place in np.argsort(order).tolist()]
 
@@ -79,7 +77,7 @@ class IndexedJsonl(IndexedSource):
         return self._maps[shard]
 
     def _open_map(self, shard: int) -> mmap.mmap:
-        file, size = self._files[shard], int(self._offsets[shard][-1])
+        file, size = self._files[shard], int(self._lines[shard].offsets[-1])
         try:
             with file.open("rb") as opened:
                 found = os.fstat(opened.fileno()).st_size
@@ -89,16 +87,13 @@ class IndexedJsonl(IndexedSource):
             raise SourceError(f"{self.name}: {file} cannot be read: {error}") from error
         raise SourceError(f"{self.name}: {file} was {size} bytes when it was opened and is {found} now; start again")
 
-    def _line(self, shard: int, row: int) -> int:
-        return line_number(self._map(shard), int(self._offsets[shard][row]))
-
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_maps": {}}
 
 
-def _offsets(file: Path, *, name: str) -> Int64Array:
+def _lines(file: Path, *, name: str) -> RowLines:
     try:
-        return row_offsets(file)
+        return row_lines(file)
     except (OSError, ValueError) as error:
         raise SourceError(f"{name}: {file} cannot be read: {error}; check the file and who may read it") from error
 

@@ -19,11 +19,12 @@ from samsum_stream.errors import SourceError
 from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns
-from samsum_stream.sources.fields import locator, validated
+from samsum_stream.sources.fields import validated
 from samsum_stream.sources.files import File, has_remote, is_gzip, opened, shard_names
 from samsum_stream.sources.gather import from_rows
 from samsum_stream.sources.json_text import parse_lines
 from samsum_stream.sources.lines import BOM, WHITE_SPACE
+from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.rereading import BrokenFile, reread
 
 STRETCH = 1 << 23
@@ -68,9 +69,9 @@ class SequentialJsonl(SequentialSource):
     def _picked(self, block: list[tuple[int, bytes]], shard: int, start: int, indices: Int64Array) -> Rows:
         shards, rows = np.full(len(indices), shard, dtype=np.int32), start + indices
         picked = [block[index] for index in indices.tolist()]
-        locate = locator(self, shards, rows)
-        parsed = parse_lines([line for _, line in picked], locate=locate, line_of=lambda index: picked[index][0])
-        raw = from_rows(parsed, columns=self._columns, locate=locate)
+        is_numbered = not self._stretches[shard].start  # nobody knows how many lines stand before other stretches
+        locate = Locator(self, shards, rows, (lambda index: picked[index][0]) if is_numbered else None)
+        raw = from_rows(parse_lines([line for _, line in picked], locate=locate), columns=self._columns, locate=locate)
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
 
     def _rows(self, shard: int) -> Iterator[tuple[int, bytes]]:

@@ -1,12 +1,13 @@
 """Where the lines of a JSON-lines file start, found in one pass over its bytes.
 
-    {"a":1}\\n \\n {"b":2}\\n      offsets = [start of row 0, start of row 1, ..., size of the file]
+    {"a":1}\\n \\n {"b":2}\\n      offsets = [start of row 0, start of row 1, size of the file], blanks = [1]
 
 A row runs from its offset to the next one: blank lines between two rows end up behind the first, as white space.
 """
 
 import mmap
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,20 +22,31 @@ _BLOCK = 1 << 24
 """Bytes looked at together, so that the scan of a large file takes little memory."""
 
 
-def row_offsets(path: Path) -> Int64Array:
-    """The start of every line that is not blank, then the file's size: `[num_rows + 1]`; the file is not empty."""
+class RowLines(NamedTuple):
+    """The lines of a file that are rows.
+
+    Attributes:
+        offsets: The byte at which each of them starts, then the file's size, `[num_rows + 1]`.
+        blanks: How many of them stand before each blank line, `[num_blank_lines]`.
+    """
+
+    offsets: Int64Array
+    blanks: Int64Array
+
+    def number(self, row: int) -> int:
+        """The number of a row's line, counted from 1 as editors do."""
+        return 1 + row + int(np.searchsorted(self.blanks, row, side="right"))
+
+
+def row_lines(path: Path) -> RowLines:
+    """The lines that are not blank, of a file that is not empty."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         ends = np.append(_newlines(data), len(data))
         starts = np.append(len(BOM) if data[: len(BOM)] == BOM else 0, ends[:-1] + 1)
         is_row = starts < ends
         for line in np.flatnonzero(is_row & _starts_blank(data, starts)).tolist():
             is_row[line] = bool(data[starts[line] : ends[line]].strip(WHITE_SPACE))
-        return np.append(starts[is_row], len(data))
-
-
-def line_number(data: mmap.mmap, offset: int) -> int:
-    """The number of the line that starts at `offset`, counted from 1 as editors do."""
-    return 1 + sum(data[start : min(start + _BLOCK, offset)].count(b"\n") for start in range(0, offset, _BLOCK))
+        return RowLines(np.append(starts[is_row], len(data)), np.cumsum(is_row, dtype=np.int64)[~is_row])
 
 
 def _newlines(data: mmap.mmap) -> Int64Array:

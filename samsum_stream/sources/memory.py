@@ -13,8 +13,9 @@ from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, IndexedSource, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns
-from samsum_stream.sources.fields import locator, one_shard, validated
+from samsum_stream.sources.fields import one_shard, validated
 from samsum_stream.sources.gather import from_rows
+from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.redaction import explain
 
 
@@ -31,7 +32,7 @@ class ListSource(IndexedSource):
     def take(self, indices: Int64Array) -> Rows:
         """The rows at `indices`, `[n]`, in the order asked for."""
         shards, numbers = one_shard(len(indices)), indices.astype(np.int64)
-        locate = locator(self, shards, numbers)
+        locate = Locator(self, shards, numbers)
         raw = from_rows(self._picked(indices), columns=self._columns, locate=locate)
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
 
@@ -81,7 +82,7 @@ class IterableSource(SequentialSource):
 
     def _picked(self, block: list[Any], start: int, indices: Int64Array) -> Rows:
         shards, numbers = one_shard(len(indices)), start + indices
-        locate = locator(self, shards, numbers)
+        locate = Locator(self, shards, numbers)
         raw = from_rows([block[index] for index in indices.tolist()], columns=self._columns, locate=locate)
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
 

@@ -17,9 +17,10 @@ from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.arrow import ArrowColumn, decoded, holds_plain_values
 from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns, match_columns
-from samsum_stream.sources.fields import locator, validated
+from samsum_stream.sources.fields import validated
 from samsum_stream.sources.files import File, expand_files, has_remote, shard_names
 from samsum_stream.sources.gather import from_batch
+from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.remote import Attempts, RemoteFile
 from samsum_stream.sources.rereading import BrokenFile, reread
 from samsum_stream.sources.transport import BadBytes
@@ -82,7 +83,7 @@ class ParquetSource(SequentialSource):
 
     def _picked(self, table: pa.Table, shard: int, start: int, indices: Int64Array) -> Rows:
         shards, rows = np.full(len(indices), shard, np.int32), start + indices
-        locate = locator(self, shards, rows)
+        locate = Locator(self, shards, rows)
         columns = {name: ArrowColumn(table.column(name)) for name in table.column_names}
         batch = decoded(lambda some: {name: column.take(some) for name, column in columns.items()}, indices, locate)
         raw = from_batch(batch, columns=self._columns, locate=locate)

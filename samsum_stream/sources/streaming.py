@@ -21,8 +21,9 @@ from samsum_stream.errors import SourceError
 from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns, match_columns
-from samsum_stream.sources.fields import locator, validated
+from samsum_stream.sources.fields import validated
 from samsum_stream.sources.gather import from_batch
+from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.redaction import explain
 
 _ROW_BY_ROW = frozenset(
@@ -86,7 +87,7 @@ class StreamSource(SequentialSource):
 
     def _picked(self, batch: Mapping[str, Sequence[Any]], shard: int, start: int, indices: Int64Array) -> Rows:
         shards, rows = np.full(len(indices), shard, np.int32), start + indices
-        locate, picked = locator(self, shards, rows), indices.tolist()
+        locate, picked = Locator(self, shards, rows), indices.tolist()
         columns = {name: [batch[name][index] for index in picked] for name in self._columns.names if name in batch}
         raw = from_batch(columns, columns=self._columns, locate=locate)
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)

@@ -10,8 +10,9 @@ from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.arrow import ArrowColumn, Batch, decoded, holds_plain_values
 from samsum_stream.sources.base import IndexedSource, Shard
 from samsum_stream.sources.columns import Columns, match_columns
-from samsum_stream.sources.fields import locator, one_shard, validated
+from samsum_stream.sources.fields import one_shard, validated
 from samsum_stream.sources.gather import from_batch
+from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.memory import telling
 
 
@@ -37,7 +38,7 @@ class TableSource(IndexedSource):
     def take(self, indices: Int64Array) -> Rows:
         """The rows at `indices`, `[n]`, in the order asked for: one Arrow `take` a column."""
         shards, rows = one_shard(len(indices)), indices.astype(np.int64)
-        locate = locator(self, shards, rows)
+        locate = Locator(self, shards, rows)
         with telling(self.name, "reading rows"):
             batch = decoded(self._batch, rows, locate)
         raw = from_batch(batch, columns=self._columns, locate=locate)

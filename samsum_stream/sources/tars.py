@@ -20,13 +20,14 @@ import numpy as np
 from braceexpand import braceexpand
 from webdataset.tariterators import base_plus_ext
 
-from samsum_stream.errors import ConfigError, RowError, SourceError
+from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns
-from samsum_stream.sources.fields import locator, validated
+from samsum_stream.sources.fields import validated
 from samsum_stream.sources.files import File, expand_files, has_remote, is_gzip, opened, patterns_of, shard_names
-from samsum_stream.sources.gather import Locate, from_rows, shown
+from samsum_stream.sources.gather import from_rows, shown
+from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.rereading import BrokenFile, reread
 from samsum_stream.sources.tar_members import members
 
@@ -87,7 +88,7 @@ class TarSource(SequentialSource):
 
     def _picked(self, block: list[Sample], shard: int, start: int, indices: Int64Array) -> Rows:
         shards, rows = np.full(len(indices), shard, np.int32), start + indices
-        locate = locator(self, shards, rows)
+        locate = Locator(self, shards, rows)
         picked = [_row(block[index], locate, number) for number, index in enumerate(indices.tolist())]
         raw = from_rows(picked, columns=self._columns, locate=locate)
         return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
@@ -121,7 +122,7 @@ class TarSource(SequentialSource):
             yield sample
 
 
-def _row(sample: Sample, locate: Locate, index: int) -> dict[str, Any]:
+def _row(sample: Sample, locate: Locator, index: int) -> dict[str, Any]:
     """The columns of a sample: those of its `json`, and one for each member with a column's name."""
     row: dict[str, Any] = {}
     for kind, content in sample.members.items():
@@ -132,23 +133,15 @@ def _row(sample: Sample, locate: Locate, index: int) -> dict[str, Any]:
         elif isinstance(value, Mapping):
             row.update(value)
         else:
-            raise RowError(
-                f"{locate(index)}: the member {kind!r} must map column names to values, got {shown(value)}; fix it",
-                position=locate(index),
-                reason="not_a_row",
-            )
+            problem = f"the member {kind!r} must map column names to values, got {shown(value)}; fix it"
+            raise locate.error(index, problem, reason="not_a_row")
     return row
 
 
-def _decoded(content: bytes, kind: str, end: str, locate: Locate, index: int) -> Any:
+def _decoded(content: bytes, kind: str, end: str, locate: Locator, index: int) -> Any:
     try:
         return DECODERS[end](content.decode())
     except (ValueError, RecursionError) as error:
         rule, reason = ("UTF-8", "not_utf8") if isinstance(error, UnicodeDecodeError) else ("JSON", "not_json")
-        raise RowError(
-            f"{locate(index)}: the member {kind!r} is not {rule} ({error}), got {shown(content)}; fix the sample or "
-            "leave it out",
-            position=locate(index),
-            field=kind.rpartition(".")[0],
-            reason=reason,
-        ) from error
+        problem = f"the member {kind!r} is not {rule} ({error}), got {shown(content)}; fix the sample or leave it out"
+        raise locate.error(index, problem, field=kind.rpartition(".")[0], reason=reason) from error
