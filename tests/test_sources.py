@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import pickle
 import zipfile
+from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,16 @@ class TestBadRows:
             read_all(opened[kind]())
         assert str(caught.value).startswith(f"samsum{shard}:2 (epoch 0): ")
         assert message in str(caught.value)
+
+    @pytest.mark.parametrize("open_rows", [indexed, lambda rows: sequential(lambda: iter(rows))])
+    def test_a_row_that_cannot_be_read_is_a_bad_row(self, open_rows: Callable[[list[Any]], Source]) -> None:
+        class Lazy(UserDict[str, str]):
+            def __getitem__(self, key: str) -> str:
+                raise ValueError(f"no {key} today")
+
+        with pytest.raises(RowError, match=r"^samsum:2 \(epoch 0\): reading the row failed: ValueError: no ") as caught:
+            read_all(open_rows([self.GOOD, self.GOOD, Lazy(self.GOOD), self.GOOD]))
+        assert (caught.value.position.row, caught.value.reason) == (2, "not_a_row")
 
     def test_a_long_value_is_shortened(self) -> None:
         with pytest.raises(RowError) as caught:

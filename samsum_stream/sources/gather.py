@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from reprlib import Repr
 from typing import Any, NamedTuple
 
+from samsum_stream.errors import SamsumStreamError
 from samsum_stream.sources.columns import Columns, missing_column
 from samsum_stream.sources.locator import Locator
+from samsum_stream.sources.redaction import explain
 
 
 class RawColumns(NamedTuple):
@@ -21,16 +23,19 @@ class RawColumns(NamedTuple):
 
 
 def from_rows(rows: Sequence[Any], *, columns: Columns, locate: Locator) -> RawColumns:
-    """Rows as columns; the first row that is no mapping or misses a field is an error."""
+    """Rows as columns; the first row that is no mapping, misses a field or cannot be read is an error."""
     try:
-        return RawColumns(
-            inputs=[row[columns.input] for row in rows],
-            responses=[row[columns.response] for row in rows],
-            contexts=_contexts_of_rows(rows, columns),
-        )
-    except (AttributeError, IndexError, KeyError, TypeError):
+        return _picked(rows, columns)
+    except Exception:  # a row may be a mapping of the user's own, which reads its values only now
         for index, row in enumerate(rows):
-            _check_row(row, columns=columns, locate=locate, index=index)
+            try:
+                _check_row(row, columns=columns, locate=locate, index=index)
+                _picked([row], columns)
+            except SamsumStreamError:
+                raise
+            except Exception as error:
+                problem = f"reading the row failed: {explain(error)}; fix the code that gives the rows"
+                raise locate.error(index, problem, reason="not_a_row") from error
         raise
 
 
@@ -41,6 +46,14 @@ def from_batch(batch: Mapping[str, Sequence[Any]], *, columns: Columns, locate: 
         inputs=list(batch[columns.input]),
         responses=list(batch[columns.response]),
         contexts=_first_present([list(batch[column]) for column in columns.contexts if column in batch]),
+    )
+
+
+def _picked(rows: Sequence[Any], columns: Columns) -> RawColumns:
+    return RawColumns(
+        inputs=[row[columns.input] for row in rows],
+        responses=[row[columns.response] for row in rows],
+        contexts=_contexts_of_rows(rows, columns),
     )
 
 
