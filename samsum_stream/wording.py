@@ -14,7 +14,8 @@ MAX_KNOWN = 24
 _SECRET_WORDS = re.compile(r"apikey|auth(orization)?|credentials?|keys?|pass(phrase|w(or)?d)|pwd|secrets?|token")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _URL = re.compile(
-    r"(?P<scheme>\b[A-Za-z][\w+.-]*://)(?P<user>[^/\s?#]*@)?(?P<path>(?:(?!::)[^\s?#])*)(?P<query>\?[^\s#]*)?"
+    r"(?P<scheme>\b[A-Za-z][\w+.-]*://)(?P<user>[^/\s?#]*@)?(?P<path>(?:(?!::)[^\s?#])*)"
+    r"(?P<query>\?[^\s#]*)?(?P<fragment>#(?:(?!::)\S)*)?"
 )
 _ACCESS_TOKEN = re.compile(r"\b(hf_|github_pat_|gh[oprsu]_|glpat-|xox[abeprs]-|sk-|AKIA|AIza)[\w-]{8,}")
 
@@ -27,7 +28,7 @@ def quoted(text: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """The text with the credentials and queries of its URLs, and what looks like an access token, masked.
+    """The text with the credentials, queries and fragments of its URLs, and what looks like an access token, masked.
 
     `s3://me:pw@bucket/a?X-Signature=b` reads `s3://***@bucket/a?***`.
     """
@@ -80,4 +81,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def _masked_url(match: re.Match[str]) -> str:
     user = "***@" if match["user"] else ""
     query = "?***" if match["query"] else ""
-    return f"{match['scheme']}{user}{match['path']}{query}"
+    fragment = "#***" if match["fragment"] else ""
+    return f"{match['scheme']}{user}{match['path']}{query}{fragment}"

@@ -4,6 +4,7 @@ import gzip
 import json
 import multiprocessing
 import pickle
+import re
 import zipfile
 from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping
@@ -724,6 +725,21 @@ class TestLoadDataset:
         with pytest.raises(SourceError, match=r"FileNotFoundError: .*nothing.json.*; check the path"):
             SOURCES["load_dataset"](**kwargs | {"data_files": "nothing.json"})
 
+    @pytest.mark.parametrize("streaming", [False, True])
+    def test_a_glob_that_matches_no_rows_is_an_error(self, streaming: bool, tmp_path: Path) -> None:
+        (tmp_path / "empty.json").touch()
+        for pattern in (tmp_path / "no" / "*.json", tmp_path / "e*.json"):
+            with pytest.raises(
+                SourceError, match=rf"no file with rows matches {re.escape(str(pattern))} .*; check the"
+            ):
+                SOURCES["load_dataset"](
+                    path="json",
+                    data_files={"train": [str(pattern)]},
+                    split="train",
+                    streaming=streaming,
+                    cache_dir=str(tmp_path / "cache"),
+                )
+
     def test_a_broken_file_names_the_cause(self, tmp_path: Path) -> None:
         broken = tmp_path / "broken.json"
         broken.write_text('{"input": "a", "respo')
@@ -1041,6 +1057,36 @@ class TestJsonlPaths:
             read_jsonl("memory://me:pw@bucket/a.jsonl?X-Signature=abc")
         assert "abc" not in str(caught.value)
         assert "pw" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("url", "told"),
+        [
+            ("http:/minio:9000", "Invalid endpoint: http:/minio:9000"),
+            ("http:/me:pw12@minio:9000", r"Invalid endpoint: \*\*\*"),
+            ("http:/minio:9000?token=pw12", r"Invalid endpoint: \*\*\*"),
+        ],
+    )
+    def test_the_address_of_a_server_shows_without_its_secrets(self, url: str, told: str) -> None:
+        options = {"key": "minio9000", "secret": "pw12", "endpoint_url": url}
+        with pytest.raises(SourceError, match=told) as caught:
+            SOURCES["jsonl"](path="s3://bucket/a.jsonl", storage_options=options)
+        assert "pw12" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("path", "remedy"),
+        [
+            ("data/{00..03}.jsonl", "write a glob, as in `path: data/*.jsonl`, or a list of files"),
+            (
+                "memory://data/{0,1}/a*.jsonl",
+                "write a glob, as in `path: memory://data/*/a*.jsonl`, or a list of files",
+            ),
+            ("memory://data/chat/", "of a folder name the files, as in `path: memory://data/chat/*.jsonl`"),
+            ("memory://data/chat", "of a folder name the files, as in `path: memory://data/chat/*.jsonl`"),
+        ],
+    )
+    def test_a_path_that_is_meant_as_many_files_is_answered_with_a_glob(self, path: str, remedy: str) -> None:
+        with pytest.raises(SourceError, match=re.escape(remedy)):
+            read_jsonl(path)
 
     def test_a_name_with_brackets_is_a_file_before_it_is_a_glob(self, tmp_path: Path) -> None:
         assert texts(read_all(read_jsonl(file := write_lines(tmp_path / "a[1].jsonl", ROWS)))) == EXPECTED

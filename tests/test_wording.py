@@ -24,6 +24,11 @@ def test_a_long_list_of_known_names_is_cut() -> None:
         ("https://me:p@w@host/a", "https://***@host/a"),
         ("zip://a.json::https://me:pw@host/z.zip?b=c", "zip://a.json::https://***@host/z.zip?***"),
         ("see https://host/a?b=c and d", "see https://host/a?*** and d"),
+        ("https://host/a#token=b", "https://host/a#***"),
+        (
+            "'https://host/a?b#c' and zip://d#e::https://host/f.zip",
+            "'https://host/a?***#*** and zip://d#***::https://host/f.zip",
+        ),
         ("hf://datasets/a/b", "hf://datasets/a/b"),
         ("what? me@home", "what? me@home"),
         ("with hf_abcdefghijkl inside", "with hf_*** inside"),

@@ -3,6 +3,7 @@
 import glob
 import io
 import os
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -21,6 +22,8 @@ READ_AT_ONCE = 1 << 20
 
 WHOLE = 1 << 23
 """Bytes up to which a remote file that is read from its start on is fetched as a whole, and so can be verified."""
+
+_BRACES = re.compile(r"(?<!\$)\{[^{}]*\}")
 
 File = Path | RemoteFile
 """Both have a `name`, `str()` of them can be shown, and `opened` takes either."""
@@ -118,7 +121,9 @@ def _matches(pattern: str, *, name: str, options: Mapping[str, Any]) -> Sequence
         return _local_matches(pattern, name=name)
     if found := find_remote(pattern, options):
         return found
-    raise SourceError(f"{name}: there is no file {redact(pattern)}; check the path, its folder and suffix")
+    shown_url = redact(pattern)
+    remedy = _remedy(shown_url, name=name) or "check the path, its folder and suffix"
+    raise SourceError(f"{name}: there is no file {shown_url}; {remedy}")
 
 
 def _is_url(pattern: str) -> bool:
@@ -130,11 +135,11 @@ def _local_matches(pattern: str, *, name: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        raise SourceError(f"{name}: {pattern} is a folder; name its files, as in `path: {pattern.rstrip('/')}/*.jsonl`")
+        raise SourceError(f"{name}: {pattern} is a folder; name its files, as in {_files_in(pattern, name=name)}")
     if not glob.has_magic(pattern):
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         near = closest(path.name, siblings)
-        remedy = "check the path" if near is None else f"did you mean {near}?"
+        remedy = _remedy(pattern, name=name) or ("check the path" if near is None else f"did you mean {near}?")
         raise SourceError(f"{name}: there is no file {pattern} (working directory: {Path.cwd()}); {remedy}")
     # The working directory and the home are no part of the glob, whatever signs their names have in them.
     own = Path(pattern).parts[Path(pattern).is_absolute() or pattern.startswith("~") :]
@@ -142,7 +147,21 @@ def _local_matches(pattern: str, *, name: str) -> list[Path]:
     matches = (root / match for match in glob.iglob(str(Path(*own)), root_dir=root, recursive=True))
     found = sorted(match for match in matches if match.is_file())
     if not found:
-        raise SourceError(
-            f"{name}: the glob {pattern} matches no file (working directory: {Path.cwd()}); check its folder and suffix"
-        )
+        remedy = _remedy(pattern, name=name) or "check its folder and suffix"
+        raise SourceError(f"{name}: the glob {pattern} matches no file (working directory: {Path.cwd()}); {remedy}")
     return found
+
+
+def _remedy(pattern: str, *, name: str) -> str:
+    """What to write in place of a path that is meant as many files, and names none; empty where it is not."""
+    if _BRACES.search(pattern):
+        own = _BRACES.sub("*", pattern)
+        return f"braces are for the `urls` of webdataset; write a glob, as in `path: {own}`, or a list of files"
+    if _is_url(pattern) and "." not in pattern.rpartition("/")[2]:
+        return f"check the path, and of a folder name the files, as in {_files_in(pattern, name=name)}"
+    return ""
+
+
+def _files_in(folder: str, *, name: str) -> str:
+    key, suffix = ("urls", "tar") if name == "webdataset" else ("path", name)
+    return f"`{key}: {folder.rstrip('/')}/*.{suffix}`"

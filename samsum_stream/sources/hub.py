@@ -1,6 +1,7 @@
 """The `datasets` library's own loaders, with errors that say what to do: Hub ids, local files, saved folders."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -8,7 +9,7 @@ import datasets.exceptions
 
 from samsum_stream.errors import SourceError
 from samsum_stream.sources.lookup import forget
-from samsum_stream.sources.redaction import explain, redact, secrets_in
+from samsum_stream.sources.redaction import explain, redact, secrets_in, texts_in
 from samsum_stream.sources.saved import fetched, joined, read_json
 from samsum_stream.sources.transport import BadBytes
 from samsum_stream.sources.trust import refuse_code, refuse_schemes
@@ -37,6 +38,8 @@ def load_dataset(**kwargs: Any) -> datasets.Dataset | datasets.IterableDataset:
     passed = {key: value for key, value in kwargs.items() if key != "trust_remote_code"}
     try:
         loaded = datasets.load_dataset(**passed)
+    except StopIteration:  # a builder looked for the first row
+        raise _no_rows(what, kwargs) from None
     except Exception as error:
         raise _failure(what, error, kwargs) from None
     return one_split(loaded, name=redact(what))
@@ -92,6 +95,14 @@ def _no_split(name: str, splits: Iterable[Any], asked: str | None = None) -> Sou
     problem = "`split` is missing" if asked is None else f"there is no split {asked!r}"
     remedy = f"pick one, as in `kwargs: {{split: {known[0]}}}`" if known else "it was saved without any"
     return SourceError(f"{name}: {problem}; splits {did_you_mean(asked or '', known)}; {remedy}")
+
+
+def _no_rows(what: str, kwargs: Mapping[str, Any]) -> SourceError:
+    files = ", ".join(texts_in([kwargs.get("data_files"), kwargs.get("data_dir")]))
+    return SourceError(
+        f"{redact(what)}: no file with rows matches {redact(files)} (working directory: {Path.cwd()}); check the "
+        "folder and the suffix, and that the files are not empty"
+    )
 
 
 def _failure(what: str, error: Exception, kwargs: Mapping[str, Any]) -> SourceError:

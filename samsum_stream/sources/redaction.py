@@ -23,15 +23,32 @@ def redact(text: str, *, secrets: Iterable[str] = ()) -> str:
 
 
 def secrets_in(kwargs: Mapping[str, Any]) -> list[str]:
-    """The texts among `kwargs` that no message may show: all of `storage_options`, and whatever is named a secret."""
+    """The texts among `kwargs` that no message may show: `storage_options`, and whatever is named a secret.
+
+    Of those, the address of a server may show, because a slip in it could not be found otherwise.
+    """
     hidden = [value for key, value in kwargs.items() if key == "storage_options" or names_a_secret(key)]
-    return [text for value in hidden for text in texts_in(value) if len(text) >= _MIN_SECRET]
+    found = (each for value in hidden for each in _keyed_texts(value))
+    return [text for key, text in found if len(text) >= _MIN_SECRET and not _is_address(key, text)]
 
 
 def texts_in(value: object) -> Iterator[str]:
     """The texts in nested mappings and lists."""
+    return (text for _, text in _keyed_texts(value))
+
+
+def _keyed_texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """The same, each with the key that it stands under."""
     if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from texts_in(item)
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _keyed_texts(item, str(name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _keyed_texts(item, key)
+
+
+def _is_address(key: str, text: str) -> bool:
+    """Whether a text is where a server is, and no more: no user, no query, no fragment."""
+    return key in ("endpoint", "endpoint_url") and not any(sign in text for sign in "@?#")
