@@ -29,6 +29,7 @@ from samsum_stream.quarantine import Quarantine
 from samsum_stream.rendering import message_of
 from samsum_stream.samples import Pack, RowPosition, Rows
 from samsum_stream.sources import IndexedSource, as_source
+from samsum_stream.sources.columns import columns_of_row
 from samsum_stream.state import Fingerprint
 from samsum_stream.stats import Stats, counts_of_batch
 from samsum_stream.tokenization import SideEncoder
@@ -36,6 +37,8 @@ from samsum_stream.topology import Ranks, find_ranks, require_one_process, this_
 from samsum_stream.trainer import attach
 from samsum_stream.wire import from_buffer, packs_of, to_buffer
 from samsum_stream.wording import shown
+
+_UNSAID = "the response that the model is asked for"
 
 
 class SFTStream(IterableDataset[Pack]):
@@ -286,11 +289,10 @@ class SFTStream(IterableDataset[Pack]):
             raise RowError(
                 f"a row must map column names to values, got {shown(row)}; pass a dict such as a dataset's row"
             )
-        columns = self.config.source_config.columns
-        if not any(name in row for name in columns.values()):
-            columns = {}
+        needed = ("input", "response") if training else ("input",)
+        columns = columns_of_row(self.config.source_config.columns, row, needed=needed)
         if not training:
-            row = {**row, columns.get("response", "response"): "x"}
+            row, columns = {**row, _UNSAID: "x"}, {**columns, "response": _UNSAID}
         source = as_source([row], name="row", columns=columns)
         assert isinstance(source, IndexedSource)
         return source.take(np.zeros(1, np.int64))

@@ -18,7 +18,7 @@ import yaml
 from torch.utils.data import DataLoader, IterableDataset
 
 import samsum_stream
-from samsum_stream import Example, Pack, RowPosition, SFTStream, load_config, parse_config
+from samsum_stream import Example, Pack, RowError, RowPosition, SFTStream, load_config, parse_config
 from tests.streams import (
     BOS,
     labels_of_row,
@@ -127,6 +127,31 @@ def test_the_tokenizer_of_the_caller_is_the_streams_own_and_stays_as_it_is() -> 
     list(stream)
     assert stream.tokenizer is tokenizer
     assert tokenizer.backend_tokenizer.to_str() == before
+
+
+@pytest.mark.parametrize("contexts", ["contexts", "context", "docs"])
+@pytest.mark.parametrize(("asked", "answer"), [("input", "response"), ("dialogue", "summary")])
+def test_a_row_to_render_may_have_either_names_and_no_contexts(asked: str, answer: str, contexts: str) -> None:
+    columns = {"input": "dialogue", "response": "summary", "contexts": "docs"}
+    rows = [{"dialogue": "100", "summary": "200", "docs": ["300"]}]
+    stream = make_stream(rows, source_config={"columns": columns})
+    row = {asked: "101", answer: "201", contexts: ["301"]}
+    assert "301" in stream.render(row)
+    assert "101" in stream.render(row)
+    assert stream.inference_prompt(row) == stream.inference_prompt({asked: "101", contexts: ["301"]})
+    assert "301" in stream.inference_prompt(row)
+    assert "101" in stream.inference_prompt({asked: "101"})
+    assert stream.render({asked: "101", answer: "201"}) == stream.render({asked: "101", answer: "201", contexts: []})
+
+
+def test_the_datasets_own_names_count_first() -> None:
+    backwards = {"input": "response", "response": "input"}
+    stream = make_stream([{"response": "100", "input": "200"}], source_config={"columns": backwards})
+    assert stream.render({"response": "100", "input": "200"}).split() == ["100", "200"]
+    assert stream.inference_prompt({"response": "100"}).split() == ["100"]
+    assert stream.inference_prompt({"input": "100"}).split() == ["100"]
+    with pytest.raises(RowError, match="field 'response' has no column 'input' to come from"):
+        stream.render({"response": "100"})
 
 
 def test_columns_name_the_datasets_own() -> None:

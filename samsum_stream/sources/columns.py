@@ -1,6 +1,6 @@
 """Which column holds which field: `columns: {input: dialogue, response: summary}` against what a dataset has."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from samsum_stream.errors import ConfigError, SourceError
@@ -43,6 +43,18 @@ def parse_columns(columns: Mapping[str, str]) -> Columns:
         contexts=tuple(renamed) or _CONTEXTS,
         contexts_required=bool(renamed),
     )
+
+
+def columns_of_row(columns: Mapping[str, str], row: Collection[str], *, needed: Sequence[str]) -> dict[str, str]:
+    """The `columns:` of a config as far as they hold for a row that a caller wrote, perhaps with our names.
+
+    Our names count where the row has those of all `needed` fields, and not the dataset's own. Contexts are optional,
+    by either name.
+    """
+    is_ours = all(field in row for field in needed) and not all(columns.get(field, field) in row for field in needed)
+    return {
+        field: column for field, column in columns.items() if (column in row if field in _CONTEXTS else not is_ours)
+    }
 
 
 def match_columns(columns: Columns, known: Collection[str], *, name: str) -> Columns:
