@@ -227,16 +227,20 @@ def require_same_stream(state: State, fingerprint: Fingerprint, *, ignore: Seque
     """
     if isinstance(ignore, str):
         ignore = [ignore]
-    if state["fingerprint"].get("faults") == "raise":
-        ignore = [*ignore, "faults"]
     if unknown := [name for name in ignore if name not in fingerprint or name == "lanes"]:
         known = ", ".join(name for name in fingerprint if name != "lanes")
         raise StateError(f"ignore={list(ignore)}: {unknown[0]} cannot be ignored; known: {known}")
-    if differences := _differences(state, {"fingerprint": fingerprint}, ignore=ignore):
-        raise StateError(
-            f"the state is of another stream: {differences}; undo the change, or go on regardless with "
-            "ignore=[...] and these names, which gives up that no row is lost or repeated"
-        )
+    saved, own = state["fingerprint"], {"fingerprint": fingerprint}
+    if saved.get("faults", "raise") == "raise":
+        ignore = [*ignore, "faults"]
+    if differences := _differences(state, own, ignore=ignore):
+        remedies = [] if saved["lanes"] == fingerprint["lanes"] else [f"set lanes: {saved['lanes']} in the config"]
+        if _differences(state, own, ignore=[*ignore, "lanes"]):
+            remedies.append(
+                "undo the change, or go on regardless with ignore=[...] and these names, which gives up that no row is "
+                "lost or repeated"
+            )
+        raise StateError(f"the state is of another stream: {differences}; {'; '.join(remedies)}")
 
 
 def _differences(state: Mapping[str, Any], other: Mapping[str, Any], *, ignore: Sequence[str] = ()) -> str:
