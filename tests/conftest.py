@@ -13,6 +13,8 @@ from hypothesis import settings
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from samsum_stream.notices import warn_once
+
 SMALL_TOKENIZER = Path(__file__).resolve().parents[1] / "examples" / "data" / "tokenizer"
 
 settings.register_profile("suite", deadline=None, database=None)
@@ -25,6 +27,12 @@ FORKING = ("test_c6_resuming.py", "test_c5_topologies.py", "test_loader.py", "te
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in FORKING)
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_yet() -> None:
+    """What is said once in a process is said once in a test."""
+    warn_once.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from samsum_stream.errors import TokenizerError
+from samsum_stream.notices import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +66,14 @@ def pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id that fills up a batch. Labels are masked by position, so eos or unk may stand in."""
     if tokenizer.pad_token_id is not None:
         return int(tokenizer.pad_token_id)
-    name = "eos" if tokenizer.eos_token_id is not None else "unk"
-    stand_in = tokenizer.eos_token_id if name == "eos" else tokenizer.unk_token_id
-    logger.warning(
-        "the tokenizer has no pad token: its %s token pads instead; labels are masked by position, "
-        "so every response still learns its end",
-        name,
+    kind = "eos" if tokenizer.eos_token_id is not None else "unk"
+    stand_in = tokenizer.eos_token_id if kind == "eos" else tokenizer.unk_token_id
+    warn_once(
+        logger,
+        "the tokenizer %shas no pad token: its %s token pads instead; labels are masked by position, so every response "
+        "still learns its end",
+        f"{tokenizer.name_or_path} " if tokenizer.name_or_path else "",
+        kind,
     )
     return int(stand_in)
 

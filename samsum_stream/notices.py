@@ -1,0 +1,10 @@
+"""Warnings that are worth saying once."""
+
+import functools
+import logging
+
+
+@functools.cache
+def warn_once(logger: logging.Logger, message: str, *args: object) -> None:
+    """Log a warning, unless this process has logged the same one already."""
+    logger.warning(message, *args)
