@@ -1,5 +1,6 @@
 """Where a finite stream ends: as many batches in every lane and epoch, known before the first one."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -10,12 +11,18 @@ from samsum_stream.dealing import split_packs
 from samsum_stream.errors import SourceError
 from samsum_stream.lane import MAX_EPOCHS_FOR_NOTHING, nothing_left
 from samsum_stream.mixing import Child, Draws
+from samsum_stream.notices import warn_once
 from samsum_stream.order import Order
 from samsum_stream.packing import Packer
-from samsum_stream.positions import PassStart
+from samsum_stream.positions import FIRST_PASS, PassStart
 from samsum_stream.reading import rows_in_order
 from samsum_stream.sources import Mixture, Source
 from samsum_stream.stats import all_dropped
+
+logger = logging.getLogger(__name__)
+
+MIN_SHARE_FILLED = 0.9
+"""Of the places in batches: where packs fill less, something should be said."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,29 @@ class Ends:
         """Epochs that end before `batch`, and the share of its own."""
         return self.start.epoch + (batch - self.start.batch) / self.batches_in_epoch
 
+    def share_filled(self, batch_size: int) -> float:
+        """The share of places for a pack that have one; in a layout of fixed shape, the others are padding."""
+        return sum(map(sum, self.num_packs)) / (len(self.num_packs) * self.batches_in_epoch * batch_size)
+
     @property
     def next(self) -> PassStart:
         """Where the next pass starts."""
         return PassStart(self.start.epoch + len(self.num_packs), self.end_batch, self.num_batches)
+
+
+def warn_of_padding(ends: Ends, *, name: str, batch_size: int, shuffle: bool) -> None:
+    """Say once where much of a layout of fixed shape is padding, because lanes differ or do not fill their batches."""
+    filled = ends.share_filled(batch_size)
+    if ends.num_lanes == 1 or ends.start != FIRST_PASS or filled >= MIN_SHARE_FILLED:
+        return
+    numbers = [number for lanes in ends.num_packs for number in lanes]
+    warn_once(
+        logger,
+        "%s: packs fill %.1f%% of the batches of an epoch, and padding the rest: its %d lanes have %d to %d packs, and "
+        "each has %d batches of %d; set %sfewer lanes, a smaller batch_size, or epochs: null",
+        *(name, 100 * filled, ends.num_lanes, min(numbers), max(numbers), ends.num_batches, batch_size),
+        "" if shuffle else "shuffle: true, ",
+    )
 
 
 def plan_ends(

@@ -23,7 +23,7 @@ from samsum_stream.background import made_ahead
 from samsum_stream.checkpoints import load_state, save_state, set_newer_aside
 from samsum_stream.collation import Collator
 from samsum_stream.counting import Lengths
-from samsum_stream.ends import Ends, plan_ends
+from samsum_stream.ends import Ends, plan_ends, warn_of_padding
 from samsum_stream.errors import ConfigError, StateError, TopologyError
 from samsum_stream.faults import Window
 from samsum_stream.lanes import Share, check_num_lanes, fitting_workers, lane_size
@@ -372,9 +372,10 @@ class StreamLoader(DataLoader[Any]):
 
     def _plan_pass(self, start: PassStart, multiple: int) -> Ends:
         """How the pass is dealt that starts there."""
-        assert self.pipeline.epochs is not None
-        return plan_ends(
-            self.pipeline.source,
+        pipeline = self.pipeline
+        assert pipeline.epochs is not None
+        ends = plan_ends(
+            pipeline.source,
             self._count(
                 self.ranks,
                 num_workers=self.num_workers,
@@ -382,12 +383,15 @@ class StreamLoader(DataLoader[Any]):
                 timeout=self._asked_timeout,
             ),
             order=self._order,
-            packer=self.pipeline.packer,
-            batch_size=self.pipeline.batch_size,
+            packer=pipeline.packer,
+            batch_size=pipeline.batch_size,
             start=start,
-            num_epochs=self.pipeline.epochs,
+            num_epochs=pipeline.epochs,
             multiple=multiple,
         )
+        if self.collator.has_fixed_shape and self.ranks.rank == 0:
+            warn_of_padding(ends, name=pipeline.source.name, batch_size=pipeline.batch_size, shuffle=pipeline.shuffle)
+        return ends
 
     def _pinned(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The DataLoader itself could only pin what workers send, and that is no tensor."""

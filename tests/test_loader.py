@@ -49,6 +49,34 @@ def test_layouts_without_a_fixed_shape_hold_no_rows_of_padding(layout: str) -> N
         assert (batch["labels"] != -100).any(1).all()
 
 
+def uneven_stream(**changes: Any) -> SFTStream:
+    """Every fourth row fills a pack, and the others an eighth of one."""
+    rows = [{"input": "20", "response": " ".join(["21"] * (1 if number % 4 else 28))} for number in range(96)]
+    return make_stream(rows, **{"shuffle": False, "lanes": 4, **changes})
+
+
+def test_lanes_that_leave_much_to_padding_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    stream = uneven_stream()
+    caplog.clear()
+    for loader in (stream.loader(), stream.loader()):
+        assert len(loader) == len(list(loader)) == len(list(loader)) == 48
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "rows: packs fill 34.4% of the batches of an epoch, and padding the rest: its 4 lanes have 3 to 24 packs, and "
+        "each has 12 batches of 2; set shuffle: true, fewer lanes, a smaller batch_size, or epochs: null"
+    )
+
+
+@pytest.mark.parametrize("changes", [{"lanes": 1}, {"collator_config": {"method": "padding_free"}}, {"lanes": 3}])
+def test_and_nothing_is_said_where_there_is_little_padding(
+    changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = uneven_stream(**changes)
+    caplog.clear()
+    list(stream.loader())
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(("num_workers", "persistent"), [(0, False), (2, False), (2, True)])
 def test_the_next_for_goes_on_with_the_next_epoch(num_workers: int, persistent: bool) -> None:
     loader = make_stream().loader(num_workers=num_workers, persistent_workers=persistent)
