@@ -20,7 +20,7 @@ def trace_batch(stream: SFTStream, batch: int, *, state: State | None = None) ->
     Without a state, `lanes: auto` is taken as for one process; a run of more readers may have had other lanes.
 
     Raises:
-        StateError: the state is behind the batch, or of another stream.
+        StateError: the state is behind the batch, or of another stream; without one, the epochs end before it.
     """
     if state is not None:
         fingerprint = require_form(state)["fingerprint"]
@@ -38,6 +38,12 @@ def trace_batch(stream: SFTStream, batch: int, *, state: State | None = None) ->
                 "state, or none and the number of lanes, to read from the beginning"
             )
         loader.load_state_dict(state)
+    elif loader.ends is not None and batch >= loader.ends.end_batch:
+        num_batches = loader.ends.end_batch
+        raise StateError(
+            f"there is no global batch {batch}: epochs: {stream.pipeline.epochs} has {num_batches} of them, 0 to "
+            f"{num_batches - 1}; give one of these, or a state that the run saved where it went on into further epochs"
+        )
     while True:
         for _ in loader:
             if loader.last_batch_info.batch >= batch:
@@ -53,15 +59,18 @@ def read_state(path: str | os.PathLike[str]) -> State:
     place = Path(path)
     if (place / TRAINER_STATE).is_file():
         return position_in(place)
-    if place.is_dir():
-        if any(place.glob("rank-*.json")):
-            return read_complete(place)
+    if any(place.glob("rank-*.json")):
+        return read_complete(place)
+    if any(place.glob("batch-*")):
         state = load_state(place)
         assert state is not None
         return state
-    if place.name.startswith("rank-"):
+    if place.name.startswith("rank-") and place.is_file():
         return read_file(place)
     try:
         return require_form(json.loads(place.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
-        raise StateError(f"{path}: no state can be read ({type(error).__name__}: {error})") from None
+        raise StateError(
+            f"{path}: no state can be read ({type(error).__name__}: {error}); give a folder that loader.save wrote to, "
+            "a batch-M or a rank-R.json in it, a file with state_dict() as JSON, or a Trainer's checkpoint-N"
+        ) from None

@@ -27,8 +27,9 @@ def infos(stream: SFTStream, num_batches: int) -> list[str]:
 
 
 def test_any_batch_is_found_from_the_beginning(stream: SFTStream) -> None:
-    expected = infos(stream, 120)
-    for number in (0, 1, 23, 24, 50, 119):
+    num_batches = 120 if stream.pipeline.epochs is None else len(stream.loader())
+    expected = infos(stream, num_batches)
+    for number in (0, 1, 23, 24, num_batches // 2, num_batches - 1):
         assert str(trace_batch(stream, number)) == expected[number]
 
 
@@ -39,6 +40,17 @@ def test_and_from_a_state(stream: SFTStream) -> None:
     state = loader.state_dict()
     for number in (40, 41, 63, 64, 119):
         assert str(trace_batch(stream, number, state=state)) == expected[number]
+
+
+def test_a_batch_behind_the_end_of_the_epochs_is_an_error_without_a_state() -> None:
+    stream = stream_of(epochs=2)
+    num_batches = len(stream.loader())
+    for number in (num_batches, num_batches + 500):
+        told = (
+            f"no global batch {number}: epochs: 2 has {num_batches} of them, 0 to {num_batches - 1}; give one of these"
+        )
+        with pytest.raises(StateError, match=told):
+            trace_batch(stream, number)
 
 
 def test_a_state_behind_the_batch_is_an_error(stream: SFTStream) -> None:
@@ -59,8 +71,11 @@ def test_a_state_is_read_from_a_folder_from_a_rank_and_from_plain_json(stream: S
     for place in (tmp_path, path.parent, path, plain):
         assert read_state(place) == loader.state_dict()
     (tmp_path / "torn.json").write_text(plain.read_text()[:99])
-    for missing in ("torn.json", "nothing.json"):
-        with pytest.raises(StateError, match=f"{missing}: no state can be read"):
+    (tmp_path / "empty").mkdir()
+    for missing in ("torn.json", "nothing.json", "rank-7.json", "empty"):
+        with pytest.raises(
+            StateError, match=rf"{missing}: no state can be read \(.*\); give a folder that loader.save"
+        ):
             read_state(tmp_path / missing)
 
 
