@@ -1,6 +1,6 @@
 """Where the lines of a JSON-lines file start, found in one pass over its bytes.
 
-    {"a":1}\\n \\n {"b":2}\\n      offsets = [start of row 0, start of row 1, size of the file], blanks = [1]
+    {"a":1}\\n \\n {"b":2}\\n      offsets = [start of row 0, start of row 1, size of the file], blanks = [1, 2]
 
 A row runs from its offset to the next one: blank lines between two rows end up behind the first, as white space.
 """
@@ -27,7 +27,7 @@ class RowLines(NamedTuple):
 
     Attributes:
         offsets: The byte at which each of them starts, then the file's size, `[num_rows + 1]`.
-        blanks: How many of them stand before each blank line, `[num_blank_lines]`.
+        blanks: How many of them stand before each blank line, `[num_blank_lines]`; the end counts as one.
     """
 
     offsets: Int64Array
