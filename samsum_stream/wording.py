@@ -62,6 +62,12 @@ def type_name(value: object) -> str:
     return names.get(type(value), f"a Python {type(value).__name__}")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 epoch`, `1,200 batches`."""
+    plural = f"{noun}es" if noun.endswith("tch") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is nearest to a misspelt one, in whatever case it is written; None if none is near."""
     by_lower = {candidate.lower(): candidate for candidate in known}

@@ -1,31 +1,46 @@
 """`samsum-stream check`."""
 
+import json
 from typing import Annotated
 
 import typer
 
-from samsum_stream.commands.options import Config, Trust, console
-from samsum_stream.errors import ContaminationError
-from samsum_stream.model_loading import load_model
-from samsum_stream.showing import shown_report
-from samsum_stream.stream import SFTStream
+from samsum_stream.checking import check_config, for_machines, shown_check
+from samsum_stream.commands.options import Config, Json, Trust, console
 
 
 def check(
     config: Config,
-    model: Annotated[str, typer.Option(help="a causal language model: a Hub id or a folder")],
+    model: Annotated[
+        str | None, typer.Option(help="a causal language model, on which layouts are measured: a Hub id or a folder")
+    ] = None,
     attn_implementation: Annotated[
         str | None, typer.Option(help="how the model attends: eager, sdpa, flash_attention_2, ...")
     ] = None,
+    ranks: Annotated[int, typer.Option(min=1, help="how many ranks of data parallelism will train")] = 1,
+    num_workers: Annotated[
+        int | None, typer.Option(min=0, help="how many workers each of them will have; else the config's num_proc")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="warnings too are exit code 1")] = False,
+    as_json: Json = False,
     trust: Trust = None,
 ) -> None:
-    """Measure which layouts keep the documents of a batch apart in a model, and how fast each is."""
-    stream = SFTStream.from_yaml(config, trust=trust or [])
-    loaded = load_model(model, attn_implementation=attn_implementation)
-    try:
-        report = stream.check_model(loaded)
-    except ContaminationError as error:
-        console.print(shown_report(error.report))
-        raise
-    console.print(shown_report(report))
-    console.print(f"best for this config: {report.best.layout}")
+    """Say what a config will feed, and what is amiss: from some hundred rows, before any time is spent on training.
+
+    With a model, measure which layouts keep the documents of a batch apart in it, and how fast each is.
+    """
+    checked = check_config(
+        config,
+        model=model,
+        attn_implementation=attn_implementation,
+        ranks=ranks,
+        num_workers=num_workers,
+        trust=trust or [],
+    )
+    if as_json:
+        typer.echo(json.dumps(for_machines(checked), indent=2))
+    else:
+        console.print(shown_check(checked))
+    failing = {"error", "warning"} if strict else {"error"}
+    if any(finding.level in failing for finding in checked.findings):
+        raise typer.Exit(1)

@@ -1,5 +1,6 @@
 """A `datasets.Dataset` as an indexed source."""
 
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -34,6 +35,11 @@ class TableSource(IndexedSource):
         self._dataset = dataset if is_transformed else dataset.with_format(None).select_columns(self._columns.names)
         self._is_transformed = is_transformed
         self._arrow = self._arrow_columns()
+
+    @property
+    def arrow_files(self) -> list[Path]:
+        """The files that the rows lie in; none where they are in memory."""
+        return [Path(file["filename"]) for file in self._dataset.cache_files]
 
     def take(self, indices: Int64Array) -> Rows:
         """The rows at `indices`, `[n]`, in the order asked for: one Arrow `take` a column."""

@@ -70,8 +70,8 @@ def pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     stand_in = tokenizer.eos_token_id if kind == "eos" else tokenizer.unk_token_id
     warn_once(
         logger,
-        "the tokenizer %shas no pad token: its %s token pads instead; labels are masked by position, so every response "
-        "still learns its end",
+        "the tokenizer %shas no pad token: its %s token pads instead, and every response still learns its end, because "
+        "labels are masked by position; set tokenizer.pad_token where other code asks for one",
         f"{tokenizer.name_or_path} " if tokenizer.name_or_path else "",
         kind,
     )

@@ -1,0 +1,74 @@
+"""What packing makes of examples, on their lengths alone: how full packs are, how many batches an epoch has."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from samsum_stream.counting import Lengths
+from samsum_stream.ends import plan_ends
+from samsum_stream.packing import PACKERS, Packer
+from samsum_stream.pipeline import Pipeline
+from samsum_stream.positions import PassStart
+from samsum_stream.samples import Int32Array
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Packs and global batches of an epoch; `is_exact` is false where they are reckoned from some of the rows."""
+
+    num_packs: int
+    num_batches: int
+    is_exact: bool = True
+
+
+def make_packer(method: str, *, max_length: int, buffer_size: int) -> Packer:
+    """A packer of the config's names."""
+    return PACKERS[method](max_length=max_length, buffer_size=buffer_size)
+
+
+def packed(lengths: Int32Array, packer: Packer) -> tuple[int, float]:
+    """The number of packs, and the share of their room that tokens fill, 0 to 1; examples of length 0 are none."""
+    real = lengths[lengths > 0]
+    num_packs = sum(1 for _ in packer.pack(zip(real.tolist(), strict=True)))
+    return num_packs, int(real.sum()) / (num_packs * packer.max_length) if num_packs else 0.0
+
+
+def plan_epoch(pipeline: Pipeline, lengths: Lengths, *, num_lanes: int) -> Epoch:
+    """The first epoch, as a stream with an end deals it.
+
+    Raises:
+        SourceError: no row is left to train on, or a lane has fewer examples than batches.
+    """
+    ends = plan_ends(
+        pipeline.source,
+        lengths,
+        order=pipeline.order(num_lanes),
+        packer=pipeline.packer,
+        batch_size=pipeline.batch_size,
+        start=PassStart(0, 0, 0),
+        num_epochs=1,
+    )
+    return Epoch(sum(ends.num_packs[0]), ends.batches_in_epoch)
+
+
+def reckon_epoch(pipeline: Pipeline, lengths: Int32Array, *, num_rows: int) -> Epoch:
+    """About how many there are in a pass over `num_rows` rows, of which some have these lengths."""
+    num_packs, _ = packed(spread(lengths, len(lengths)), pipeline.packer)
+    about = num_packs * num_rows / len(lengths)
+    return Epoch(_three_digits(about), _three_digits(about / pipeline.batch_size), is_exact=False)
+
+
+def spread(lengths: Int32Array, number: int) -> Int32Array:
+    """So many lengths in random order: some of them where there are more, all of them over and over where fewer."""
+    chooser = np.random.default_rng(0)
+    if not len(lengths):
+        return lengths
+    if len(lengths) >= number:
+        return lengths[chooser.choice(len(lengths), number, replace=False)]
+    rounds = [chooser.permutation(lengths) for _ in range(-(-number // len(lengths)))]
+    return np.concatenate(rounds)[:number]
+
+
+def _three_digits(number: float) -> int:
+    """Rounded to three leading digits, and what is above 0 to at least 1: more would not hold."""
+    return max(int(float(f"{number:.3g}")), 1) if number else 0
