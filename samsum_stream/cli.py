@@ -7,6 +7,7 @@ from typing import ParamSpec
 import typer
 
 from samsum_stream.commands.check import check
+from samsum_stream.commands.stats import stats
 from samsum_stream.commands.trace import trace
 from samsum_stream.errors import SamsumStreamError
 
@@ -34,5 +35,5 @@ def _told(command: Callable[Params, None]) -> Callable[Params, None]:
     return told
 
 
-for command in (check, trace):
+for command in (check, stats, trace):
     app.command()(_told(command))

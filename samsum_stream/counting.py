@@ -3,7 +3,7 @@
 rank r, worker k reads the chunks r K + k, r K + k + R K, ...; what all of them found is put together on every rank
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
@@ -27,13 +27,18 @@ from samsum_stream.topology import Ranks, has_group, this_worker
 from samsum_stream.workers import POLL, as_it_is, received
 
 CHUNK = 512
+
+Measure = Callable[[Rows], tuple[Int32Array, Counts]]
+"""What is found of rows: a number each, or some, of shape `[num_asked]` or `[num_asked, k]`; and what befell them."""
+
 START_AGAIN = "the rows were being counted; start again"
 
 
 class Piece(NamedTuple):
     """The lengths of rows that follow each other in a shard, from row `start` on, and what befell those rows.
 
-    A length is 0 where the row is no example; `worker` is who counted them, and `last_bad` one that was skipped.
+    A length is 0 where the row is no example; `worker` is who counted them, and `last_bad` one that was skipped. Of a
+    `Measure` of several numbers a row, they stand in `lengths` side by side.
     """
 
     worker: int
@@ -57,9 +62,19 @@ class Lengths(NamedTuple):
         return self._replace(lengths=self.lengths[start:end], shard_sizes=self.shard_sizes[first : first + number])
 
 
+def measure_lengths(tokenizer: RowTokenizer, rows: Rows) -> tuple[Int32Array, Counts]:
+    """The length of each row's example."""
+    lengths, counts = np.zeros(rows.num_asked, np.int32), Counts()
+    if len(rows):
+        chunk = tokenizer.encode(rows, epoch=0)
+        lengths[rows.places[chunk.rows]] = chunk.records["length"]
+        counts.update(name for _, name in chunk.events)
+    return lengths, counts
+
+
 def count_lengths(
     source: Source,
-    tokenizer: RowTokenizer,
+    measure: Measure,
     *,
     faults: Faults = RAISE,
     rank: int,
@@ -68,7 +83,10 @@ def count_lengths(
     multiprocessing_context: Any = None,
     timeout: float = 0,
 ) -> Lengths:
-    """Encode every row once; with a process group each rank does its share, without one it does all.
+    """Measure every row once; with a process group each rank does its share, without one it does all.
+
+    Args:
+        measure: What is found of rows, such as `measure_lengths` of a tokenizer; it is sent to workers.
 
     Raises:
         RowError: a row is bad; every rank raises it.
@@ -78,7 +96,7 @@ def count_lengths(
     """
     num_ranks, shares = world_size, has_group(Ranks(rank, world_size))
     rank, world_size = (rank, world_size) if shares else (0, 1)
-    dataset = _Counter(source, tokenizer, faults=faults, rank=rank, world_size=world_size)
+    dataset = _Counter(source, measure, faults=faults, rank=rank, world_size=world_size)
     loader = DataLoader(
         dataset,
         batch_size=None,
@@ -114,10 +132,8 @@ def _counted_by(source: Source, pieces: Sequence[Piece], worker: int) -> str:
 
 
 class _Counter(IterableDataset[Piece]):
-    def __init__(
-        self, source: Source, tokenizer: RowTokenizer, *, faults: Faults = RAISE, rank: int, world_size: int
-    ) -> None:
-        self.source, self.tokenizer, self.faults = source, tokenizer, faults
+    def __init__(self, source: Source, measure: Measure, *, faults: Faults = RAISE, rank: int, world_size: int) -> None:
+        self.source, self.measure, self.faults = source, measure, faults
         self.rank, self.world_size = rank, world_size
 
     @property
@@ -131,11 +147,8 @@ class _Counter(IterableDataset[Piece]):
         parts = chain.from_iterable(_share(leaf, reader, num_readers) for leaf in self.source.leaves)
         for shard, start, num_rows, take in parts:
             rows = self.faults.take(take, np.arange(num_rows))
-            lengths, counts = np.zeros(num_rows, np.int32), Counts(f"skipped.{bad.reason}" for _, bad in rows.skipped)
-            if len(rows):
-                chunk = self.tokenizer.encode(rows, epoch=0)
-                lengths[rows.places[chunk.rows]] = chunk.records["length"]
-                counts.update(name for _, name in chunk.events)
+            lengths, counts = self.measure(rows)
+            counts.update(f"skipped.{bad.reason}" for _, bad in rows.skipped)
             yield Piece(worker, shard, start, lengths, counts, rows.skipped[-1][1] if rows.skipped else None)
 
 

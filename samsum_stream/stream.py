@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from samsum_stream.config import StreamConfig, load_config, parse_config
-from samsum_stream.counting import Lengths, count_lengths
+from samsum_stream.counting import Lengths, count_lengths, measure_lengths
 from samsum_stream.errors import ConfigError, RowError
 from samsum_stream.faults import Window
 from samsum_stream.fidelity import ModelReport, check, fit
@@ -254,7 +254,7 @@ class SFTStream(IterableDataset[Pack]):
             pipeline = self.pipeline
             self._lengths = count_lengths(
                 pipeline.source,
-                pipeline.tokenizer,
+                functools.partial(measure_lengths, pipeline.tokenizer),
                 faults=pipeline.faults,
                 rank=rank,
                 world_size=world_size,

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samsum_stream import SourceError
-from samsum_stream.counting import count_lengths
+from samsum_stream.counting import count_lengths, measure_lengths
 from samsum_stream.ends import Ends, plan_ends
 from samsum_stream.lanes import Share
 from samsum_stream.packing import Item
@@ -36,7 +37,9 @@ def endless(pipeline: Pipeline, share: Share = WHOLE, *, lanes: int = 1, epoch: 
 
 
 def plan(pipeline: Pipeline, *, lanes: int = 1, epoch: int = 0) -> Ends:
-    lengths = count_lengths(pipeline.source, pipeline.tokenizer, rank=0, world_size=1, num_workers=0)
+    lengths = count_lengths(
+        pipeline.source, partial(measure_lengths, pipeline.tokenizer), rank=0, world_size=1, num_workers=0
+    )
     return plan_ends(
         pipeline.source,
         lengths,

@@ -36,7 +36,7 @@ WARNED: dict[str, tuple[str, Level]] = {
     "with full attention": ("full_attention", "warning"),
     "until then the slower backend": ("slower_backend", "warning"),
     "config.use_cache is true": ("cache_is_on", "note"),
-    "the tokenizer has no pad token": ("no_pad_token", "note"),
+    "has no pad token": ("no_pad_token", "note"),
 }
 """What the stream itself warns of, by words of the message: the name and the level of the finding."""
 

@@ -1,0 +1,163 @@
+"""What one pass over the rows found, as a person reads it in a terminal, and for machines."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from samsum_stream.errors import SourceError
+from samsum_stream.simulation import Epoch
+from samsum_stream.survey import TRIED_WINDOWS, Filling, SourceSurvey, Survey, histogram
+from samsum_stream.wording import counted
+
+NUM_BINS, BAR_WIDTH = 16, 40
+EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def shown_survey(survey: Survey) -> Group:
+    """The rows, their lengths, and how they are packed."""
+    parts: list[RenderableType] = [_shown_totals(survey)]
+    if len(survey.sources) > 1:
+        parts += ["", _shown_sources(survey.sources)]
+    parts += ["", _shown_lengths(survey), "", _shown_fillings(survey)]
+    return Group(*parts)
+
+
+def survey_for_machines(survey: Survey) -> dict[str, Any]:
+    """The same as plain values of JSON."""
+    epoch = survey.epoch if isinstance(survey.epoch, Epoch) else None
+    return {
+        **_source_for_machines(survey.whole),
+        "special_tokens_in_rows": survey.counts["special_tokens_in_rows"],
+        "dropped": dict(survey.dropped),
+        "truncated": dict(survey.truncated),
+        "skipped": dict(survey.skipped),
+        "histogram": [{"from": start, "rows": number} for start, number in _histogram(survey)],
+        "efficiency": survey.efficiency,
+        "packs_in_epoch": None if epoch is None else epoch.num_packs,
+        "batches_in_epoch": None if epoch is None else epoch.num_batches,
+        "is_exact": None if epoch is None else epoch.is_exact,
+        "problem": str(survey.epoch) if isinstance(survey.epoch, SourceError) else None,
+        "fillings": {"method": survey.tried_method, "by_max_length": [each._asdict() for each in survey.fillings]},
+        "sources": {source.name: _source_for_machines(source) for source in survey.sources},
+    }
+
+
+def _shown_totals(survey: Survey) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for heading, text in _totals(survey):
+        table.add_row(heading, text)
+    return table
+
+
+def _totals(survey: Survey) -> Iterator[tuple[str, str]]:
+    whole, packer = survey.whole, survey.pipeline.packer
+    yield "rows", f"{whole.num_rows:,}, of which {whole.num_examples:,} become examples"
+    for heading in ("dropped", "truncated", "skipped"):
+        if reasons := getattr(survey, heading):
+            yield heading, _reasons(reasons, whole.num_rows)
+    if number := survey.counts["special_tokens_in_rows"]:
+        yield "special", f"{counted(number, 'row')} spell a special token in their own text"
+    yield "tokens", f"{whole.num_tokens:,}, {whole.trained_share:.1%} of them trained"
+    method, epoch = survey.config.packing_config.method, survey.epoch
+    about = "" if isinstance(epoch, Epoch) and epoch.is_exact else "about "
+    of_them = f", {about}{epoch.num_packs:,} of them" if isinstance(epoch, Epoch) else ""
+    yield "packs", f"{method} of {packer.max_length:,} tokens: {survey.efficiency:.1%} full{of_them}"
+    yield "batches", _batches(survey)
+
+
+def _batches(survey: Survey) -> str:
+    epoch, size = survey.epoch, counted(survey.pipeline.batch_size, "pack")
+    if isinstance(epoch, SourceError):
+        return f"cannot be dealt: {epoch}"
+    if epoch is None:
+        return f"of {size}; a mixture without an end has no epochs"
+    about, what = ("", "an epoch") if epoch.is_exact else ("about ", "a pass over the rows")
+    return f"of {size}: {about}{epoch.num_batches:,} in {what}, which are the steps of one rank"
+
+
+def _shown_sources(sources: Sequence[SourceSurvey]) -> Table:
+    table = Table(title="sources", title_justify="left", title_style="bold")
+    table.add_column("source", overflow="fold")
+    for name in ("rows", "tokens", "fed", "trained", "left out", "cut", "half", "99%"):
+        table.add_column(name, justify="right")
+    for source in sources:
+        left_out, quantiles = source.num_rows - source.num_examples, source.quantiles
+        numbers = (source.num_rows, source.num_tokens, source.share, source.trained_share, left_out, source.num_cut)
+        shown = (f"{number:.1%}" if isinstance(number, float) else f"{number:,}" for number in numbers)
+        table.add_row(source.name, *shown, f"{quantiles[0.5]:,}", f"{quantiles[0.99]:,}")
+    return table
+
+
+def _shown_lengths(survey: Survey) -> Group:
+    """A bar for each bin, in eighths of a block; those of which all rows are longer than a pack say so."""
+    limit, bins = survey.pipeline.packer.max_length, _histogram(survey)
+    most, total = max((number for _, number in bins), default=1), max(sum(number for _, number in bins), 1)
+    table = Table.grid(padding=(0, 1))
+    for justify in ("right", "left", "right", "right", "left"):
+        table.add_column(justify=justify, no_wrap=True)
+    for number, (start, count) in enumerate(bins):
+        is_last, is_long = number == len(bins) - 1, start > limit
+        end = "+" if is_last else f"-{bins[number + 1][0] - 1:,}"
+        bar = Text(_bar(count / most), "yellow" if is_long else "green")
+        table.add_row(f"{start:,}{end}", bar, f"{count:,}", f"{count / total:.1%}", "too long" if is_long else "")
+    told = ", ".join(f"{_quantile(share)} {length:,}" for share, length in survey.whole.quantiles.items())
+    return Group(Text("tokens of a whole row", "bold"), table, Text(told))
+
+
+def _shown_fillings(survey: Survey) -> Table:
+    section = survey.config.packing_config
+    title = f"how full {survey.tried_method} packs get, by max_length and buffer_size"
+    table = Table(
+        title=title, title_justify="left", title_style="bold", caption="* as configured", caption_justify="left"
+    )
+    table.add_column("max_length", justify="right")
+    table.add_column("longer rows", justify="right")
+    for window in TRIED_WINDOWS:
+        table.add_column(str(window), justify="right")
+    for filling in survey.fillings:
+        is_own = filling.max_length == section.kwargs.max_length
+        table.add_row(*_filling_cells(filling, is_own=is_own), style="bold" if is_own else "")
+    return table
+
+
+def _filling_cells(filling: Filling, *, is_own: bool) -> list[str]:
+    mark = "* " if is_own else ""
+    return [
+        f"{mark}{filling.max_length:,}",
+        f"{filling.too_long:.1%}",
+        *(f"{share:.1%}" for share in filling.efficiency.values()),
+    ]
+
+
+def _source_for_machines(source: SourceSurvey) -> dict[str, Any]:
+    return {
+        "rows": source.num_rows,
+        "examples": source.num_examples,
+        "tokens": source.num_tokens,
+        "share": source.share,
+        "trained_share": source.trained_share,
+        "cut": source.num_cut,
+        "length_quantiles": {str(share): length for share, length in source.quantiles.items()},
+    }
+
+
+def _histogram(survey: Survey) -> list[tuple[int, int]]:
+    return histogram(survey.whole.whole_lengths, num_bins=NUM_BINS)
+
+
+def _bar(share: float) -> str:
+    eighths = max(round(share * BAR_WIDTH * 8), 1 if share else 0)
+    return ("█" * (eighths // 8) + EIGHTHS[eighths % 8]).rstrip()
+
+
+def _quantile(share: float) -> str:
+    return {0.5: "half up to", 1.0: "longest"}.get(share, f"{share:.0%} up to")
+
+
+def _reasons(reasons: Mapping[str, int], num_rows: int) -> str:
+    return ", ".join(f"{number:,} {reason} ({number / num_rows:.1%})" for reason, number in reasons.items())
