@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from samsum_stream.announcing import announce
 from samsum_stream.background import made_ahead
 from samsum_stream.checkpoints import load_state, save_state, set_newer_aside
 from samsum_stream.collation import Collator
@@ -128,6 +129,7 @@ class StreamLoader(DataLoader[Any]):
             )
         start = time.perf_counter()
         passes = self._passes()
+        announce(self, num_lanes=self._order.num_lanes)
         positions = {lane: state.position for lane, state in self._progress.lanes.items()}
         self._messages.work = Work(Share(self._progress.batch, *self.ranks), self._order, positions, passes)
         iteration = self._iteration = object()
