@@ -87,9 +87,9 @@ def _shown_sources(sources: Sequence[SourceSurvey]) -> Table:
         table.add_column(name, justify="right")
     for source in sources:
         left_out, quantiles = source.num_rows - source.num_examples, source.quantiles
-        numbers = (source.num_rows, source.num_tokens, source.share, source.trained_share, left_out, source.num_cut)
-        shown = (f"{number:.1%}" if isinstance(number, float) else f"{number:,}" for number in numbers)
-        table.add_row(source.name, *shown, f"{quantiles[0.5]:,}", f"{quantiles[0.99]:,}")
+        shares = (f"{share:.0%}" for share in (source.share, source.trained_share))
+        others = (left_out, source.num_cut, quantiles[0.5], quantiles[0.99])
+        table.add_row(source.name, *map(_short, (source.num_rows, source.num_tokens)), *shares, *map(_short, others))
     return table
 
 
@@ -148,6 +148,11 @@ def _source_for_machines(source: SourceSurvey) -> dict[str, Any]:
 
 def _histogram(survey: Survey) -> list[tuple[int, int]]:
     return histogram(survey.whole.whole_lengths, num_bins=NUM_BINS)
+
+
+def _short(number: int) -> str:
+    """Eight signs at most, so that a row of a table fits a line: `99,999`, `2.6 M`."""
+    return f"{number:,}" if number < 1_000_000 else f"{number / 1e6:,.1f} M"
 
 
 def _bar(share: float) -> str:

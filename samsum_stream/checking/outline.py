@@ -30,8 +30,8 @@ def outline(facts: Facts) -> list[tuple[str, str]]:
         ("batches", _batches(facts)),
         ("lanes", _lanes(facts)),
         ("layout", _layout(facts)),
-        *(("resume", text) for text in _each(samples, _resume)),
-        *(("cache", text) for text in _each(loaded, _cache)),
+        *(("resume", text) for text in _each(samples, _resume, total=len(samples))),
+        *(("cache", text) for text in _each(loaded, _cache, total=len(samples))),
     ]
 
 
@@ -139,10 +139,10 @@ def _cache(source: Source) -> str:
     return f"{counted(len(files), 'Arrow file')} ({size / 1e6:,.1f} MB) of load_dataset in {folder}"
 
 
-def _each(samples: Sequence[Sample], tell: Callable[[Source], str]) -> list[str]:
-    """What holds for each source; once, where it is the same for all."""
+def _each(samples: Sequence[Sample], tell: Callable[[Source], str], *, total: int) -> list[str]:
+    """What holds for each of some sources, out of `total`; once, where it is the same for all."""
     texts = [tell(sample.leaf.source) for sample in samples]
-    if len(set(texts)) == 1:
+    if len(texts) == total and len(set(texts)) == 1:
         return texts[:1]
     return [f"{sample.title}: {text}" for sample, text in zip(samples, texts, strict=True)]
 
