@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,14 @@ from samsum_stream.background import made_ahead
 from samsum_stream.checkpoints import load_state, save_state, set_newer_aside
 from samsum_stream.collation import Collator
 from samsum_stream.counting import Lengths
-from samsum_stream.ends import Ends, plan_ends, warn_of_padding
+from samsum_stream.ends import Ends
 from samsum_stream.errors import ConfigError, StateError, TopologyError
 from samsum_stream.faults import Window
 from samsum_stream.lanes import Share, check_num_lanes, fitting_workers, lane_size
 from samsum_stream.messages import Message, Messages, Work
 from samsum_stream.mixture_lane import is_place_in, next_rows
+from samsum_stream.passes import Passes
 from samsum_stream.pipeline import Pipeline
-from samsum_stream.positions import PassStart
 from samsum_stream.provenance import BatchInfo
 from samsum_stream.quarantine import Quarantine
 from samsum_stream.samples import BadRow, Batch
@@ -128,7 +127,7 @@ class StreamLoader(DataLoader[Any]):
                 f"{ranks.rank} of {ranks.world_size} now; make the loader after torch.distributed is initialized"
             )
         start = time.perf_counter()
-        passes = self._passes()
+        passes = self._passes.begin(self._progress) if self._passes else ()
         announce(self, num_lanes=self._order.num_lanes)
         positions = {lane: state.position for lane, state in self._progress.lanes.items()}
         self._messages.work = Work(Share(self._progress.batch, *self.ranks), self._order, positions, passes)
@@ -158,9 +157,8 @@ class StreamLoader(DataLoader[Any]):
         Raises:
             TypeError: the stream has no end.
         """
-        if self.pipeline.epochs is None:
+        if (ends := self.ends) is None:
             raise TypeError("a stream with epochs: null has no end, and so no len()")
-        ends = self._current_pass()
         return (ends.end_batch - ends.start.batch) // self.ranks.world_size
 
     @property
@@ -171,7 +169,7 @@ class StreamLoader(DataLoader[Any]):
     @property
     def ends(self) -> Ends | None:
         """How the pass is dealt that `batch` belongs to or is the end of; None where the stream has no end."""
-        return None if self.pipeline.epochs is None else self._current_pass()
+        return None if self._passes is None else self._passes.current(self._progress)
 
     @property
     def epoch(self) -> float | None:
@@ -292,7 +290,7 @@ class StreamLoader(DataLoader[Any]):
 
     def _start(self, num_lanes: int, progress: Progress) -> None:
         self._order, self._progress = self.pipeline.order(num_lanes), progress
-        self._plan = functools.lru_cache(maxsize=4)(self._plan_pass)
+        self._passes = None if self.pipeline.epochs is None else self._planned_passes()
         self._iteration = object()
         self._last_batch_info: BatchInfo | None = None
 
@@ -344,56 +342,23 @@ class StreamLoader(DataLoader[Any]):
             faults.require_few(known, counts, skipped[-1])
         return window
 
-    def _passes(self) -> tuple[Ends, ...]:
-        """The pass that the next batch belongs to; none where the stream has no end.
-
-        A pass that was resumed by another number of ranks may leave some of them without a last batch: those take the
-        first ones of the next pass, so that every rank has as many.
-        """
-        if self.pipeline.epochs is None:
-            return ()
-        progress = self._progress
-        while progress.batch >= self._current_pass().end_batch:
-            progress.passed = self._current_pass().next
-        ends = self._current_pass()
-        progress.passed = ends.start._replace(min_batches=ends.num_batches)
-        if (ends.end_batch - progress.batch) % self.ranks.world_size:
-            return ends, self._plan(ends.next, self._multiple)
-        return (ends,)
-
-    def _current_pass(self) -> Ends:
-        """The pass that was begun, which stays as it is, or the one that the next batch begins."""
-        begun = self._progress.batch > self._progress.passed.batch
-        return self._plan(self._progress.passed, 1 if begun else self._multiple)
-
-    @property
-    def _multiple(self) -> int:
-        """What a lane's batches of an epoch are a multiple of, so that an epoch ends with an optimizer step."""
-        num_lanes, window = self._order.num_lanes, self._batches_per_step * self.ranks.world_size
-        return window // gcd(num_lanes, window)
-
-    def _plan_pass(self, start: PassStart, multiple: int) -> Ends:
-        """How the pass is dealt that starts there."""
-        pipeline = self.pipeline
-        assert pipeline.epochs is not None
-        ends = plan_ends(
-            pipeline.source,
-            self._count(
-                self.ranks,
-                num_workers=self.num_workers,
-                multiprocessing_context=self.multiprocessing_context,
-                timeout=self._asked_timeout,
-            ),
+    def _planned_passes(self) -> Passes:
+        return Passes(
+            self.pipeline,
+            count=self._lengths,
             order=self._order,
-            packer=pipeline.packer,
-            batch_size=pipeline.batch_size,
-            start=start,
-            num_epochs=pipeline.epochs,
-            multiple=multiple,
+            step=self.ranks.world_size,
+            batches_per_step=self._batches_per_step,
+            tells_padding=self.collator.has_fixed_shape and self.ranks.rank == 0,
         )
-        if self.collator.has_fixed_shape and self.ranks.rank == 0:
-            warn_of_padding(ends, name=pipeline.source.name, batch_size=pipeline.batch_size, shuffle=pipeline.shuffle)
-        return ends
+
+    def _lengths(self) -> Lengths:
+        return self._count(
+            self.ranks,
+            num_workers=self.num_workers,
+            multiprocessing_context=self.multiprocessing_context,
+            timeout=self._asked_timeout,
+        )
 
     def _pinned(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The DataLoader itself could only pin what workers send, and that is no tensor."""
