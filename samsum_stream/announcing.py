@@ -4,14 +4,21 @@ import logging
 from typing import Protocol
 from weakref import WeakSet
 
+import numpy as np
+
 from samsum_stream.collation import COLLATORS, Collator, Packed
 from samsum_stream.ends import Ends
+from samsum_stream.measuring import KEPT, RowMeasure
 from samsum_stream.pipeline import Pipeline
+from samsum_stream.simulation import packed, spread
 from samsum_stream.stats import Stats
 from samsum_stream.topology import Ranks
 from samsum_stream.wording import counted
 
 logger = logging.getLogger(__name__)
+
+NUM_PROBED, NUM_PACKED = 64, 4096
+"""The first rows, and examples as long as those that packing is tried on."""
 
 _announced: WeakSet[Stats] = WeakSet()
 """Those of the streams that were announced: all loaders of a stream share them."""
@@ -32,7 +39,7 @@ class Loader(Protocol):
 
 def announce(loader: Loader, *, num_lanes: int) -> None:
     """Log it at INFO, on rank 0 alone and once for each stream."""
-    if loader.ranks.rank == 0 and loader.stats not in _announced:
+    if loader.ranks.rank == 0 and loader.stats not in _announced and logger.isEnabledFor(logging.INFO):
         _announced.add(loader.stats)
         logger.info("%s", _announcement(loader, num_lanes))
 
@@ -40,7 +47,7 @@ def announce(loader: Loader, *, num_lanes: int) -> None:
 def _announcement(loader: Loader, num_lanes: int) -> str:
     """`samsum: 14,732 rows, 1 epoch of 27 batches a rank; 24 lanes for 8 ranks x 3 workers; packed/position_ids, ...`
 
-    Layout, backend and the size of a batch follow.
+    Layout, backend, the size of a batch and how full it will be follow.
     """
     pipeline, collator = loader.pipeline, loader.collator
     rows = "rows" if pipeline.num_rows is None else counted(pipeline.num_rows, "row")
@@ -50,8 +57,20 @@ def _announcement(loader: Loader, num_lanes: int) -> str:
     backend, size = pipeline.tokenizer.sides.backend.name, f"{pipeline.batch_size} x {collator.max_length:,} tokens"
     return (
         f"{pipeline.source.name}: {rows}, {_end(loader)}; {counted(num_lanes, 'lane')} for {readers}; {layout}, "
-        f"backend {backend}, batches of {size}"
+        f"backend {backend}, batches of {size}{_fullness(loader)}"
     )
+
+
+def _fullness(loader: Loader) -> str:
+    """What the lengths of the first rows promise, less the padding that an end costs; nothing where no row is kept."""
+    pipeline, ends = loader.pipeline, loader.ends
+    if not loader.collator.has_fixed_shape:
+        return ""
+    block = pipeline.source.first_block(NUM_PROBED)
+    measured, _ = RowMeasure(pipeline.tokenizer)(pipeline.faults.take(block.take, np.arange(block.num_rows)))
+    _, share = packed(spread(measured[:, KEPT], NUM_PACKED), pipeline.packer)
+    filled = 1.0 if ends is None else ends.share_filled(pipeline.batch_size)
+    return f", about {share * filled:.0%} full" if share else ""
 
 
 def _end(loader: Loader) -> str:

@@ -1,12 +1,13 @@
 """One line says what will be fed, when a stream is read for the first time."""
 
 import logging
+import re
 from typing import Any
 
 import pytest
 
 from samsum_stream import SFTStream
-from tests.streams import make_stream
+from tests.streams import make_rows, make_stream
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +27,18 @@ def test_an_endless_stream(caplog: pytest.LogCaptureFixture) -> None:
     begin(make_stream(epochs=None, lanes=4))
     assert lines_of(caplog) == [
         "rows: 60 rows, endless; 4 lanes for 1 rank x 0 workers; packed/position_ids, backend hf, "
-        "batches of 2 x 32 tokens"
+        "batches of 2 x 32 tokens, about 100% full"
     ]
+
+
+def test_how_full_batches_of_a_stream_with_an_end_will_be(caplog: pytest.LogCaptureFixture) -> None:
+    """Padding included, which its lanes need where they differ."""
+    stream = make_stream(make_rows(1000), epochs=1, lanes=20, batch_size=8)
+    list(stream.loader())
+    share = re.search(r"about (\d+)% full", *lines_of(caplog))
+    assert share is not None
+    assert int(share[1]) / 100 == pytest.approx(stream.stats.efficiency, abs=0.05)
+    assert stream.stats.efficiency < 0.9
 
 
 def test_a_stream_with_an_end_says_how_many_batches_each_rank_gets(caplog: pytest.LogCaptureFixture) -> None:
