@@ -1,0 +1,197 @@
+"""The README and the pages of `docs/` keep their word: every block of code, every command and every link.
+
+python   the blocks of a page run from top to bottom in one namespace, with the names of `what_a_reader_has`
+yaml     loads as a config; a fragment is one as well, since every key may be left out
+bash     `samsum-stream` runs; files and modules that other commands name exist
+(none)   a drawing
+
+They run in a small copy of `configs/` and `examples/` whose streams end, as a loop over an endless one would not.
+"""
+
+import functools
+import importlib.util
+import re
+import shlex
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from torch.distributed.device_mesh import init_device_mesh
+from typer.testing import CliRunner
+
+from samsum_stream import SFTStream, load_config
+from samsum_stream.cli import app
+from tests.models import make_model, one_thread
+from tests.streams import make_rows
+
+TOP = Path(__file__).resolve().parents[1]
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+LANGUAGES = {"python", "yaml", "bash", ""}
+
+CONFIGS = {"sources.md": "configs/mixture.yaml"}
+"""The config of a page's `stream`, where it is not that of the quickstart."""
+
+ENDING = {"epochs": 1, "batch_size": 2, "packing_config": {"kwargs": {"max_length": 256}}}
+"""What the configs of the copy say, so that loops end, and models of few positions train fast."""
+
+NUM_ROWS = 48
+"""Dialogues in the copy: a page asks what batch 17 is made of."""
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@functools.cache
+def tokens_of(page: Path) -> list[Token]:
+    return MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8"))
+
+
+def blocks_of(page: Path, language: str) -> list[Token]:
+    return [token for token in tokens_of(page) if token.type == "fence" and token.info == language]
+
+
+def inline_of(page: Path, kind: str) -> list[Token]:
+    return [child for token in tokens_of(page) for child in token.children or () if child.type == kind]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a reader stands: at the top of the repository."""
+    for part in ("configs", "examples"):
+        shutil.copytree(TOP / part, tmp_path / part)
+    for config in (tmp_path / "configs").iterdir():
+        written = yaml.safe_load(config.read_text(encoding="utf-8"))
+        config.write_text(yaml.safe_dump({**written, **ENDING}), encoding="utf-8")
+    dialogues = tmp_path / "examples" / "data" / "dialogues.jsonl"
+    rows = dialogues.read_text(encoding="utf-8").splitlines(keepends=True)
+    dialogues.write_text("".join(rows[:NUM_ROWS]), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def job() -> Iterator[None]:
+    """A job of one process, for pages that speak of its mesh."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    with one_thread():
+        yield
+    torch.distributed.destroy_process_group()
+
+
+def tiny_model(tokenizer: Any) -> Any:
+    return make_model("llama", vocab_size=len(tokenizer), num_hidden_layers=1, max_position_embeddings=512)
+
+
+def what_a_reader_has(page: Path) -> dict[str, Any]:
+    """The names that blocks take for granted."""
+    stream = SFTStream.from_yaml(CONFIGS.get(page.name, "configs/quickstart.yaml"))
+    held_out = load_config("configs/quickstart.yaml").model_copy(update={"shuffle": False})
+    return {
+        "dataset": make_rows(40),
+        "device": torch.device("cpu"),
+        "eval_stream": SFTStream(held_out),
+        "mesh": init_device_mesh("cpu", (1,), mesh_dim_names=("dp",)),
+        "model": tiny_model(stream.tokenizer),
+        "stream": stream,
+        "tokenizer": stream.tokenizer,
+    }
+
+
+@each_page
+def test_every_block_is_in_a_language_that_is_checked_here(page: Path) -> None:
+    assert {token.info for token in tokens_of(page) if token.type == "fence"} <= LANGUAGES
+    assert not [token.content for token in tokens_of(page) if token.type == "code_block"]
+
+
+@pytest.mark.usefixtures("job")
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, "python")], ids=lambda page: page.name)
+def test_the_blocks_of_python_run_from_top_to_bottom(page: Path) -> None:
+    names = what_a_reader_has(page)
+    for block in blocks_of(page, "python"):
+        # Empty lines in front, so that a traceback names the line of the page.
+        exec(compile("\n" * (block.map[0] + 1) + block.content, page, "exec"), names)
+
+
+@each_page
+def test_every_block_of_yaml_is_a_config(page: Path, folder: Path) -> None:
+    for block in blocks_of(page, "yaml"):
+        path = folder / f"{page.stem}.yaml"
+        path.write_text("\n" * (block.map[0] + 1) + block.content, encoding="utf-8")
+        load_config(path)
+
+
+def commands_in(texts: Iterable[str]) -> list[list[str]]:
+    commands = [command for text in texts for command in re.split(r"&&|\n", text)]
+    return [
+        shlex.split(command, comments=True)
+        for command in commands
+        if re.match(r"\s*(samsum-stream|python|pytest|pip) ", command)
+    ]
+
+
+def in_blocks(page: Path) -> list[list[str]]:
+    return commands_in(block.content for block in blocks_of(page, "bash"))
+
+
+def in_text(page: Path) -> list[list[str]]:
+    return commands_in(token.content for token in inline_of(page, "code_inline"))
+
+
+@each_page
+def test_every_line_of_bash_is_a_command_that_is_checked_here(page: Path) -> None:
+    lines = [line for block in blocks_of(page, "bash") for line in block.content.splitlines()]
+    assert all(commands_in([line]) for line in lines)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, "bash")], ids=lambda page: page.name)
+def test_the_blocks_of_bash_run_samsum_stream(page: Path, folder: Path) -> None:
+    """With `path/or/id` as the folder of a model."""
+    ours = [arguments for name, *arguments in in_blocks(page) if name == "samsum-stream"]
+    if any("path/or/id" in arguments for arguments in ours):
+        tiny_model(SFTStream.from_yaml("configs/quickstart.yaml").tokenizer).save_pretrained(folder / "path/or/id")
+    for arguments in ours:
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+
+
+@each_page
+def test_commands_name_files_modules_and_options_that_exist(page: Path) -> None:
+    for name, *arguments in in_blocks(page) + in_text(page):
+        if name == "samsum-stream":
+            help = CliRunner().invoke(app, [arguments[0], "--help"], env={"COLUMNS": "200"})
+            assert help.exit_code == 0, help.output
+            assert all(argument in help.output for argument in arguments if argument.startswith("--"))
+        elif arguments[0] == "-m" and name == "python":
+            assert importlib.util.find_spec(arguments[1]) is not None
+        else:
+            files = [argument for argument in arguments if argument.endswith(".py")]
+            assert all((TOP / file).is_file() for file in files)
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that GitHub gives to headings."""
+    tokens = tokens_of(page)
+    headings = [tokens[at + 1].content for at, token in enumerate(tokens) if token.type == "heading_open"]
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@each_page
+def test_every_link_leads_to_a_file_and_a_heading_of_the_repository(page: Path) -> None:
+    links = [str(link.attrs["href"]) for link in inline_of(page, "link_open")]
+    images = [str(image.attrs["src"]) for image in inline_of(page, "image")]
+    for link in links + images:
+        if "://" not in link:
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors_of(target), link
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+def test_the_readme_links_every_page(page: Path) -> None:
+    assert f"docs/{page.name}" in {link.attrs["href"] for link in inline_of(TOP / "README.md", "link_open")}
