@@ -6,6 +6,7 @@ from typing import ParamSpec
 
 import typer
 
+from samsum_stream.commands.bench import bench
 from samsum_stream.commands.check import check
 from samsum_stream.commands.stats import stats
 from samsum_stream.commands.trace import trace
@@ -35,5 +36,5 @@ def _told(command: Callable[Params, None]) -> Callable[Params, None]:
     return told
 
 
-for command in (check, stats, trace):
+for command in (bench, check, stats, trace):
     app.command()(_told(command))

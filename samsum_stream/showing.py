@@ -1,4 +1,4 @@
-"""What a person looks at in the terminal: examples with what is trained, and what was measured of a model."""
+"""What a person looks at in the terminal: examples with what is trained, and what was measured of a model or stream."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
+from samsum_stream.benching import STAGES, Benchmark
 from samsum_stream.fidelity import LayoutReport, ModelReport
 from samsum_stream.provenance import BatchInfo
 from samsum_stream.samples import IGNORE_INDEX, Example
@@ -46,6 +47,30 @@ def shown_report(report: ModelReport) -> Group:
         table.add_row(str(each.layout), *numbers, Text(each.verdict, "green" if each.is_exact else "bold red"))
     problems = [Text(f"{each.layout}: {each.problem}", "dim") for each in report.layouts if each.problem]
     return Group(table, *problems)
+
+
+def shown_benchmark(found: Benchmark) -> Group:
+    """What was measured of a stream, a row a stage, and the whole below them."""
+    whole, workers = found.whole, f"{found.whole.num_workers} workers" if found.whole.num_workers else "no workers"
+    table = Table(show_footer=True)
+    table.add_column("stage", "whole")
+    table.add_column("what it does", f"rows to batches, {workers}")
+    table.add_column("tokens/s", f"{whole.tokens_per_second:,.0f}", justify="right")
+    table.add_column("time", justify="right")
+    for name, stage in found.stages.items():
+        numbers = (f"{stage.tokens_per_second:,.0f}", f"{stage.share:.1%}")
+        table.add_row(name, STAGES[name], *numbers, style="bold" if name == found.limit else "")
+    worker_memory = f", and {whole.worker_memory_mb:,.0f} MB of {workers}" if whole.num_workers else ""
+    lines = {
+        "limit": found.limit,
+        "backend": found.backend,
+        "rows/s": f"{whole.rows_per_second:,.0f}",
+        "build": f"{found.seconds_to_build:.3f} s",
+        "first batch": f"{whole.seconds_to_first_batch:.3f} s",
+        "efficiency": f"{whole.efficiency:.2%}",
+        "memory": f"{found.memory_mb:,.0f} MB above the start{worker_memory}",
+    }
+    return Group(table, *(Text(f"{name:12} {line}") for name, line in lines.items()))
 
 
 def _numbers_of(report: LayoutReport) -> tuple[str, str, str]:
