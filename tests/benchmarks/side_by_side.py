@@ -1,0 +1,109 @@
+"""The whole flow beside its limits and its peers: alternating runs, each in its own process, medians and ratios.
+
+    python -m tests.benchmarks.side_by_side --peers-python PYTHON
+
+runs both of our backends in turn with every peer, `--rounds` times, and prints a Markdown table. The clock of every
+side starts when rows and tokenizer are in memory (the limits: when the texts are rendered as well) and stops after the
+last batch. Peers pass over the rows once. Our stream has no end, and eight passes of it are measured: in one alone, the
+rows that wait in lanes for a later batch would weigh too much. What a backend remembers of words helps the later ones.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.benchmarks import corpora
+
+OURS = {"ours_hf": "hf", "ours_fastokens": "fastokens"}
+PEERS = ("limit_hf", "limit_fast", "grain", "hf_stream", "trl", "trl_stream")
+PASSES = 8
+
+Runs = dict[str, list[dict[str, Any]]]
+
+
+def run_ours(backend: str, *, corpus: str, tokenizer: str, length: int) -> dict[str, Any]:
+    """From rows in memory to batches of 8 x length as torch tensors, in the words of the peers' script."""
+    rows, loaded = corpora.read_rows(corpus), corpora.load_tokenizer(tokenizer)
+    stream = corpora.open_stream(rows, tokenizer=loaded, backend=backend, length=length)
+    start, seconds, stats = time.perf_counter(), list[float](), stream.stats
+    for _ in stream.loader():
+        seconds.append(time.perf_counter() - start)
+        if stats.rows >= PASSES * len(rows):
+            break
+    return {
+        "wall_s": seconds[-1] * len(rows) / stats.rows,
+        "first_batch_s": seconds[0],
+        "mtok_per_s": stats.tokens / seconds[-1] / 1e6,
+        "efficiency": stats.efficiency,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def run_once(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """A run of ours or of a peer in a process of its own."""
+    if name in OURS:
+        words = ("--corpus", options.corpus, "--tokenizer", options.tokenizer, "--length", options.length)
+        return corpora.run_apart(["-m", "tests.benchmarks.side_by_side", "--run", name, *words])
+    work = {"PEERS_CORPUS": options.corpus, "PEERS_TOKENIZER": options.tokenizer, "PEERS_LENGTH": str(options.length)}
+    return corpora.run_apart([options.peers_python, options.peers, name], environment=work)
+
+
+def table(runs: Runs) -> str:
+    """Medians, a row a side, with our tokens per second as a multiple of each side's."""
+    speed = {name: median(run["mtok_per_s"] for run in results) for name, results in runs.items()}
+    rows = []
+    for name, results in runs.items():
+        wall, first = (median(run[key] for run in results) for key in ("wall_s", "first_batch_s"))
+        share, memory = results[0]["efficiency"], median(run["peak_rss_mb"] for run in results)
+        is_limit = name.startswith("limit")
+        numbers = (f"{wall:.2f}", "-" if is_limit else f"{first:.3f}", f"{speed[name]:.2f}")
+        ratios = [f"{speed[ours] / speed[name]:.2f} x" for ours in OURS]
+        rows.append([f"`{name}`", *numbers, "-" if is_limit else f"{share:.2%}", memory, *ratios])
+    header = ("", "a pass, s", "first batch, s", "Mtok/s", "efficiency", "peak MB")
+    return corpora.markdown([*header, *(f"`{ours}` is" for ours in OURS)], rows)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=PEERS, help=f"peers to run beside ours: {', '.join(PEERS)}")
+    parser.add_argument("--run", choices=OURS, help="run one of ours once, here, and print one JSON line")
+    parser.add_argument("--corpus", choices=corpora.FILES, default="samsum")
+    parser.add_argument("--tokenizer", default="gpt-neox-20b", help=f"a folder in {corpora.TOKENIZERS}")
+    parser.add_argument("--length", type=int, default=2048, help="tokens in a row of a batch")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--peers", type=Path, default=corpora.SHARED / "peers" / "peers.py", help="the peers' script")
+    parser.add_argument("--peers-python", default=sys.executable, help="the Python that has the peers installed")
+    parser.add_argument("--output", type=Path, help="where to write the table as well")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    if options.run:
+        work = {"corpus": options.corpus, "tokenizer": options.tokenizer, "length": options.length}
+        print(json.dumps(run_ours(OURS[options.run], **work)))
+        return
+    runs: Runs = {name: [] for name in (*OURS, *options.names)}
+    for number in range(options.rounds):
+        for name, results in runs.items():
+            results.append(run_once(name, options))
+            print(f"round {number}: {name} {results[-1]['mtok_per_s']:.2f} Mtok/s", file=sys.stderr, flush=True)
+    num_rows = len(corpora.read_rows(options.corpus))
+    told = (
+        f"{options.corpus}, {num_rows:,} rows, tokenizer {options.tokenizer}, batches of 8 x {options.length:,}, "
+        f"{os.cpu_count()} cores; medians of {options.rounds} alternating runs, each in its own process.\n\n"
+        f"{table(runs)}\n"
+    )
+    print(told)
+    if options.output:
+        options.output.write_text(told, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
