@@ -51,7 +51,8 @@ def shown_report(report: ModelReport) -> Group:
 
 def shown_benchmark(found: Benchmark) -> Group:
     """What was measured of a stream, a row a stage, and the whole below them."""
-    whole, workers = found.whole, f"{found.whole.num_workers} workers" if found.whole.num_workers else "no workers"
+    whole, number = found.whole, found.whole.num_workers
+    workers = f"{number or 'no'} worker{'' if number == 1 else 's'}"
     table = Table(show_footer=True)
     table.add_column("stage", "whole")
     table.add_column("what it does", f"rows to batches, {workers}")
@@ -60,7 +61,7 @@ def shown_benchmark(found: Benchmark) -> Group:
     for name, stage in found.stages.items():
         numbers = (f"{stage.tokens_per_second:,.0f}", f"{stage.share:.1%}")
         table.add_row(name, STAGES[name], *numbers, style="bold" if name == found.limit else "")
-    worker_memory = f", and {whole.worker_memory_mb:,.0f} MB of {workers}" if whole.num_workers else ""
+    worker_memory = f", and {whole.worker_memory_mb:,.0f} MB of {workers}" if number else ""
     lines = {
         "limit": found.limit,
         "backend": found.backend,
