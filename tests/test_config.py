@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from samsum_stream.config import StreamConfig, load_config, parse_config
 from samsum_stream.errors import ConfigError
+from tests.schemas import require_rejection
 
 SOURCE = {"method": "jsonl", "kwargs": {"path": "rows.jsonl"}}
 
@@ -51,12 +52,15 @@ def problem_of_file(folder: Path, text: str) -> str:
     path = write(folder, text)
     with pytest.raises(ConfigError) as caught:
         load_config(path)
+    require_rejection(text, str(caught.value))
     return str(caught.value).replace(str(path), "F")
 
 
 def problem_of(**changes: Any) -> str:
+    config = {"source_config": SOURCE, **changes}
     with pytest.raises(ConfigError) as caught:
-        parse_config({"source_config": SOURCE, **changes})
+        parse_config(config)
+    require_rejection(config, str(caught.value))
     return str(caught.value)
 
 

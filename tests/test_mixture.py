@@ -18,6 +18,7 @@ from samsum_stream import ConfigError, SFTStream, SourceError, StateError, Topol
 from samsum_stream.mixing import Draws, Mix
 from samsum_stream.order import Order
 from tests.resuming import assert_resumes_exactly, in_process, make_source, take
+from tests.schemas import require_rejection
 from tests.streams import make_rows, make_stream, workers_that_end_at_once, write_lines
 
 WEIGHTS = {"a": 70, "b": 20, "c": 10}
@@ -300,8 +301,9 @@ base_model: here
 def test_what_a_config_says_wrong_is_told_with_its_place(tmp_path: Path, values: dict[str, str], message: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(YAML.format(**{"kwargs": "weight_by: rows", "method": "jsonl", "child": "weight: 1"} | values))
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         load_config(path)
+    require_rejection(path.read_text(), str(caught.value))
 
 
 @pytest.mark.parametrize("method", ["jsnol", "os::listdir"])

@@ -92,7 +92,7 @@ class MixtureChild(SourceConfig):
 
 
 class MixtureKwargs(_Section):
-    """What a mixture takes."""
+    """Several sources as one, in shares that are kept."""
 
     sources: Annotated[
         dict[Name, MixtureChild], Field(min_length=1), Rule("a mapping of names to sources, one or more")

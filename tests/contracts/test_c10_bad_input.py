@@ -23,6 +23,7 @@ from samsum_stream import (
     TrustError,
 )
 from tests.real_data import FOLDER, TOKENIZERS, needs_real_data
+from tests.schemas import require_rejection
 from tests.streams import (
     BOS,
     EOS,
@@ -52,7 +53,7 @@ def quick_workers() -> Iterator[None]:
         yield
 
 
-def told(error: type[SamsumStreamError], read: Any, *parts: str) -> None:
+def told(error: type[SamsumStreamError], read: Any, *parts: str) -> str:
     """`read` raises `error`, whose message has all `parts`; and the error is of our tree and of that very class."""
     with pytest.raises(SamsumStreamError) as caught:
         read()
@@ -60,6 +61,7 @@ def told(error: type[SamsumStreamError], read: Any, *parts: str) -> None:
     message = str(caught.value)
     for part in parts:
         assert part in message, message
+    return message
 
 
 def from_yaml(folder: Path, text: str) -> Any:
@@ -96,7 +98,8 @@ def from_yaml(folder: Path, text: str) -> Any:
 )
 def test_a_mistake_in_the_yaml_is_told_with_its_line(tmp_path: Path, old: str, new: str, parts: list[str]) -> None:
     assert old in YAML
-    told(ConfigError, from_yaml(tmp_path, YAML.replace(old, new)), *parts)
+    text = YAML.replace(old, new)
+    require_rejection(text, told(ConfigError, from_yaml(tmp_path, text), *parts))
 
 
 def test_code_that_nobody_trusts_is_told_with_its_line(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""What an independent library says of a config by our JSON schema."""
+
+from functools import cache
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from samsum_stream.schema import config_schema
+
+BEYOND_A_SCHEMA = (
+    "invalid YAML",
+    "the key stands twice",
+    "YAML reads",
+    "aliases repeat",
+    "an alias stands inside of what it stands for",
+    "is not allowed",  # a tag
+    "a key must be text",
+    "nested too deeply",
+    "so it is data and not a config",
+    "not UTF-8 text",
+    "half of a character",
+    "merge keys",
+    "(decimal number); write ",  # 8.0 is a whole number to JSON
+    "which means the same, says",  # two keys that must be equal
+)
+"""What is said of bad configs that are no matter of structure, in parts of their messages."""
+
+
+@cache
+def validator() -> Draft202012Validator:
+    schema = config_schema()
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def problems_by_schema(data: Any) -> list[str]:
+    return [f"{error.json_path}: {error.message}" for error in validator().iter_errors(data)]
+
+
+def require_rejection(config: Any, message: str) -> None:
+    """Fails where the schema takes a config, or the YAML of one, that is refused with `message`."""
+    if any(part in message for part in BEYOND_A_SCHEMA):
+        return
+    data = yaml.safe_load(config) if isinstance(config, str) else config
+    assert problems_by_schema(data), f"the schema takes what is refused with: {message}"
