@@ -22,6 +22,7 @@ from accelerate.utils import extract_model_from_parallel
 
 from samsum_stream.collation import COLLATORS, Collator, Packed, Padded
 from samsum_stream.errors import ConfigError, ContaminationError
+from samsum_stream.notebooks import repr_html
 from samsum_stream.probing import Result, Runs, computed_dtype, make_probes, undisturbed
 from samsum_stream.samples import IGNORE_INDEX, Batch, Pack
 from samsum_stream.topology import of_first_rank
@@ -133,6 +134,9 @@ class ModelReport:
                 f"{self._leaks(str(layout))}; write collator_config.kwargs.attention: auto, or {best}, which is exact",
                 report=self,
             )
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     def __str__(self) -> str:
         """One line a layout; `samsum_stream.showing.shown_report` is a table for a terminal."""

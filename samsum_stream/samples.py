@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from samsum_stream.notebooks import repr_html
+
 IGNORE_INDEX = -100
 """The label that the loss leaves out (`torch.nn.CrossEntropyLoss.ignore_index`)."""
 
@@ -158,14 +160,22 @@ class Example(NamedTuple):
     position: RowPosition
 
     @property
-    def labels(self) -> Int32Array:
-        """`input_ids` on the response, `IGNORE_INDEX` on the prompt and on the first token.
+    def num_masked_tokens(self) -> int:
+        """Tokens without a label at the start: the prompt, and always the first one.
 
         In a pack the first token would be predicted from the previous document, so it never trains.
         """
+        return max(self.num_prompt_tokens, 1)
+
+    @property
+    def labels(self) -> Int32Array:
+        """`input_ids` on the response, `IGNORE_INDEX` on the prompt and on the first token."""
         labels = self.input_ids.copy()
-        labels[: max(self.num_prompt_tokens, 1)] = IGNORE_INDEX
+        labels[: self.num_masked_tokens] = IGNORE_INDEX
         return labels
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 EXAMPLE_RECORD = np.dtype(
@@ -219,6 +229,9 @@ class Pack:
     @property
     def num_tokens(self) -> int:
         return sum(len(example.input_ids) for example in self.examples)
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
 
 @dataclass(frozen=True, slots=True)

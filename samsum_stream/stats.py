@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from samsum_stream.notebooks import repr_html
 from samsum_stream.samples import BadRow, Batch
 from samsum_stream.sources.base import Leaf
 
@@ -235,6 +236,9 @@ class Stats:
     def efficiency(self) -> float:
         """Real tokens / capacity, 0 to 1; 0 before the first pack."""
         return self.tokens / self.capacity if self.capacity else 0.0
+
+    def _repr_html_(self) -> str:
+        return repr_html(self)
 
     def __str__(self) -> str:
         names = ("rows", "examples", "tokens", "trained_tokens", "packs")

@@ -1,6 +1,7 @@
 """`samsum-stream trace`: the rows of a global batch, from the beginning or from a state, as the model saw them."""
 
 import json
+import re
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -104,13 +105,14 @@ def test_the_command_prints_every_row_of_the_batch_with_its_mask(config: Path, t
         result = run("trace", config, "--batch", 10, *arguments)
         assert result.exit_code == 0, result.output
         assert "global batch 10, lane 2" in result.output
+        shown = re.sub(r"^[ ┃] |↵", "", result.output, flags=re.MULTILINE)
         for pack in trace_batch(stream, 10).packs:
             for example in pack.examples:
-                assert str(example.position) in result.output
+                assert str(example.position) in shown
                 ids = example.input_ids.tolist()
-                answer = stream.tokenizer.decode(ids[example.num_prompt_tokens :])
-                assert f">>>{answer}<<<" in result.output
-                assert stream.tokenizer.decode(ids[: example.num_prompt_tokens]) in result.output
+                prompt = stream.tokenizer.decode(ids[1 : example.num_prompt_tokens])
+                answer = stream.tokenizer.decode(ids[example.num_prompt_tokens : -1])
+                assert f"⟦<|bos|>⟧{prompt}>>>·{answer.removeprefix(' ')}⟦<|eos|>⟧<<<" in shown
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import typer
 
 from samsum_stream.benching import measure
 from samsum_stream.commands.options import Config, Trust, console
-from samsum_stream.showing import shown_benchmark
+from samsum_stream.showing.benchmark import shown_benchmark
 from samsum_stream.stream import SFTStream
 
 

@@ -7,7 +7,7 @@ import typer
 
 from samsum_stream.commands.options import Config, Trust, console
 from samsum_stream.config import load_config
-from samsum_stream.showing import shown_batch
+from samsum_stream.showing import Pieces, shown_batch
 from samsum_stream.stream import SFTStream
 from samsum_stream.trace import read_state, trace_batch
 
@@ -32,4 +32,5 @@ def trace(
         number = stream.pipeline.lanes_for(1)
         typer.echo(f"lanes: auto is taken as for one process: {number}; say --lanes if the run had others", err=True)
     info = trace_batch(stream, batch, state=None if state is None else read_state(state))
-    console.print(shown_batch(info, stream.tokenizer), soft_wrap=True)
+    picture = shown_batch(info, Pieces(stream.tokenizer), max_length=stream.collator.max_length)
+    console.print(picture, soft_wrap=not console.is_terminal)
