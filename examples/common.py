@@ -11,9 +11,9 @@ import torch
 import yaml
 from rich.console import Console
 from rich.text import Text
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, set_seed
+from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
-from samsum_stream import IGNORE_INDEX, Example, SFTStream
+from samsum_stream import SFTStream
 
 ROOT = Path(__file__).resolve().parents[1]
 DIALOGUES = ROOT / "examples" / "data" / "dialogues.jsonl"
@@ -71,21 +71,9 @@ def tiny_llama(stream: SFTStream) -> LlamaForCausalLM:
 
 
 def show_example(stream: SFTStream) -> None:
-    """Print the shortest example of the first pack: what is read only, and what is trained."""
-    example = min(next(iter(stream)).examples, key=lambda example: len(example.input_ids))
-    trained = int((example.labels != IGNORE_INDEX).sum())
+    """Print the first example: what is read only, and what is trained."""
     heading("One example")
-    console.print(f"{example.position}: {len(example.input_ids)} tokens; {trained} are trained >>>like this<<<\n")
-    console.print(_coloured(example, stream.tokenizer))
-
-
-def _coloured(example: Example, tokenizer: PreTrainedTokenizerBase) -> Text:
-    """The text of an example, its trained part in green, and between arrows for a terminal without colour."""
-    border = int((example.labels == IGNORE_INDEX).sum())
-    prompt, response = example.input_ids[:border].tolist(), example.input_ids[border:].tolist()
-    return Text.assemble(
-        (tokenizer.decode(prompt), "dim"), ">>>", (tokenizer.decode(response), "bold green underline"), "<<<"
-    )
+    console.print(stream.preview(1))
 
 
 class LossLog:

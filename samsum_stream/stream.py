@@ -23,6 +23,7 @@ from samsum_stream.lanes import Share, check_num_lanes
 from samsum_stream.loader import StreamLoader
 from samsum_stream.packing import BestFit, NoPacking
 from samsum_stream.parts import build_parts
+from samsum_stream.preview import Preview, preview
 from samsum_stream.probing import NUM_PACKS
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.quarantine import Quarantine
@@ -216,6 +217,20 @@ class SFTStream(IterableDataset[Pack]):
             ContaminationError: documents see each other in the model.
         """
         attach(self, trainer, eval_stream=eval_stream)
+
+    def preview(self, n: int = 3, *, packs: bool = False, source: str | None = None, ids: bool = False) -> Preview:
+        """The first `n` examples as the model will see them, to print or to look at in a notebook; counted nowhere.
+
+        Args:
+            n: How many examples, or packs.
+            packs: Show packs as bars, in the place of examples.
+            source: The name of a mixture's child, as in `stats.children`, to see that one alone.
+            ids: Show each token above its id, in the place of text.
+
+        Raises:
+            ConfigError: no child has that name, or what is asked for does not fit together.
+        """
+        return preview(self.pipeline, self.tokenizer, n, packs=packs, source=source, ids=ids)
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The full training text of a row, less the tokens that the tokenizer adds in front by itself.

@@ -185,8 +185,8 @@ def test_prints_speed_and_packing_efficiency(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "accelerate"])
 def test_shows_an_example_with_its_trained_part_between_arrows(folder: Path, name: str) -> None:
     shown = run(folder, name).stdout.split("== Training ==")[0]
-    assert "<|bos|>Please summarize the following conversation\nConversation: " in shown
-    assert re.search(r"\nSummary:>>> \w[^<]+<\|eos\|><<<\n", shown)
+    assert "⟦<|bos|>⟧Please summarize the following conversation↵\n  Conversation: " in shown
+    assert re.search(r"\n┃ Summary:>>>·\w[^<]+⟦<\|eos\|>⟧<<<\n", shown)
 
 
 @every_script
@@ -221,7 +221,7 @@ def test_colour_marks_the_trained_part(common: ModuleType, monkeypatch: pytest.M
     console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=80, legacy_windows=False)
     monkeypatch.setattr(common, "console", console)
     common.show_example(common.open_stream())
-    assert re.search(r"\x1b\[2mSummary:\x1b\[0m>>>\x1b\[1;4;32m ", console.file.getvalue())
+    assert re.search(r"\x1b\[2mSummary:\x1b\[0m\x1b\[1;32m>>>", console.file.getvalue())
 
 
 def test_fails_where_the_loss_does_not_go_down(common: ModuleType) -> None:
