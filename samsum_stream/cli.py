@@ -1,7 +1,9 @@
 """The command `samsum-stream`: its subcommands, each in a file of `commands/`."""
 
+import sys
 from collections.abc import Callable
 from functools import wraps
+from io import TextIOWrapper
 from typing import ParamSpec
 
 import typer
@@ -22,6 +24,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 @app.callback()
 def main() -> None:
     """Looks into streams of fine-tuning data."""
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, TextIOWrapper):  # a terminal of plain ASCII shows "?" for what it does not have
+            output.reconfigure(errors="replace")
 
 
 def _told(command: Callable[Params, None]) -> Callable[Params, None]:

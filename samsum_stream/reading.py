@@ -53,7 +53,7 @@ class Reader(ABC):
             size = self._sizes[lane]
             end = start + size if num_rows - start > 1.5 * size else num_rows
             yield start, end
-            start, self._sizes[lane] = end, min(2 * size, MAX_CHUNK)
+            start, self._sizes[lane] = end, min(size + size // 2, MAX_CHUNK)
 
 
 def make_reader(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from samsum_stream import SFTStream
 from samsum_stream.cli import app
 from samsum_stream.errors import SourceError
-from samsum_stream.showing_survey import survey_for_machines
+from samsum_stream.showing.survey import survey_for_machines
 from samsum_stream.simulation import Epoch
 from samsum_stream.survey import Survey, histogram, survey
 from tests.streams import MAX_LENGTH, make_rows, make_stream, write_lines

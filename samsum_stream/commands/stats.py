@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from samsum_stream.commands.options import Config, Json, Trust, console
-from samsum_stream.showing_survey import shown_survey, survey_for_machines
+from samsum_stream.showing.survey import shown_survey, survey_for_machines
 from samsum_stream.stream import SFTStream
 from samsum_stream.survey import survey
 
