@@ -50,7 +50,7 @@ class SourceSurvey(NamedTuple):
 
     Attributes:
         name: What a person calls it.
-        measured: What `RowMeasure` found, shape `[num_rows, 3]`.
+        measured: What `RowMeasure` found, shape `[num_rows, 4]`.
         share: Its share of the tokens that are fed, 0 to 1: what the weights of a mixture make of it.
     """
 

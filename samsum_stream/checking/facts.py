@@ -40,7 +40,7 @@ class Sample(NamedTuple):
 
     Attributes:
         leaf: The source.
-        measured: What `RowMeasure` found of them, shape `[num_rows, 3]`.
+        measured: What `RowMeasure` found of them, shape `[num_rows, 4]`.
         counts: What befell them.
         seconds: How long reading and encoding them took.
     """
@@ -102,7 +102,7 @@ class Facts:
 
     @cached_property
     def measured(self) -> Int32Array:
-        """What was found of the rows of all sources, shape `[num_rows, 3]`."""
+        """What was found of the rows of all sources, shape `[num_rows, 4]`."""
         return np.concatenate([sample.measured for sample in self.samples])
 
     @cached_property
