@@ -11,6 +11,7 @@ import typer
 from samsum_stream.commands.bench import bench
 from samsum_stream.commands.check import check
 from samsum_stream.commands.preview import preview
+from samsum_stream.commands.report import report
 from samsum_stream.commands.schema import schema
 from samsum_stream.commands.stats import stats
 from samsum_stream.commands.trace import trace
@@ -43,5 +44,5 @@ def _told(command: Callable[Params, None]) -> Callable[Params, None]:
     return told
 
 
-for command in (bench, check, preview, schema, stats, trace):
+for command in (bench, check, preview, report, schema, stats, trace):
     app.command()(_told(command))

@@ -22,14 +22,29 @@ def redact(text: str, *, secrets: Iterable[str] = ()) -> str:
     return without_secrets(text)
 
 
+def redacted(value: Any, *, key: str = "") -> Any:
+    """Nested values with `***` in the place of what `secrets_in` hides, and without the secrets of URLs."""
+    if value is not None and _hides(key):
+        return "***"
+    if isinstance(value, Mapping):
+        return {name: redacted(item, key=str(name)) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item) for item in value]
+    return redact(value) if isinstance(value, str) else value
+
+
 def secrets_in(kwargs: Mapping[str, Any]) -> list[str]:
     """The texts among `kwargs` that no message may show: `storage_options`, and whatever is named a secret.
 
     Of those, the address of a server may show, because a slip in it could not be found otherwise.
     """
-    hidden = [value for key, value in kwargs.items() if key == "storage_options" or names_a_secret(key)]
+    hidden = [value for key, value in kwargs.items() if _hides(key)]
     found = (each for value in hidden for each in _keyed_texts(value))
     return [text for key, text in found if len(text) >= _MIN_SECRET and not _is_address(key, text)]
+
+
+def _hides(key: str) -> bool:
+    return key == "storage_options" or names_a_secret(key)
 
 
 def texts_in(value: object) -> Iterator[str]:
