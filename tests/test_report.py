@@ -228,7 +228,7 @@ def test_drops_cuts_and_bad_rows_are_told_with_the_first_ones(tmp_path: Path, su
     reason = "longer_than_max_length dropped" if truncation == "drop" else "right shortened"
     assert f"{reason}: 5 rows, 17.2%" in words
     assert "empty_response skipped as bad: 4 rows, 13.8%" in words
-    assert f"{name}:20 (epoch 0) field 'response' must be a str that is not blank" in words
+    assert f"{name}:20 (epoch 0) line 21: field 'response' must be a str that is not blank" in words
     fates = [text.removesuffix(" (epoch 0)") for text in page.texts_in("bdi")][20:]
     assert fates == [f"{name}:{number}" for number in (24, 25, 26, 20, 21, 22)]
     kept = ", of which 512 are kept" if truncation == "right" else ""
