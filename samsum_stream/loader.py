@@ -46,6 +46,10 @@ logger = logging.getLogger(__name__)
 OURS = ("batch_size", "batch_sampler", "collate_fn", "dataset", "drop_last", "in_order", "sampler", "shuffle")
 """Arguments of a DataLoader that the config has decided already."""
 
+PREFETCH_FACTOR = 8
+"""Batches that a worker makes ahead: one chunk of rows gives several at once, and while the next chunk is encoded, the 2
+of torch would soon be used up. With 8, two workers are 1.15 times as fast.
+"""
 
 GO_ON = (
     "nothing that was handed over is lost: loader.state_dict() says where to go on, and the next `for` over the loader "
@@ -65,7 +69,8 @@ class StreamLoader(DataLoader[Any]):
         find_ranks: This rank and how many there are, in data parallelism; asked again before each `for`.
         num_workers: Processes that read, render, tokenize and pack; 0 does it in the training process.
         batches_per_step: Batches of this rank in an optimizer step; an epoch of a finite stream is a multiple of it.
-        prefetch_factor: Batches that each worker makes ahead; without workers a thread does, if this is given.
+        prefetch_factor: Batches that each worker makes ahead, 8 where nothing is said; without workers a thread does,
+            if this is given.
         quarantine: Where bad rows that were skipped are written down.
         timeout: Seconds that a worker is waited for before it is given up; 0: for ever, with a warning now and then.
         kwargs: The other arguments of `torch.utils.data.DataLoader` that concern workers and memory. Workers live for
@@ -103,6 +108,8 @@ class StreamLoader(DataLoader[Any]):
             raise ConfigError(f"loader: timeout must be a number of seconds, 0 or more; got {shown(timeout)}")
         self._num_ahead = 0 if num_workers else kwargs.pop("prefetch_factor", None) or 0
         _require_whole("prefetch_factor", self._num_ahead, at_least=0)
+        if num_workers and kwargs.get("prefetch_factor") is None:
+            kwargs["prefetch_factor"] = PREFETCH_FACTOR
         kwargs.pop("persistent_workers", None)
         self.pipeline, self.collator, self.stats = pipeline, collator, stats
         self._find_ranks, self.ranks = find_ranks, find_ranks()
