@@ -3,9 +3,9 @@
     python -m tests.benchmarks.side_by_side --peers-python PYTHON
 
 runs both of our backends, in the training process and with two workers, in turn with every peer, `--rounds` times, and
-prints a Markdown table. The clock of every side starts when rows and tokenizer are in memory (the limits: when the texts
-are rendered as well) and stops after the last batch. Peers pass over the rows once. Our stream has no end, and sixteen
-passes of it are measured: in one alone, the rows that wait in lanes for a later batch would weigh too much. What a
+prints a Markdown table. The clock of every side starts when rows and tokenizer are in memory (the limits: when the
+texts are rendered as well) and stops after the last batch. Peers pass over the rows once. Our stream has no end, and
+twelve passes of it are measured: in one alone, the rows that wait in lanes for a later batch would weigh too much. What a
 backend remembers of words helps the later ones.
 """
 
@@ -32,7 +32,7 @@ OURS = {
 SHOWN_AS_RATIOS = ("ours_hf_2_workers", "ours_fastokens")
 
 PEERS = ("limit_hf", "limit_fast", "grain", "hf_stream", "trl", "trl_stream")
-PASSES = 16
+PASSES = 12
 
 Runs = dict[str, list[dict[str, Any]]]
 
