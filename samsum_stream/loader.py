@@ -47,8 +47,8 @@ OURS = ("batch_size", "batch_sampler", "collate_fn", "dataset", "drop_last", "in
 """Arguments of a DataLoader that the config has decided already."""
 
 PREFETCH_FACTOR = 8
-"""Batches that a worker makes ahead: one chunk of rows gives several at once, and while the next one is encoded, the 2 of
-torch would soon be used up. With 8, two workers are 1.15 times as fast.
+"""Batches that a worker makes ahead: one chunk of rows gives several at once, and while the next one is encoded, the 2
+of torch would soon be used up. With 8, two workers are 1.15 times as fast.
 """
 
 GO_ON = (
