@@ -10,11 +10,12 @@ which is how transformers detects packed rows (`masking_utils.find_packed_sequen
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from samsum_stream.attention import ATTENTION
 from samsum_stream.samples import IGNORE_INDEX, Batch, Int32Array, Int64Array, Pack
@@ -68,12 +69,11 @@ class Padded(Collator):
     def collate(self, batch: Batch) -> dict[str, Any]:
         lengths = batch.tokens.lengths
         width = -(-int(lengths.max()) // self.pad_to_multiple_of) * self.pad_to_multiple_of
-        columns = np.arange(width)
-        real = columns < lengths[:, None] if self.padding_side == "right" else columns >= width - lengths[:, None]
+        as_rows = partial(_as_rows, ends=batch.tokens.offsets, width=width, side=self.padding_side)
         return {
-            "input_ids": _spread(batch.tokens.ids, real, self.pad_token_id),
-            "attention_mask": torch.from_numpy(real.astype(np.int64)),
-            "labels": _spread(self._labels(batch, positions_of(batch)), real, self.ignore_index),
+            "input_ids": as_rows(batch.tokens.ids, fill=self.pad_token_id),
+            "attention_mask": as_rows(np.ones(len(batch.tokens.ids), np.int64), fill=0),
+            "labels": as_rows(self._labels(batch, positions_of(batch)), fill=self.ignore_index),
         }
 
 
@@ -98,11 +98,11 @@ class Packed(Collator):
 
     def collate(self, batch: Batch) -> dict[str, Any]:
         positions = positions_of(batch)
-        real = np.arange(self.max_length) < np.diff(batch.pack_offsets)[:, None]
+        as_rows = partial(_as_rows, ends=batch.pack_offsets, width=self.max_length)
         tensors = {
-            "input_ids": _spread(batch.tokens.ids, real, self.pad_token_id),
-            "labels": _spread(self._labels(batch, positions), real, self.ignore_index),
-            "position_ids": _spread(positions, real, 0),
+            "input_ids": as_rows(batch.tokens.ids, fill=self.pad_token_id),
+            "labels": as_rows(self._labels(batch, positions), fill=self.ignore_index),
+            "position_ids": as_rows(positions, fill=0),
         }
         return ATTENTION[self.attention](tensors, batch, self.dtype)
 
@@ -138,8 +138,13 @@ def positions_of(batch: Batch) -> Int64Array:
     return np.arange(len(batch.tokens.ids)) - np.repeat(starts, batch.tokens.lengths)
 
 
-def _spread(flat: Int64Array | Int32Array, real: NDArray[np.bool_], fill: int) -> torch.Tensor:
-    """Put flat values on the true places of `real`, row by row, and `fill` on the others."""
-    spread = np.full(real.shape, fill, np.int64)
-    spread[real] = flat
-    return torch.from_numpy(spread)
+def _as_rows(
+    flat: Int64Array | Int32Array, *, ends: Int64Array, width: int, fill: int, side: Literal["right", "left"] = "right"
+) -> torch.Tensor:
+    """Stretches of flat values as rows `[B, width]`, filled up at a side; stretch `b` is `[ends[b], ends[b + 1])`."""
+    rows = np.empty((len(ends) - 1, width), np.int64)
+    for row, (start, end) in zip(rows, pairwise(ends.tolist()), strict=True):
+        first = 0 if side == "right" else width - (end - start)
+        last = first + end - start
+        row[:first], row[first:last], row[last:] = fill, flat[start:end], fill
+    return torch.from_numpy(rows)

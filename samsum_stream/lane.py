@@ -77,10 +77,12 @@ class SourceLane(Lane):
         is_empty = place == Place(place.epoch, 0, 0)
         for here, rows in self._reader.epoch(self._lane, place):
             is_empty = False
-            for item in self._encode(here, rows.of_shards_from(self._leaf.first_shard)):
+            items = self._encode(here, rows.of_shards_from(self._leaf.first_shard))
+            for item in items:
                 self._held.append(item[3])
-                self._first_for_nothing, self._epochs_for_nothing = item[3] + 1, 0
                 yield item
+            if items:
+                self._first_for_nothing, self._epochs_for_nothing = items[-1][3] + 1, 0
             self._require_items()
         if is_empty:
             raise SourceError(f"{self._name} has no rows: the source has fewer than lanes; lower lanes")

@@ -119,12 +119,13 @@ def best_subset(lengths: Sequence[int], room: int) -> list[int]:
     shift and an or (subset sum by dynamic programming, Bellman 1957, on one big integer). The items before the
     first index at which `room` itself is reached are enough, which also prefers the older ones.
     """
-    reachable, within = 1, (2 << room) - 1
+    reachable, best = 1, 1 << room
+    within = 2 * best - 1
     history = []
     for length in lengths:
         history.append(reachable)
         reachable |= (reachable << length) & within
-        if reachable >> room:
+        if reachable >= best:
             break
     total = reachable.bit_length() - 1
     chosen = []

@@ -256,7 +256,7 @@ class SFTStream(IterableDataset[Pack]):
             self.config,
             source=self._source_identity,
             prompt=self._prompt,
-            tokenizer=self.pipeline.tokenizer.reference.tokenizer.to_str(),
+            tokenizer=self.pipeline.tokenizer.reference.serialized,
             num_lanes=num_lanes,
             batch_size=self.pipeline.batch_size,
             epochs=self.pipeline.epochs,

@@ -1,5 +1,6 @@
 """Texts to ids in one batched call, by either of two libraries that must agree on every id."""
 
+import functools
 import itertools
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -32,7 +33,11 @@ class HFBackend:
         self.tokenizer = tokenizers.Tokenizer.from_str(serialized)
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
-        self._ordinary: tokenizers.Tokenizer | None = None
+
+    @functools.cached_property
+    def serialized(self) -> str:
+        """The private copy as JSON."""
+        return self.tokenizer.to_str()
 
     def encode(self, texts: Sequence[str]) -> Ragged:
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -43,12 +48,22 @@ class HFBackend:
 
     def encode_ordinary(self, text: str) -> list[int]:
         """The ids of `text` where a special token that it spells is ordinary text."""
-        if self._ordinary is None:
-            # A copy, made when it is needed: another thread may be encoding with the first one.
-            copy = tokenizers.Tokenizer.from_str(self.tokenizer.to_str())
-            copy.encode_special_tokens = True
-            self._ordinary = copy
         return list(self._ordinary.encode(text, add_special_tokens=False).ids)
+
+    def probe_ordinary(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same for many texts, while no other thread encodes: without the copy, which takes a second to load."""
+        self.tokenizer.encode_special_tokens = True
+        try:
+            return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        finally:
+            self.tokenizer.encode_special_tokens = False
+
+    @functools.cached_property
+    def _ordinary(self) -> tokenizers.Tokenizer:
+        """A copy, made when it is needed: another thread may be encoding with the first one."""
+        copy = tokenizers.Tokenizer.from_str(self.serialized)
+        copy.encode_special_tokens = True
+        return copy
 
     def token_ends(self, text: str) -> list[int]:
         """Where each token of `text` ends, in characters."""

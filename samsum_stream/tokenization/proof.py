@@ -60,7 +60,7 @@ def choose_backend(
     if choice == "hf" or (choice == "auto" and not fastokens_is_installed()):
         return reference
     try:
-        fast = FastokensBackend(reference.tokenizer.to_str())
+        fast = FastokensBackend(reference.serialized)
         texts = [*first_rows, *probes(reference)]
         prove(fast.encode(texts), reference, texts)
     except TokenizerError as error:

@@ -69,8 +69,8 @@ class SpecialTokens:
 
     def require_ordinary_text(self) -> None:
         """Raises `TokenizerError` where the model's own vocabulary gives a special token for ordinary text."""
-        for content, number in self.ids.items():
-            if self._weights[number] and number in self.backend.encode_ordinary(content):
+        for (content, number), found in zip(self.ids.items(), self.backend.probe_ordinary([*self.ids]), strict=True):
+            if self._weights[number] and number in found:
                 raise TokenizerError(
                     f"this tokenizer gives the special token {content!r} for ordinary text as well, so a row could "
                     "forge it; say tokenizer_config.special_tokens_in_rows: parse where you trust the rows, or error"
@@ -92,7 +92,7 @@ class SpecialTokens:
         """A weight for each id, 0 for those that ordinary text gives; sums wrap around."""
         largest = max(self.backend.tokenizer.get_vocab(with_added_tokens=True).values())
         weights = np.zeros(largest + 1, np.int64)
-        special = sorted(set(self.ids.values()) - set(self.backend.encode_ordinary(RARE)))
+        special = sorted(set(self.ids.values()) - set(self.backend.probe_ordinary([RARE])[0]))
         weights[special] = np.random.default_rng(0).integers(1 << 20, 1 << 40, len(special))
         return weights
 
