@@ -174,8 +174,12 @@ def test_each_advice_fires_on_a_config_made_for_it(
     assert set(names(facts)) == {name}
 
 
-def test_a_few_long_rows_are_none_of_its_business(make: Make) -> None:
-    assert names(gather(make([*make_rows(150), long_row(40)]))) == []
+def test_a_few_long_rows_are_worth_a_note(make: Make) -> None:
+    facts = gather(make([*make_rows(150), long_row(40)]))
+    assert names(facts) == ["long_rows"]
+    finding = found(facts, "long_rows")
+    assert finding.level == "note"
+    assert "fits all of them" in finding.remedy
 
 
 def test_a_tokenizer_without_a_pad_token(make: Make) -> None:
@@ -280,7 +284,9 @@ def test_exit_codes(config: Callable[..., Path]) -> None:
     assert "warning no_border: nothing separates the input from the response" in result.output
     assert "-> give the prompt a response_template" in result.output
     assert "1 warning" in result.output
-    assert run(path, "--strict").exit_code == 1
+    strict = run(path, "--strict")
+    assert strict.exit_code == 1
+    assert "because --strict lets no warning pass" in strict.output
     failed = run("nothing.yaml")
     assert failed.exit_code == 1
     assert "error ConfigError: nothing.yaml: the config cannot be read" in failed.output

@@ -72,15 +72,17 @@ def long_rows(facts: Facts) -> Iterator[Finding]:
     for sample in facts.samples:
         lengths = sample.measured[:, WHOLE]
         number = int((lengths > limit).sum())
-        if number >= MANY * len(lengths):
-            fitting = _round_up(float(np.quantile(lengths, 1 - MANY)))
+        if number:
+            is_many = number >= MANY * len(lengths)
+            fitting = _round_up(float(np.quantile(lengths, 1 - MANY)) if is_many else float(lengths.max()))
             or_else = ", or another truncation_config.method" if method == "drop" else ""
+            covered = f"{fitting:,} fits {'99%' if is_many else 'all'} of them"
             yield Finding(
                 "long_rows",
-                "warning",
+                "warning" if is_many else "note",
                 f"{sample.title}: {_share(number, sample)} are longer than max_length {limit:,} and are {fate}; the "
                 f"longest has {int(lengths.max()):,} tokens",
-                f"raise packing_config.kwargs.max_length ({fitting:,} fits 99% of them){or_else}",
+                f"raise packing_config.kwargs.max_length ({covered}){or_else}",
             )
 
 
@@ -160,7 +162,7 @@ def special_tokens_in_rows(facts: Facts) -> Iterator[Finding]:
                 f"{sample.title}: {_share(number, sample)} spell a special token in their own text, which is {becomes}",
                 "say tokenizer_config.special_tokens_in_rows: text"
                 if is_parsed
-                else "look at them: were these rows rendered for another model already?",
+                else "look at them (report shows the first ones): were these rows rendered for another model already?",
             )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from samsum_stream.checking.facts import Facts, Sample
 from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig
-from samsum_stream.measuring import KEPT, trained_share
+from samsum_stream.measuring import WHOLE, trained_share
 from samsum_stream.sources import IndexedSource, SequentialSource, Source
 from samsum_stream.sources.memory import IterableSource
 from samsum_stream.sources.tables import TableSource
@@ -37,7 +37,7 @@ def outline(facts: Facts) -> list[tuple[str, str]]:
 
 def numbers(facts: Facts) -> dict[str, Any]:
     """The same for machines, as far as it is numbers."""
-    lengths, epoch = facts.measured[:, KEPT], facts.epoch
+    lengths, epoch = facts.measured[:, WHOLE], facts.epoch
     return {
         "rows": {sample.title: sample.leaf.source.num_rows for sample in facts.samples},
         "rows_looked_at": len(lengths),
@@ -99,6 +99,9 @@ def _batches(facts: Facts) -> str:
     if epoch is None:
         return f"{size}; {end}" if epochs is None else f"{size}; {end}, as long as counting will tell"
     about = "" if epoch.is_exact else "about "
+    filled = epoch.num_packs / (epoch.num_batches * facts.pipeline.batch_size)
+    if epochs is not None and epoch.is_exact and facts.stream.collator.has_fixed_shape:
+        end += f", {filled:.1%} of its places filled with packs and the rest with padding,"
     batches = f"{about}{counted(epoch.num_batches, 'batch')}"
     steps = f"{about}{-(-epoch.num_batches // facts.ranks):,} steps of {facts.ranks} ranks"
     each = f"{batches}, {steps}" if facts.ranks > 1 else batches
@@ -161,8 +164,8 @@ def _methods(section: SourceConfig, name: str = "") -> Iterator[tuple[str, str |
 
 
 def _quantile(facts: Facts, share: float) -> int:
-    """So long is that share of the examples at most."""
-    lengths = facts.measured[:, KEPT]
+    """So long is that share of the rows at most, before truncation."""
+    lengths = facts.measured[:, WHOLE]
     return int(np.quantile(lengths[lengths > 0], share, method="higher")) if lengths.any() else 0
 
 

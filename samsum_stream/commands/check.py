@@ -42,5 +42,8 @@ def check(
     else:
         console.print(shown_check(checked))
     failing = {"error", "warning"} if strict else {"error"}
-    if any(finding.level in failing for finding in checked.findings):
+    levels = {finding.level for finding in checked.findings}
+    if levels & failing:
+        if "error" not in levels:
+            typer.echo("exit code 1, because --strict lets no warning pass", err=True)
         raise typer.Exit(1)
