@@ -19,7 +19,7 @@ from samsum_stream.pipeline import Pipeline
 from samsum_stream.samples import Int32Array
 from samsum_stream.simulation import Epoch, make_packer, packed, plan_epoch, reckon_epoch, spread
 from samsum_stream.sources import Leaf, Mixture, Source
-from samsum_stream.stats import Counts, by_reason
+from samsum_stream.stats import Counts
 from samsum_stream.stream import SFTStream
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99, 1.0)
@@ -137,18 +137,6 @@ class Survey:
             SourceSurvey(leaf.name or leaf.source.name, rows, shares[leaf.first_shard])
             for leaf, rows in zip(leaves, measured, strict=True)
         ]
-
-    @property
-    def dropped(self) -> Counts:
-        return by_reason(self.counts, "dropped")
-
-    @property
-    def truncated(self) -> Counts:
-        return by_reason(self.counts, "truncated")
-
-    @property
-    def skipped(self) -> Counts:
-        return by_reason(self.counts, "skipped")
 
     @cached_property
     def epoch(self) -> Epoch | SourceError | None:

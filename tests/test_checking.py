@@ -236,6 +236,14 @@ def test_and_about_that_where_some_rows_are_looked_at(make: Make) -> None:
     assert f"1 epoch of about {facts.epoch.num_batches} batches" in dict(outline(facts))["batches"]
 
 
+def test_padding_of_an_epoch_is_told(make: Make) -> None:
+    facts = gather(make(epochs=1, lanes=4, batch_size=3))
+    assert facts.epoch is not None
+    share = facts.epoch.num_packs / (3 * facts.epoch.num_batches)
+    assert f"{share:.1%} of its places filled with packs" in dict(outline(facts))["batches"]
+    assert "places" not in dict(outline(gather(make(epochs=None))))["batches"]
+
+
 def test_the_outline_says_what_will_be_fed(make: Make) -> None:
     lines = dict(outline(gather(make(epochs=1, lanes=12), ranks=2, num_workers=3)))
     assert lines["rows"].endswith(": 60 rows, shuffled as a whole")
@@ -271,6 +279,12 @@ def config(tmp_path: Path, make: Make) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def test_a_terminal_of_plain_ascii_gets_all_that_it_can_show(config: Callable[..., Path]) -> None:
+    result = CliRunner(charset="ascii").invoke(app, ["check", str(config(lanes="auto"))])
+    assert result.exit_code == 0, result.exception
+    assert "1 rank ? 1 worker" in " ".join(result.output.split())
 
 
 def test_exit_codes(config: Callable[..., Path]) -> None:

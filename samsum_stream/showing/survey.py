@@ -9,6 +9,7 @@ from rich.text import Text
 
 from samsum_stream.errors import SourceError
 from samsum_stream.simulation import Epoch
+from samsum_stream.stats import LEFT_OUT, by_reason
 from samsum_stream.survey import TRIED_WINDOWS, Filling, SourceSurvey, Survey, histogram
 from samsum_stream.wording import counted
 
@@ -31,9 +32,7 @@ def survey_for_machines(survey: Survey) -> dict[str, Any]:
     return {
         **_source_for_machines(survey.whole),
         "special_tokens_in_rows": survey.counts["special_tokens_in_rows"],
-        "dropped": dict(survey.dropped),
-        "truncated": dict(survey.truncated),
-        "skipped": dict(survey.skipped),
+        **{what: dict(by_reason(survey.counts, what)) for what in LEFT_OUT},
         "histogram": [{"from": start, "rows": number} for start, number in _histogram(survey)],
         "efficiency": survey.efficiency,
         "packs_in_epoch": None if epoch is None else epoch.num_packs,
@@ -57,8 +56,8 @@ def _shown_totals(survey: Survey) -> Table:
 def _totals(survey: Survey) -> Iterator[tuple[str, str]]:
     whole, packer = survey.whole, survey.pipeline.packer
     yield "rows", f"{whole.num_rows:,}, of which {whole.num_examples:,} become examples"
-    for heading in ("dropped", "truncated", "skipped"):
-        if reasons := getattr(survey, heading):
+    for heading in LEFT_OUT:
+        if reasons := by_reason(survey.counts, heading):
             yield heading, _reasons(reasons, whole.num_rows)
     if number := survey.counts["special_tokens_in_rows"]:
         yield "special", f"{counted(number, 'row')} spell a special token in their own text"
