@@ -43,10 +43,12 @@ class Collator(ABC):
     def collate(self, batch: Batch) -> dict[str, Any]:
         """The tensors of a batch."""
 
-    def _labels(self, batch: Batch, positions: Int64Array) -> Int64Array:
+    def _labels(self, batch: Batch) -> Int32Array:
         """Flat labels, shape `[sum T]`."""
-        labels = batch.tokens.ids.astype(np.int64)
-        labels[positions < np.repeat(batch.num_masked_tokens, batch.tokens.lengths)] = self.ignore_index
+        masked = batch.num_masked_tokens
+        borders = np.stack([masked, batch.tokens.lengths - masked], axis=1)
+        labels = batch.tokens.ids.copy()
+        labels[np.repeat(np.tile([True, False], len(borders)), borders.ravel())] = self.ignore_index
         return labels
 
 
@@ -73,7 +75,7 @@ class Padded(Collator):
         return {
             "input_ids": as_rows(batch.tokens.ids, fill=self.pad_token_id),
             "attention_mask": as_rows(np.ones(len(batch.tokens.ids), np.int64), fill=0),
-            "labels": as_rows(self._labels(batch, positions_of(batch)), fill=self.ignore_index),
+            "labels": as_rows(self._labels(batch), fill=self.ignore_index),
         }
 
 
@@ -97,12 +99,11 @@ class Packed(Collator):
         self.dtype = torch.float32
 
     def collate(self, batch: Batch) -> dict[str, Any]:
-        positions = positions_of(batch)
         as_rows = partial(_as_rows, ends=batch.pack_offsets, width=self.max_length)
         tensors = {
             "input_ids": as_rows(batch.tokens.ids, fill=self.pad_token_id),
-            "labels": as_rows(self._labels(batch, positions), fill=self.ignore_index),
-            "position_ids": as_rows(positions, fill=0),
+            "labels": as_rows(self._labels(batch), fill=self.ignore_index),
+            "position_ids": as_rows(positions_of(batch), fill=0),
         }
         return ATTENTION[self.attention](tensors, batch, self.dtype)
 
@@ -111,13 +112,12 @@ class PaddingFree(Collator):
     """All examples of the batch end to end in one row, with the borders that varlen attention takes."""
 
     def collate(self, batch: Batch) -> dict[str, Any]:
-        positions = positions_of(batch)
         borders = torch.from_numpy(batch.tokens.offsets.astype(np.int32))
         longest = int(batch.tokens.lengths.max())
         return {
             "input_ids": torch.from_numpy(batch.tokens.ids.astype(np.int64))[None],
-            "labels": torch.from_numpy(self._labels(batch, positions))[None],
-            "position_ids": torch.from_numpy(positions)[None],
+            "labels": torch.from_numpy(self._labels(batch).astype(np.int64))[None],
+            "position_ids": torch.from_numpy(positions_of(batch).astype(np.int64))[None],
             "cu_seq_lens_q": borders,
             "cu_seq_lens_k": borders,
             "max_length_q": longest,
@@ -132,10 +132,12 @@ COLLATORS: dict[str, type[Collator]] = {
 }
 
 
-def positions_of(batch: Batch) -> Int64Array:
+def positions_of(batch: Batch) -> Int32Array:
     """The position of each token in its example, shape `[sum T]`."""
-    starts = batch.tokens.offsets[:-1]
-    return np.arange(len(batch.tokens.ids)) - np.repeat(starts, batch.tokens.lengths)
+    starts = batch.tokens.offsets[:-1].astype(np.int32)
+    positions = np.arange(len(batch.tokens.ids), dtype=np.int32)
+    positions -= np.repeat(starts, batch.tokens.lengths)
+    return positions
 
 
 def _as_rows(

@@ -100,7 +100,7 @@ class SourceLane(Lane):
         chunk = self._tokenizer.encode(rows, epoch=place.epoch)
         self._note([*skipped, *(Event(int(ordinals[row]), name) for row, name in chunk.events)], epoch=place.epoch)
         kept = ordinals[chunk.rows].tolist()
-        return list(zip(chunk.tokens.lengths.tolist(), chunk.tokens.split(), chunk.record_words, kept, strict=True))
+        return list(zip(chunk.tokens.lengths.tolist(), chunk.id_bytes(), chunk.record_bytes(), kept, strict=True))
 
     def _note(self, events: Sequence[Event], *, epoch: int) -> None:
         """What befell rows of a chunk, less those before the cursor, of which it was told already."""

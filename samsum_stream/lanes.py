@@ -121,13 +121,16 @@ def permute(places: Int64Array, *, length: int, key: tuple[int, ...]) -> Int64Ar
 
 def _feistel(numbers: UInt64Array, *, keys: UInt64Array, bits: int) -> UInt64Array:
     """Each round mixes one half of the bits into the other and swaps them, so that it can be undone."""
-    low_bits, high_bits = bits // 2, bits - bits // 2
+    low_bits, high_bits = np.uint64(bits // 2), np.uint64(bits - bits // 2)
+    high, low = numbers >> low_bits, numbers & _ones(low_bits)
     for key in keys:
-        high, low = numbers >> np.uint64(low_bits), numbers & np.uint64((1 << low_bits) - 1)
-        high ^= _mix(low ^ key) & np.uint64((1 << high_bits) - 1)
-        numbers = low << np.uint64(high_bits) | high
+        high, low = low, (high ^ _mix(low ^ key)) & _ones(high_bits)
         low_bits, high_bits = high_bits, low_bits
-    return numbers
+    return high << low_bits | low
+
+
+def _ones(bits: np.uint64) -> np.uint64:
+    return (np.uint64(1) << bits) - np.uint64(1)
 
 
 def _mix(x: UInt64Array) -> UInt64Array:

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from samsum_stream.samples import Int32Array
+Item = tuple[int, bytes, bytes, int]
+"""An example that waits for its pack: its length in tokens, its ids, its record, its row's ordinal.
 
-Item = tuple[int, Int32Array, Int32Array, int]
-"""An example that waits for its pack: its length in tokens, its ids, its record as int32 words, its row's ordinal."""
+Ids and record are bytes: cut and joined in half the time of arrays, and passed over by the garbage collector.
+"""
 
 Sized = TypeVar("Sized", bound=tuple[int, *tuple[Any, ...]])
 """Whatever starts with a length in tokens."""

@@ -127,12 +127,6 @@ class Ragged(NamedTuple):
         ids = np.concatenate(sequences) if sequences else np.empty(0, np.int32)
         return cls(ids, offsets_of([len(sequence) for sequence in sequences]))
 
-    def cut(self, number: int) -> tuple["Ragged", "Ragged"]:
-        """The first sequences, so many of them, and the others."""
-        border = self.offsets[number]
-        first = Ragged(self.ids[:border], self.offsets[: number + 1])
-        return first, Ragged(self.ids[border:], self.offsets[number:] - border)
-
     def replace(self, sequences: Mapping[int, Int32Array]) -> "Ragged":
         """A copy in which the sequences at some indices are others."""
         if not sequences:
@@ -209,10 +203,15 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.records)
 
-    @property
-    def record_words(self) -> Int32Array:
-        """The records as int32 words, shape `[n, 6]`."""
-        return self.records.view(np.int32).reshape(len(self), EXAMPLE_RECORD.itemsize // 4)
+    def id_bytes(self) -> list[bytes]:
+        """The ids of each example, as int32."""
+        ids = self.tokens.ids.tobytes()
+        return [ids[start:end] for start, end in pairwise((self.tokens.offsets * self.tokens.ids.itemsize).tolist())]
+
+    def record_bytes(self) -> list[bytes]:
+        """The record of each example, as an `EXAMPLE_RECORD`."""
+        records: list[bytes] = self.records.view(f"V{EXAMPLE_RECORD.itemsize}").tolist()
+        return records
 
     def select(self, kept: NDArray[np.bool_]) -> "Chunk":
         """The examples where `kept` is true, shape `[n]`, with the events of all rows."""
@@ -254,7 +253,7 @@ class Batch:
     @property
     def num_masked_tokens(self) -> Int32Array:
         """Tokens without a label at the start of each example, shape `[n]`: the prompt, and always the first one."""
-        masked: Int32Array = np.maximum(self.records["num_prompt_tokens"], 1)
+        masked: Int32Array = np.clip(self.records["num_prompt_tokens"], 1, self.records["length"])
         return masked
 
     @property

@@ -56,7 +56,7 @@ def counts_of_batch(batch: Batch, *, max_length: int, leaves: Sequence[Leaf] = (
     counts = Counter(
         examples=len(lengths),
         tokens=int(lengths.sum()),
-        trained_tokens=int(np.maximum(lengths - batch.num_masked_tokens, 0).sum()),
+        trained_tokens=int((lengths - batch.num_masked_tokens).sum()),
         packs=int(np.count_nonzero(batch.pack_sizes)),
         capacity=len(batch.pack_sizes) * max_length,
     )

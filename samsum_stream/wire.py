@@ -19,9 +19,9 @@ def to_buffer(packs: Sequence[Sequence[Item]], *, num_packs: int = 0) -> Int32Ar
     """Copy the examples of `packs` into a buffer; empty packs make it `num_packs` where there are fewer."""
     items = [item for pack in packs for item in pack]
     sizes = [*map(len, packs), *[0] * (num_packs - len(packs))]
-    header = [len(sizes), len(items), *sizes]
+    header = np.array([len(sizes), len(items), *sizes], np.int32)
     records, ids = [record for _, _, record, _ in items], [ids for _, ids, _, _ in items]
-    return np.concatenate([np.array(header, np.int32), *records, *ids])
+    return np.frombuffer(b"".join([header.tobytes(), *records, *ids]), np.int32)
 
 
 def from_buffer(buffer: Int32Array) -> Batch:

@@ -124,13 +124,19 @@ def make_items(lengths: Iterable[int]) -> list[Item]:
     for index, length in enumerate(lengths):
         record = np.array([(length, min(1, length - 1), 0, 0, index)], EXAMPLE_RECORD)
         ids = np.arange(1000 * index, 1000 * index + length, dtype=np.int32)
-        items.append((length, ids, record.view(np.int32), index))
+        items.append((length, ids.tobytes(), record.tobytes(), index))
     return items
+
+
+def record_of(item: Item) -> np.void:
+    """What an item knows beside its tokens, as an `EXAMPLE_RECORD`."""
+    record: np.void = np.frombuffer(item[2], EXAMPLE_RECORD)[0]
+    return record
 
 
 def row_of(item: Item) -> int:
     """The number of an item of `make_items`."""
-    return int(item[2].view(EXAMPLE_RECORD)["row"][0])
+    return int(record_of(item)["row"])
 
 
 @contextmanager

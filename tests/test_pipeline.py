@@ -18,9 +18,8 @@ from samsum_stream.lanes import Share
 from samsum_stream.packing import Item
 from samsum_stream.pipeline import LaneBatch, Made, Packs, Pipeline
 from samsum_stream.positions import START, LanePosition, PassStart, Place
-from samsum_stream.samples import EXAMPLE_RECORD
 from samsum_stream.sources import as_source
-from tests.streams import make_rows, make_stream, row_of
+from tests.streams import make_rows, make_stream, record_of, row_of
 
 NUM_ROWS = 60
 WHOLE = Share(0)
@@ -72,7 +71,7 @@ def rows_of(batches: Iterable[Made | LaneBatch]) -> list[int]:
 
 
 def epoch_of(item: Item) -> int:
-    return int(item[2].view(EXAMPLE_RECORD)["epoch"][0])
+    return int(record_of(item)["epoch"])
 
 
 PIPELINE = make_pipeline()

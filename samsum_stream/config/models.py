@@ -240,7 +240,7 @@ class StreamConfig(_Section):
     seed: NaturalInt = Field(default=0, description="what the shuffled order follows from")
     epochs: PositiveInt | None = Field(default=1, description="how many passes over the rows; null is endless")
     lanes: Literal["auto"] | PositiveInt = Field(default="auto", description="how many lanes divide the rows")
-    ignore_index: int = Field(default=-100, description="the label that the loss leaves out")
+    ignore_index: int = Field(default=-100, ge=-(2**31), lt=2**31, description="the label that the loss leaves out")
     num_proc: PositiveInt = Field(default=1, description="how many processes the older layout prepared rows with")
 
     _places: Places = PrivateAttr(default_factory=Places)

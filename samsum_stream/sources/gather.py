@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from reprlib import Repr
 from typing import Any, NamedTuple
 
@@ -51,15 +52,15 @@ def from_batch(batch: Mapping[str, Sequence[Any]], *, columns: Columns, locate: 
 
 def _picked(rows: Sequence[Any], columns: Columns) -> RawColumns:
     return RawColumns(
-        inputs=[row[columns.input] for row in rows],
-        responses=[row[columns.response] for row in rows],
+        inputs=[*map(itemgetter(columns.input), rows)],
+        responses=[*map(itemgetter(columns.response), rows)],
         contexts=_contexts_of_rows(rows, columns),
     )
 
 
 def _contexts_of_rows(rows: Sequence[Any], columns: Columns) -> list[Any] | None:
     if columns.contexts_required:
-        return [row[columns.contexts[0]] for row in rows]
+        return [*map(itemgetter(columns.contexts[0]), rows)]
     return _first_present([[row.get(column) for row in rows] for column in columns.contexts])
 
 

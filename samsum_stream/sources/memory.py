@@ -39,8 +39,7 @@ class ListSource(IndexedSource):
     def _picked(self, indices: Int64Array) -> list[Any]:
         picked: list[Any] = []
         try:
-            for index in indices.tolist():
-                picked.append(self._rows[index])
+            picked.extend(map(self._rows.__getitem__, indices.tolist()))  # up to where it fails
         except SamsumStreamError:
             raise
         except Exception as error:

@@ -53,8 +53,8 @@ class Border:
         """The texts to encode in place of texts that continue others."""
         return [SENTINEL + text for text in texts] if len(self.sentinel) else texts
 
-    def continuations(self, encoded: Ragged) -> Ragged:
-        """The tokens of marked texts, less those of the sentinel.
+    def unmark(self, encoded: Ragged) -> Ragged:
+        """The tokens of texts of which every second one was marked, less those of the sentinel.
 
         Raises:
             TokenizerError: a text swallowed the sentinel.
@@ -62,13 +62,13 @@ class Border:
         width = len(self.sentinel)
         if not width:
             return encoded
-        starts = encoded.offsets[:-1]
-        heads = encoded.ids[(starts[:, None] + np.arange(width)).clip(max=len(encoded.ids) - 1)]
-        if (encoded.lengths < width).any() or (heads != self.sentinel).any():
+        sentinels = encoded.offsets[1:-1:2, None] + np.arange(width)
+        heads = encoded.ids[sentinels.clip(max=len(encoded.ids) - 1)]
+        if (encoded.lengths[1::2] < width).any() or (heads != self.sentinel).any():
             raise TokenizerError("a response merged with the newline in front of it: its border cannot be found")
         kept = np.ones(len(encoded.ids), bool)
-        kept[(starts[:, None] + np.arange(width)).ravel()] = False
-        return Ragged(encoded.ids[kept], encoded.offsets - width * np.arange(len(encoded.offsets)))
+        kept[sentinels] = False
+        return Ragged(encoded.ids[kept], encoded.offsets - width * (np.arange(len(encoded.offsets)) // 2))
 
 
 def find_border(backend: HFBackend) -> Border:

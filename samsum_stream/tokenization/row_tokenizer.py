@@ -10,11 +10,8 @@ from samsum_stream.errors import RowError
 from samsum_stream.rendering import message_of
 from samsum_stream.samples import EXAMPLE_RECORD, Chunk, Int32Array, Int64Array, Ragged, Records, Rows, offsets_of
 from samsum_stream.tokenization.backends import HFBackend
-from samsum_stream.tokenization.sides import SideEncoder, Sides
+from samsum_stream.tokenization.sides import SideEncoder
 from samsum_stream.tokenization.truncation import METHODS, Dropped, Fitted, LongRow
-
-ADDED, PROMPT, RESPONSE, EOS = range(4)
-KINDS = np.arange(4, dtype=np.uint8)
 
 Events = list[tuple[int, str]]
 
@@ -45,7 +42,7 @@ class RowTokenizer:
         sides, spelled = self.sides.encode(rows)
         events = [(row, "special_tokens_in_rows") for row in spelled]
         num_eos, kept = np.ones(len(rows), np.int64), np.ones(len(rows), bool)
-        lengths = sides.prompts.lengths + sides.responses.lengths
+        lengths = sides.lengths.reshape(-1, 2).sum(axis=1)
         if (too_long := np.flatnonzero(lengths + 1 > self._room)).size:
             sides = self._shorten(rows, too_long.tolist(), sides, num_eos, kept, events)
         tokens, records = self._assemble(rows, sides, num_eos, epoch)
@@ -60,19 +57,20 @@ class RowTokenizer:
         return self.max_length - len(self.sides.border.added)
 
     def _shorten(
-        self, rows: Rows, too_long: list[int], sides: Sides, num_eos: Int64Array, kept: np.ndarray, events: Events
-    ) -> Sides:
+        self, rows: Rows, too_long: list[int], sides: Ragged, num_eos: Int64Array, kept: np.ndarray, events: Events
+    ) -> Ragged:
         """The sides with long rows exchanged for fitting ones; marks those that are dropped or lost their eos."""
-        prompts, responses = sides.prompts.split(), sides.responses.split()
+        sequences = sides.split()
         for index in too_long:
-            outcome = self._fit(rows, index, prompts[index], responses[index])
+            own = slice(2 * index, 2 * index + 2)
+            outcome = self._fit(rows, index, *sequences[own])
             if isinstance(outcome, Dropped):
                 events.append((index, f"dropped.{outcome.reason}"))
                 kept[index] = False
             else:
-                prompts[index], responses[index], num_eos[index] = outcome.prompt, outcome.response, outcome.has_eos
+                sequences[own], num_eos[index] = (outcome.prompt, outcome.response), outcome.has_eos
                 events += [(index, f"truncated.{part}") for part in outcome.cut]
-        return Sides(Ragged.of(prompts), Ragged.of(responses))
+        return Ragged.of(sequences)
 
     def _fit(self, rows: Rows, index: int, prompt: Int32Array, response: Int32Array) -> Fitted | Dropped:
         if self.truncation == "error":
@@ -80,20 +78,20 @@ class RowTokenizer:
         message, ends = message_of(rows, index), self.reference.token_ends
         return METHODS[self.truncation](LongRow(message, prompt, response, self._room, self.sides.encode_one, ends))
 
-    def _assemble(self, rows: Rows, sides: Sides, num_eos: Int64Array, epoch: int) -> tuple[Ragged, Records]:
+    def _assemble(self, rows: Rows, sides: Ragged, num_eos: Int64Array, epoch: int) -> tuple[Ragged, Records]:
         """Lay out `added, prompt, response, eos` of every row: each kind of token is written in one step."""
-        added, (prompts, responses) = self.sides.border.added, sides
-        lengths = np.stack([np.full(len(rows), len(added)), prompts.lengths, responses.lengths, num_eos], axis=1)
-        kinds = np.repeat(np.tile(KINDS, len(rows)), lengths.ravel())
-        ids = np.full(len(kinds), self.eos_token_id, np.int32)
-        ids[kinds == PROMPT], ids[kinds == RESPONSE] = prompts.ids, responses.ids
-        if len(added):
-            ids[kinds == ADDED] = np.tile(added, len(rows))
+        added, lengths = self.sides.border.added, sides.lengths.reshape(-1, 2)
         records = np.empty(len(rows), EXAMPLE_RECORD)
-        records["length"] = lengths.sum(axis=1)
-        records["num_prompt_tokens"] = lengths[:, ADDED] + lengths[:, PROMPT]
+        records["length"] = len(added) + lengths.sum(axis=1) + num_eos
+        records["num_prompt_tokens"] = len(added) + lengths[:, 0]
         records["shard"], records["row"], records["epoch"] = rows.shards, rows.rows, epoch
-        return Ragged(ids, offsets_of(records["length"])), records
+        offsets = offsets_of(records["length"])
+        added_at, eos_at = offsets[:-1, None] + np.arange(len(added)), offsets[1:][num_eos == 1] - 1
+        is_side = np.ones(offsets[-1], bool)
+        is_side[added_at] = is_side[eos_at] = False
+        ids = np.empty(offsets[-1], np.int32)
+        ids[is_side], ids[added_at], ids[eos_at] = sides.ids, added, self.eos_token_id
+        return Ragged(ids, offsets), records
 
     def _too_long(self, rows: Rows, index: int, *, num_tokens: int) -> RowError:
         place = self.sides.locate(int(rows.shards[index]), int(rows.rows[index]))

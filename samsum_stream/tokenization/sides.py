@@ -1,7 +1,11 @@
-"""Rows to the ids of both sides of the border: what the model is given, and what it learns."""
+"""Rows to the ids of both sides of the border: what the model is given, and what it learns.
+
+Sides are sequences in turn, as they follow each other in a row: prompt, response, prompt, response, ...
+"""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from itertools import chain
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +17,6 @@ from samsum_stream.samples import Int32Array, Ragged, RowPosition, Rows
 from samsum_stream.tokenization.backends import Backend
 from samsum_stream.tokenization.border import Border
 from samsum_stream.tokenization.special_tokens import SpecialTokens
-
-
-class Sides(NamedTuple):
-    """Both sides of `n` rows, without the tokens that are added in front and without the eos."""
-
-    prompts: Ragged
-    responses: Ragged
 
 
 class SideEncoder:
@@ -50,19 +47,19 @@ class SideEncoder:
         if policy == "text":
             special_tokens.require_ordinary_text()
 
-    def encode(self, rows: Rows) -> tuple[Sides, list[int]]:
-        """Both sides, and which of the rows spell a special token.
+    def encode(self, rows: Rows) -> tuple[Ragged, list[int]]:
+        """Both sides of `n` rows, less what is added in front and the eos, and which of the rows spell a special token.
+
+        The sides are `2 n` sequences: prompt, response, prompt, response, ...
 
         Raises:
             RowError: a row spells a special token, and the policy is `error`.
         """
         prompts, responses = self.renderer.texts(rows)
-        encoded = self.backend.encode([*prompts, *self.border.mark(responses)])
-        asked, answered = encoded.cut(len(rows))
-        sides = Sides(asked, self.border.continuations(answered))
+        encoded = self.backend.encode([*chain.from_iterable(zip(prompts, self.border.mark(responses), strict=True))])
+        sides = self.border.unmark(encoded)
         own = np.array([self._own_weight(num_contexts) for num_contexts in _context_counts(rows)]).reshape(-1, 2)
-        weights = self.special_tokens.weigh(encoded).reshape(2, -1).T
-        spelled = weights != own
+        spelled = self.special_tokens.weigh(encoded).reshape(-1, 2) != own
         if not spelled.any():
             return sides, []
         if self.policy == "error":
@@ -74,15 +71,15 @@ class SideEncoder:
     def encode_prompts(self, rows: Rows) -> list[list[int]]:
         """What the model is given at inference for each row: the tokens that are added in front, then the prompt."""
         added = self.border.added.tolist()
-        return [[*added, *prompt.tolist()] for prompt in self.encode(rows)[0].prompts.split()]
+        return [[*added, *prompt.tolist()] for prompt in self.encode(rows)[0].split()[::2]]
 
     def encode_one(self, message: Message) -> tuple[Int32Array, Int32Array]:
         """Both sides of a message that is no row of the source, such as a shortened one."""
         nowhere = np.zeros(1, np.int64)
         contexts = [list(message.contexts)] if message.contexts else None
         rows = Rows([message.input], [message.response or ""], contexts, nowhere.astype(np.int32), nowhere)
-        sides, _ = self.encode(rows)
-        return sides.prompts.ids, sides.responses.ids
+        prompt, response = self.encode(rows)[0].split()
+        return prompt, response
 
     def _own_weight(self, num_contexts: int) -> list[int]:
         """The weight of the special tokens that the format spells on each side of a row with so many contexts."""
@@ -91,16 +88,14 @@ class SideEncoder:
             self._own_weights[num_contexts] = [self.special_tokens.weigh_own(side) for side in probe]
         return self._own_weights[num_contexts]
 
-    def _encode_apart(self, rows: Rows, sides: Sides, spelled: NDArray[np.bool_]) -> Sides:
+    def _encode_apart(self, rows: Rows, sides: Ragged, spelled: NDArray[np.bool_]) -> Ragged:
         """The sides with those that a row forged a token on, shape `[n, 2]`, encoded as ordinary text."""
-        replaced = []
-        for side, encoded in enumerate(sides):
-            apart = {}
-            for index in np.flatnonzero(spelled[:, side]).tolist():
-                segments = self.renderer.split(message_of(rows, index))[side]
-                apart[index] = np.array(self.special_tokens.encode(segments, continues=side == 1), np.int32)
-            replaced.append(encoded.replace(apart))
-        return Sides(*replaced)
+        apart = {}
+        for place in np.flatnonzero(spelled).tolist():
+            index, side = divmod(place, 2)
+            segments = self.renderer.split(message_of(rows, index))[side]
+            apart[place] = np.array(self.special_tokens.encode(segments, continues=side == 1), np.int32)
+        return sides.replace(apart)
 
     def _spells(self, rows: Rows, index: int) -> RowError:
         message = message_of(rows, index)

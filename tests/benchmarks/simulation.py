@@ -32,7 +32,7 @@ def read_epoch(pipeline: Pipeline, share: Share, order: Order, progress: Progres
     for batch, made, _ in pipeline.batches(share, dict.fromkeys(lanes, START), order=order):
         lane = batch % order.num_lanes
         if lane in unfinished:
-            records = np.concatenate([item[2] for pack in made.packs for item in pack]).view(EXAMPLE_RECORD)
+            records = np.frombuffer(b"".join(item[2] for pack in made.packs for item in pack), EXAMPLE_RECORD)
             yield records["row"][records["epoch"] == 0]
             progress.fold(lane, made.position, made.counts, Window())
         if made.position.place.epoch > 0:
