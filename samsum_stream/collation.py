@@ -48,7 +48,7 @@ class Collator(ABC):
         masked = batch.num_masked_tokens
         borders = np.stack([masked, batch.tokens.lengths - masked], axis=1)
         labels = batch.tokens.ids.copy()
-        labels[np.repeat(np.tile([True, False], len(borders)), borders.ravel())] = self.ignore_index
+        np.copyto(labels, self.ignore_index, where=np.repeat(np.tile([True, False], len(borders)), borders.ravel()))
         return labels
 
 

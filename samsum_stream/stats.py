@@ -53,30 +53,28 @@ def counted_of(leaves: Sequence[Leaf]) -> tuple[str, ...]:
 def counts_of_batch(batch: Batch, *, max_length: int, leaves: Sequence[Leaf] = ()) -> Counts:
     """What a batch adds when it is handed over."""
     lengths = batch.tokens.lengths
-    counts = Counter(
-        examples=len(lengths),
-        tokens=int(lengths.sum()),
-        trained_tokens=int((lengths - batch.num_masked_tokens).sum()),
-        packs=int(np.count_nonzero(batch.pack_sizes)),
-        capacity=len(batch.pack_sizes) * max_length,
-    )
-    return counts + _counts_of_children(batch, leaves)
+    counts = {
+        "examples": len(lengths),
+        "tokens": int(lengths.sum()),
+        "trained_tokens": int((lengths - batch.num_masked_tokens).sum()),
+        "packs": int(np.count_nonzero(batch.pack_sizes)),
+        "capacity": len(batch.pack_sizes) * max_length,
+    }
+    return Counter(counts | _counts_of_children(batch, leaves))
 
 
-def _counts_of_children(batch: Batch, leaves: Sequence[Leaf]) -> Counts:
+def _counts_of_children(batch: Batch, leaves: Sequence[Leaf]) -> dict[str, int]:
     if not any(leaf.name for leaf in leaves):
-        return Counter()
+        return {}
     children = np.searchsorted([leaf.first_shard for leaf in leaves], batch.records["shard"], side="right") - 1
     examples = np.bincount(children, minlength=len(leaves)).tolist()
     tokens = np.bincount(children, weights=batch.tokens.lengths, minlength=len(leaves)).astype(int).tolist()
     found = zip(leaves, examples, tokens, strict=True)
-    return Counter(
-        {
-            _of_child(leaf.name, what): number
-            for leaf, *numbers in found
-            for what, number in zip(CHILD_COUNTED, numbers, strict=False)
-        }
-    )
+    return {
+        _of_child(leaf.name, what): number
+        for leaf, *numbers in found
+        for what, number in zip(CHILD_COUNTED, numbers, strict=False)
+    }
 
 
 def left_out_of_child(name: str, counts: Mapping[str, int]) -> Counts:

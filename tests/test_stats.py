@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samsum_stream.packing import Item
+from samsum_stream.samples import EXAMPLE_RECORD
 from samsum_stream.stats import COUNTED, Counts, Stats, counts_of_batch, listed, unlisted
 from samsum_stream.wire import from_buffer, to_buffer
 from tests.streams import make_items
@@ -37,10 +38,10 @@ def test_rows_of_padding_are_room_but_no_packs() -> None:
 
 
 def test_an_example_without_a_prompt_still_trains_no_first_token() -> None:
-    length, ids, words, ordinal = make_items([5])[0]
-    words = words.copy()
-    words[1] = 0
-    assert stats_of([[(length, ids, words, ordinal)]], max_length=8).trained_tokens == 4
+    length, ids, record, ordinal = make_items([5])[0]
+    without_prompt = np.frombuffer(record, EXAMPLE_RECORD).copy()
+    without_prompt["num_prompt_tokens"] = 0
+    assert stats_of([[(length, ids, without_prompt.tobytes(), ordinal)]], max_length=8).trained_tokens == 4
 
 
 def test_rows_are_those_handed_over_and_those_dropped() -> None:

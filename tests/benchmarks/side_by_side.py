@@ -3,7 +3,7 @@
     python -m tests.benchmarks.side_by_side --peers-python PYTHON
 
 runs both of our backends, in the training process and with two workers, in turn with every peer, `--rounds` times, and
-prints a Markdown table. The clock of every side starts when rows and tokenizer are in memory (the limits: when the
+prints a Markdown table; sides that are named run alone. The clock of every side starts when rows and tokenizer are in memory (the limits: when the
 texts are rendered as well) and stops after the last batch. Peers pass over the rows once. Our stream has no end, and
 twelve passes of it are measured: in one alone, the rows that wait in lanes for a later batch would weigh too much. What
 a backend remembers of words helps the later ones.
@@ -29,7 +29,7 @@ OURS = {
 }
 """Who encodes, and how many workers."""
 
-SHOWN_AS_RATIOS = ("ours_hf_2_workers", "ours_fastokens")
+SHOWN_AS_RATIOS = ("ours_hf", "ours_fastokens")
 
 PEERS = ("limit_hf", "limit_fast", "grain", "hf_stream", "trl", "trl_stream")
 PASSES = 12
@@ -67,21 +67,21 @@ def run_once(name: str, options: argparse.Namespace) -> dict[str, Any]:
 def table(runs: Runs) -> str:
     """Medians, a row a side, with our tokens per second as a multiple of each side's."""
     speed = {name: median(run["mtok_per_s"] for run in results) for name, results in runs.items()}
-    rows = []
+    shown, rows = [ours for ours in SHOWN_AS_RATIOS if ours in runs], []
     for name, results in runs.items():
         wall, first = (median(run[key] for run in results) for key in ("wall_s", "first_batch_s"))
         share, memory = results[0]["efficiency"], median(run["peak_rss_mb"] for run in results)
         is_limit = name.startswith("limit")
         numbers = (f"{wall:.2f}", "-" if is_limit else f"{first:.3f}", f"{speed[name]:.2f}")
-        ratios = [f"{speed[ours] / speed[name]:.2f} x" for ours in SHOWN_AS_RATIOS]
+        ratios = [f"{speed[ours] / speed[name]:.2f} x" for ours in shown]
         rows.append([f"`{name}`", *numbers, "-" if is_limit else f"{share:.2%}", memory, *ratios])
     header = ("", "a pass, s", "first batch, s", "Mtok/s", "efficiency", "peak MB")
-    return corpora.markdown([*header, *(f"`{ours}` is" for ours in SHOWN_AS_RATIOS)], rows)
+    return corpora.markdown([*header, *(f"`{ours}` is" for ours in shown)], rows)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=PEERS, help=f"peers to run beside ours: {', '.join(PEERS)}")
+    parser.add_argument("names", nargs="*", default=[*OURS, *PEERS], help=f"sides to run: {', '.join([*OURS, *PEERS])}")
     parser.add_argument("--run", choices=OURS, help="run one of ours once, here, and print one JSON line")
     parser.add_argument("--corpus", choices=corpora.FILES, default="samsum")
     parser.add_argument("--tokenizer", default="gpt-neox-20b", help=f"a folder in {corpora.TOKENIZERS}")
@@ -99,7 +99,7 @@ def main() -> None:
         work = {"corpus": options.corpus, "tokenizer": options.tokenizer, "length": options.length}
         print(json.dumps(run_ours(*OURS[options.run], **work)))
         return
-    runs: Runs = {name: [] for name in (*OURS, *options.names)}
+    runs: Runs = {name: [] for name in options.names}
     for number in range(options.rounds):
         for name, results in runs.items():
             results.append(run_once(name, options))
