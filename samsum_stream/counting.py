@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch.distributed
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.utils.data import DataLoader, IterableDataset
 
 from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.faults import RAISE, Faults, Take
 from samsum_stream.order import SHUFFLED_BLOCK
+from samsum_stream.progress import counting
 from samsum_stream.read_ahead import ReadAhead
 from samsum_stream.samples import BadRow, Int32Array, Int64Array, Rows
 from samsum_stream.sources import Block, IndexedSource, Leaf, SequentialSource, Source
@@ -110,7 +109,7 @@ def count_lengths(
     sent = received(loader.__iter__, whereabouts=whereabouts, remedy=START_AGAIN, timeout=timeout)
     found: list[Piece] | Exception = pieces
     try:
-        for piece in _shown(sent, total=dataset.num_rows, is_shown=rank == 0):
+        for piece in _shown(sent, total=dataset.num_rows):
             pieces.append(piece)
     except Exception as error:
         if world_size == 1:
@@ -194,11 +193,9 @@ def _take_of_block(block: Block, first: int, indices: Int64Array) -> Rows:
     return block.take(indices).of_shards_from(first)
 
 
-def _shown(pieces: Iterable[Piece], *, total: int | None, is_shown: bool) -> Iterator[Piece]:
+def _shown(pieces: Iterable[Piece], *, total: int | None) -> Iterator[Piece]:
     """The pieces, behind a progress bar where someone looks."""
-    console = Console(stderr=True)
-    columns = (TextColumn("counting rows"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not (is_shown and console.is_terminal)) as bar:
+    with counting("counting rows") as bar:
         task = bar.add_task("", total=total)
         for piece in pieces:
             bar.advance(task, len(piece.lengths))

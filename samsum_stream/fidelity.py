@@ -24,6 +24,7 @@ from samsum_stream.collation import COLLATORS, Collator, Packed, Padded
 from samsum_stream.errors import ConfigError, ContaminationError
 from samsum_stream.notebooks import repr_html
 from samsum_stream.probing import Result, Runs, computed_dtype, make_probes, undisturbed
+from samsum_stream.progress import waiting
 from samsum_stream.samples import IGNORE_INDEX, Batch, Pack
 from samsum_stream.topology import of_first_rank
 
@@ -180,17 +181,20 @@ def measure(model: Any, packs: Sequence[Pack], *, collator: Collator) -> ModelRe
     probes = make_probes(model, packs, max_length=collator.max_length)
     _require_vocabulary(model, probes)
     tolerance = TOLERANCE[computed_dtype(model)]
-    with undisturbed(model) as parameters:
+    with undisturbed(model) as parameters, waiting(f"measuring which layouts keep documents apart in {_name(model)}"):
         run = Runs(model, parameters)
         alone = [run.alone(probe) for probe in probes]
         measured = functools.partial(_report, run, probes=probes, alone=alone, tolerance=tolerance)
         dtype = computed_dtype(model)
         reports = tuple(measured(layout, _collator(layout, collator, dtype=dtype)) for layout in LAYOUTS)
         cached = _cached_difference(run, _collator(LAYOUTS[0], collator, dtype=dtype), probes[0], alone[0])
-    attends = getattr(model.config, "_attn_implementation", None)
-    name = f"{type(model).__name__}{f' ({attends})' if attends else ''}"
     method = next(name for name, kind in COLLATORS.items() if type(collator) is kind)
-    return ModelReport(name, tolerance, reports, method, cached)
+    return ModelReport(_name(model), tolerance, reports, method, cached)
+
+
+def _name(model: Any) -> str:
+    attends = getattr(model.config, "_attn_implementation", None)
+    return f"{type(model).__name__}{f' ({attends})' if attends else ''}"
 
 
 def _require_vocabulary(model: Any, probes: Sequence[Batch]) -> None:

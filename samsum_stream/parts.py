@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +12,19 @@ from transformers import PreTrainedTokenizerBase
 
 from samsum_stream.collation import COLLATORS, Collator
 from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig
-from samsum_stream.errors import ConfigError
+from samsum_stream.errors import ConfigError, RowError, SourceError
 from samsum_stream.faults import Faults
 from samsum_stream.fingerprint import source_identity
 from samsum_stream.mixing import Mix
 from samsum_stream.packing import PACKERS
 from samsum_stream.pipeline import Pipeline
+from samsum_stream.progress import waiting
 from samsum_stream.prompts import FORMATS, PROMPTS, Prompt, PromptFormat, format_for_model
 from samsum_stream.registry import call, resolve
 from samsum_stream.rendering import RowRenderer
 from samsum_stream.samples import Rows
 from samsum_stream.sources import SOURCES, Mixture, Source, as_source, default_name
+from samsum_stream.sources.gather import OR_THE_ROW
 from samsum_stream.tokenization import (
     Border,
     HFBackend,
@@ -62,7 +65,7 @@ def build_parts(
     tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
     packing, collating = config.packing_config, config.collator_config
     faults = Faults(config.fault_config.on_bad_row == "skip", config.fault_config.max_bad_rows)
-    first_rows = _first_rows(source, faults)
+    first_rows = _first_rows(config, source, faults)
     pipeline = Pipeline(
         source=source,
         tokenizer=build_row_tokenizer(config, prompt, tokenizer, source, first_rows),
@@ -112,11 +115,14 @@ def _open_source(
         )
     known: dict[str, Any] = {**SOURCES, MIXTURE: None}
     method = resolve(named, table=known, kind="source", trust=trust, where=where("method"))
-    return as_source(
-        functools.partial(call, method, section.kwargs, where=where("kwargs")),
-        name=name or default_name(named, section.kwargs),
-        columns=section.columns,
-    )
+    try:
+        return as_source(
+            functools.partial(call, method, section.kwargs, where=where("kwargs")),
+            name=name or default_name(named, section.kwargs),
+            columns=section.columns,
+        )
+    except SourceError as error:
+        raise SourceError(f"{where()}: {error}") from error.__cause__
 
 
 def _open_mixture(kwargs: MixtureKwargs, *, name: str, where: Callable[..., str], trust: Sequence[str]) -> Mixture:
@@ -189,11 +195,19 @@ def build_row_tokenizer(
     )
 
 
-def _first_rows(source: Source, faults: Faults) -> Rows:
+def _first_rows(config: StreamConfig, source: Source, faults: Faults) -> Rows:
     """Where all of them are bad, they are so for one reason, which is told instead of skipped."""
-    block = source.first_block(NUM_PROBED_ROWS)
-    indices = np.arange(block.num_rows)
-    return faults.take(block.take, indices) or block.take(indices)
+    with waiting(f"reading the first rows of {source.name}") if source.is_remote else nullcontext():
+        block = source.first_block(NUM_PROBED_ROWS)
+        indices = np.arange(block.num_rows)
+        try:
+            return faults.take(block.take, indices) or block.take(indices)
+        except RowError as error:
+            if error.reason != "missing_field" or Faults(skips=True).take(block.take, indices):
+                raise
+            path = ("kwargs", "sources") if isinstance(source, Mixture) else ("columns",)
+            problem = str(error).removesuffix(OR_THE_ROW)
+            raise SourceError(f"{config.where('source_config', *path)}: {problem}") from None
 
 
 def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:

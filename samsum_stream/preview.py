@@ -76,7 +76,7 @@ def preview(
 
 def _of_child(source: Source, name: str | None) -> tuple[Source, Sequence[Leaf]]:
     """What to read, and the leaves in it, whose shards are numbered among those of all."""
-    if name is None:
+    if name in (None, source.name):
         return source, source.leaves
     children = {leaf.name: leaf for leaf in source.leaves if leaf.name}
     if name not in children:

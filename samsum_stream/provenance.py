@@ -28,6 +28,11 @@ class BatchInfo:
         return tuple(pack for pack in packs_of(self._batch, self._locate) if pack.examples)
 
     @property
+    def num_padding_rows(self) -> int:
+        """Rows of the batch without an example, at the end of an epoch."""
+        return len(self._batch.pack_sizes) - len(self.packs)
+
+    @property
     def positions(self) -> tuple[tuple[RowPosition, ...], ...]:
         """The position of each example, pack by pack."""
         return tuple(tuple(example.position for example in pack.examples) for pack in self.packs)

@@ -35,9 +35,13 @@ class RowPosition(NamedTuple):
     row: int
     epoch: int
 
+    @property
+    def place(self) -> str:
+        """The same in every epoch: `samsum/train.jsonl:1234`."""
+        return f"{'/'.join(part for part in (self.source, self.shard) if part)}:{self.row}"
+
     def __str__(self) -> str:
-        place = "/".join(part for part in (self.source, self.shard) if part)
-        return f"{place}:{self.row} (epoch {self.epoch})"
+        return f"{self.place} (epoch {self.epoch})"
 
 
 class BadRow(NamedTuple):

@@ -115,14 +115,14 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
             "fault_config": {"on_bad_row": "skip", "max_bad_rows": 1},
         },
         {},
-        "1.7% of the rows are bad and will be skipped (1 empty_response)",
+        "are bad and will be skipped (1 empty_response), such as FOLDER/rows.jsonl:59",
     ),
     (
         "long_rows",
         "warning",
         {"rows": [*make_rows(40), *[long_row(40)] * 20]},
         {},
-        "33% of the rows are longer than max_length 32 and are dropped; the longest has 44 tokens",
+        "33% of the rows are longer than max_length 32 and are dropped; the longest, FOLDER/rows.jsonl:40, has 44",
     ),
     (
         "long_rows",
@@ -150,7 +150,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
             "tokenizer_config": {"backend": "hf", "special_tokens_in_rows": "parse"},
         },
         {},
-        "1.7% of the rows spell a special token in their own text, which is read as control tokens",
+        "1.7% of the rows, such as FOLDER/rows.jsonl:59, spell a special token in their own text, which is read as",
     ),
     (
         "special_tokens_in_rows",
@@ -170,7 +170,7 @@ def test_each_advice_fires_on_a_config_made_for_it(
     facts = gather(make(**changes), **readers)
     finding = found(facts, name)
     assert finding.level == level
-    assert reason in finding.reason
+    assert reason.replace("FOLDER", facts.pipeline.source.name) in finding.reason
     assert set(names(facts)) == {name}
 
 

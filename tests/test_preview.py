@@ -95,6 +95,7 @@ def test_a_child_of_a_mixture_is_seen_alone(tmp_path: Path) -> None:
         stream.preview(source="inner/d")
     with pytest.raises(ConfigError, match=r"it is no mixture; leave the name out"):
         make_stream().preview(source="a")
+    assert repr(make_stream().preview(source="rows")) == repr(make_stream().preview())
 
 
 @pytest.mark.parametrize("kwargs", [{"n": 0}, {"packs": True, "ids": True}])

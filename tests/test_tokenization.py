@@ -442,16 +442,6 @@ class TestLoading:
         with pytest.raises(TokenizerError, match="no eos token.*add one first, tokenizer.add_special_tokens"):
             make_stream(bare_tokenizer)
 
-    def test_a_tokenizer_without_pad_token_pads_with_its_eos_and_warns(
-        self, bare_tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        bare_tokenizer.pad_token = None
-        stream = make_stream(bare_tokenizer)
-        assert stream.collator.pad_token_id == bare_tokenizer.eos_token_id
-        assert [record.getMessage()[:57] for record in caplog.records] == [
-            "the tokenizer has no pad token: its eos token pads instea"
-        ]
-
     def test_a_format_that_spells_unknown_tokens_warns(
         self, small_tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
     ) -> None:

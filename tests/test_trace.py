@@ -115,6 +115,15 @@ def test_the_command_prints_every_row_of_the_batch_with_its_mask(config: Path, t
                 assert f"⟦<|bos|>⟧{prompt}>>>·{answer.removeprefix(' ')}⟦<|eos|>⟧<<<" in shown
 
 
+def test_rows_of_padding_are_told(config: Path) -> None:
+    finite = config.with_name("finite.yaml")
+    finite.write_text(config.read_text().replace("epochs: null", "epochs: 1"))
+    loader = SFTStream.from_yaml(finite).loader()
+    padded = next(info for _ in loader if (info := loader.last_batch_info).num_padding_rows)
+    told = f"global batch {padded.batch}, lane {padded.lane}, {padded.num_padding_rows} row"
+    assert told in run("trace", finite, "--batch", padded.batch).output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

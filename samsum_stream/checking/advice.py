@@ -10,11 +10,11 @@ import numpy as np
 from samsum_stream.checking.facts import Facts, Sample
 from samsum_stream.checking.findings import Finding, Level, split_message
 from samsum_stream.lanes import fitting_workers
-from samsum_stream.measuring import KEPT, WHOLE
+from samsum_stream.measuring import BEFELL, BITS, KEPT, WHOLE
 from samsum_stream.packing import BestFit
 from samsum_stream.simulation import packed
 from samsum_stream.sources import SequentialSource
-from samsum_stream.stats import by_reason
+from samsum_stream.stats import COUNTED, by_reason
 
 MANY = 0.01
 """The share of rows from which on losing or shortening them is worth a word."""
@@ -24,6 +24,8 @@ MUCH_FULLER = 0.02
 
 GOOD_BUFFER = 64
 """The window of `best_fit` that packing is held against: the default."""
+
+SKIPPED = tuple(name for name in COUNTED if name.startswith("skipped."))
 
 LONG_COUNT = 60
 """Seconds of counting before the first batch from which on they are worth a word."""
@@ -36,7 +38,6 @@ WARNED: dict[str, tuple[str, Level]] = {
     "with full attention": ("full_attention", "warning"),
     "until then the slower backend": ("slower_backend", "warning"),
     "config.use_cache is true": ("cache_is_on", "note"),
-    "has no pad token": ("no_pad_token", "note"),
 }
 """What the stream itself warns of, by words of the message: the name and the level of the finding."""
 
@@ -61,7 +62,8 @@ def bad_rows(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "bad_rows",
                 "warning",
-                f"{sample.title}: {_share(reasons.total(), sample)} are bad and will be skipped ({told})",
+                f"{sample.title}: {_share(reasons.total(), sample)} are bad and will be skipped ({told}), such as "
+                f"{_first_with(sample, *SKIPPED)}",
                 "mend them, or see that fault_config.max_bad_rows bears as many",
             )
 
@@ -81,7 +83,7 @@ def long_rows(facts: Facts) -> Iterator[Finding]:
                 "long_rows",
                 "warning" if is_many else "note",
                 f"{sample.title}: {_share(number, sample)} are longer than max_length {limit:,} and are {fate}; the "
-                f"longest has {int(lengths.max()):,} tokens",
+                f"longest, {sample.positions[lengths.argmax()].place}, has {int(lengths.max()):,} tokens",
                 f"raise packing_config.kwargs.max_length ({covered}){or_else}",
             )
 
@@ -96,7 +98,8 @@ def longer_than_model(facts: Facts) -> Iterator[Finding]:
                 "longer_than_model",
                 "warning",
                 f"{sample.title}: {_share(number, sample)} are kept with more tokens than the {limit:,} that the "
-                "tokenizer names as its model's most (model_max_length)",
+                "tokenizer names as its model's most (model_max_length), such as "
+                f"{sample.positions[sample.measured[:, KEPT].argmax()].place}",
                 f"lower packing_config.kwargs.max_length to {limit:,}, or train a model that reads as many",
             )
 
@@ -159,11 +162,23 @@ def special_tokens_in_rows(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "special_tokens_in_rows",
                 "warning" if is_parsed else "note",
-                f"{sample.title}: {_share(number, sample)} spell a special token in their own text, which is {becomes}",
+                f"{sample.title}: {_share(number, sample)}, such as {_first_with(sample, 'special_tokens_in_rows')}, "
+                f"spell a special token in their own text, which is {becomes}",
                 "say tokenizer_config.special_tokens_in_rows: text"
                 if is_parsed
                 else "look at them (report shows the first ones): were these rows rendered for another model already?",
             )
+
+
+def no_pad_token(facts: Facts) -> Iterator[Finding]:
+    if facts.stream.tokenizer.pad_token_id is None:
+        yield Finding(
+            "no_pad_token",
+            "note",
+            f"the tokenizer has no pad token: {facts.stream.tokenizer.decode(facts.stream.collator.pad_token_id)} pads "
+            "instead, and every response still learns its end, because labels are masked by position",
+            "set tokenizer.pad_token where other code asks for one",
+        )
 
 
 def no_shuffle(facts: Facts) -> Iterator[Finding]:
@@ -202,6 +217,7 @@ ADVICE: tuple[Advice, ...] = (
     shared_shards,
     idle_workers,
     special_tokens_in_rows,
+    no_pad_token,
     no_shuffle,
     long_count,
 )
@@ -210,6 +226,12 @@ ADVICE: tuple[Advice, ...] = (
 def advise(facts: Facts) -> list[Finding]:
     """All findings, in the order of `ADVICE`."""
     return [finding for advice in ADVICE for finding in advice(facts)]
+
+
+def _first_with(sample: Sample, *names: str) -> str:
+    """Where the first row stands that any of these befell."""
+    befell = (sample.measured[:, BEFELL] & sum(BITS[name] for name in names)) > 0
+    return sample.positions[befell.argmax()].place
 
 
 def _share(number: int, sample: Sample) -> str:

@@ -16,7 +16,7 @@ from samsum_stream.faults import Faults, Take
 from samsum_stream.lanes import check_num_lanes
 from samsum_stream.measuring import KEPT, RowMeasure
 from samsum_stream.pipeline import Pipeline
-from samsum_stream.samples import Int32Array, Int64Array, Rows
+from samsum_stream.samples import Int32Array, Int64Array, RowPosition, Rows
 from samsum_stream.simulation import Epoch, packed, plan_epoch, reckon_epoch, spread
 from samsum_stream.sources import Block, IndexedSource, Leaf, Mixture, SequentialSource, Source
 from samsum_stream.stats import Counts
@@ -40,12 +40,14 @@ class Sample(NamedTuple):
 
     Attributes:
         leaf: The source.
+        positions: Where they stand.
         measured: What `RowMeasure` found of them, shape `[num_rows, 4]`.
         counts: What befell them.
         seconds: How long reading and encoding them took.
     """
 
     leaf: Leaf
+    positions: tuple[RowPosition, ...]
     measured: Int32Array
     counts: Counts
     seconds: float
@@ -177,17 +179,26 @@ def heard() -> Iterator[list[str]]:
 
 
 def _sample(leaf: Leaf, measure: RowMeasure, faults: Faults, number: int) -> Sample:
-    measured, counts, num_characters = list[Int32Array](), Counts(), 0
+    positions, measured, counts, num_characters = list[RowPosition](), list[Int32Array](), Counts(), 0
     start = time.perf_counter()
     for take, indices in _pieces(leaf, number):
-        rows = faults.take(take, indices).of_shards_from(leaf.first_shard)
-        found, befell = measure(rows)
+        rows = faults.take(take, indices)
+        positions += _positions(leaf.source, rows)
+        found, befell = measure(rows.of_shards_from(leaf.first_shard))
         measured.append(found)
         counts += befell + Counts(f"skipped.{bad.reason}" for _, bad in rows.skipped)
         num_characters += _characters(rows)
         if num_characters > MAX_CHARACTERS:
             break
-    return Sample(leaf, np.concatenate(measured), counts, time.perf_counter() - start)
+    return Sample(leaf, tuple(positions), np.concatenate(measured), counts, time.perf_counter() - start)
+
+
+def _positions(source: Source, rows: Rows) -> list[RowPosition]:
+    """Where all rows stand that were asked for, the bad ones as well."""
+    found = {place: bad.position for place, bad in rows.skipped}
+    good = zip(rows.places.tolist(), rows.shards.tolist(), rows.rows.tolist(), strict=True)
+    found |= {place: source.position(shard, row, 0) for place, shard, row in good}
+    return [found[place] for place in range(rows.num_asked)]
 
 
 def _pieces(leaf: Leaf, number: int) -> Iterator[tuple[Take, Int64Array]]:

@@ -11,6 +11,7 @@ from samsum_stream.showing.cells import cells_of_ids, cells_of_pieces
 from samsum_stream.showing.marks import HEADER, LEGEND, MASKED, Barred, marked
 from samsum_stream.showing.packs import Bar, shown_packs
 from samsum_stream.showing.pieces import Pieces
+from samsum_stream.wording import counted
 
 
 def shown_example(example: Example, pieces: Pieces | None = None, *, ids: bool = False) -> Group:
@@ -45,6 +46,7 @@ def shown_pack(pack: Pack) -> Group:
 def shown_batch(info: BatchInfo, pieces: Pieces, *, max_length: int) -> Group:
     """A batch: its packs as bars, and then all their examples."""
     examples = [example for pack in info.packs for example in pack.examples]
-    title = Text(f"global batch {info.batch}, lane {info.lane}", HEADER)
+    padding = f", {counted(info.num_padding_rows, 'row')} of padding beside its packs" if info.num_padding_rows else ""
+    title = Text(f"global batch {info.batch}, lane {info.lane}{padding}", HEADER)
     bars = shown_packs(info.packs, max_length=max_length)
     return Group(title, bars, Text(), shown_examples(examples, pieces))

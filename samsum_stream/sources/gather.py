@@ -14,6 +14,8 @@ from samsum_stream.sources.columns import Columns, missing_column
 from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.redaction import explain
 
+OR_THE_ROW = "; where other rows have it, fix the row, or skip bad rows by fault_config"
+
 
 class RawColumns(NamedTuple):
     """The values of a chunk as its source had them: `n` entries in each; `contexts` is None where no row has any."""
@@ -83,8 +85,7 @@ def _check_row(row: Any, *, columns: Columns, locate: Locator, index: int) -> No
         if column not in row:
             raise locate.error(
                 index,
-                f"{missing_column(field, column, list(row))}; where other rows have it, fix the row, or skip bad rows "
-                "by fault_config",
+                missing_column(field, column, list(row)) + OR_THE_ROW,
                 field=field,
                 reason="missing_field",
             )

@@ -1,15 +1,11 @@
 """A transformers tokenizer from a Hub id or a folder, ready to pad."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from samsum_stream.errors import TokenizerError
-from samsum_stream.notices import warn_once
-
-logger = logging.getLogger(__name__)
 
 
 def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
@@ -66,16 +62,7 @@ def pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id that fills up a batch. Labels are masked by position, so eos or unk may stand in."""
     if tokenizer.pad_token_id is not None:
         return int(tokenizer.pad_token_id)
-    kind = "eos" if tokenizer.eos_token_id is not None else "unk"
-    stand_in = tokenizer.eos_token_id if kind == "eos" else tokenizer.unk_token_id
-    warn_once(
-        logger,
-        "the tokenizer %shas no pad token: its %s token pads instead, and every response still learns its end, because "
-        "labels are masked by position; set tokenizer.pad_token where other code asks for one",
-        f"{tokenizer.name_or_path} " if tokenizer.name_or_path else "",
-        kind,
-    )
-    return int(stand_in)
+    return int(tokenizer.unk_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id)
 
 
 def _looks_like_folder(base_model: str) -> bool:

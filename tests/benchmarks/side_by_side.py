@@ -3,10 +3,10 @@
     python -m tests.benchmarks.side_by_side --peers-python PYTHON
 
 runs both of our backends, in the training process and with two workers, in turn with every peer, `--rounds` times, and
-prints a Markdown table; sides that are named run alone. The clock of every side starts when rows and tokenizer are in memory (the limits: when the
-texts are rendered as well) and stops after the last batch. Peers pass over the rows once. Our stream has no end, and
-twelve passes of it are measured: in one alone, the rows that wait in lanes for a later batch would weigh too much. What
-a backend remembers of words helps the later ones.
+prints a Markdown table; sides that are named run alone. The clock of every side starts when rows and tokenizer are in
+memory (the limits: when the texts are rendered as well) and stops after the last batch. Peers pass over the rows once.
+Our stream has no end, and twelve passes of it are measured: in one alone, the rows that wait in lanes for a later batch
+would weigh too much. What a backend remembers of words helps the later ones.
 """
 
 import argparse

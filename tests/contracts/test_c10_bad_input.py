@@ -112,6 +112,17 @@ def test_code_that_nobody_trusts_is_told_with_its_line(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("skips", ["", "fault_config: {on_bad_row: skip, max_bad_rows: 9}\n"])
+def test_a_wrong_column_is_told_with_its_line_and_not_as_a_bad_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skips: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = YAML.replace("rows.jsonl}\n", "rows.jsonl}\n  columns: {response: respnse}\n") + skips
+    place = "stream.yaml:4: source_config.columns: "
+    message = told(SourceError, from_yaml(tmp_path, text), place, "'respnse'", 'did you mean "response"?')
+    assert "fault_config" not in message
+
+
 def test_a_file_that_is_not_there_is_told_with_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +143,8 @@ def read(rows: object, **changes: Any) -> Any:
 def test_a_missing_column_is_told_with_those_that_are_there() -> None:
     rows = [{"dialogue": "20", "response": "21"}]
     parts = ["'input'", "known: dialogue, response", "columns: {input: ...}"]
-    told(RowError, read(rows), "rows:0 (epoch 0)", *parts)
+    told(SourceError, read(rows), "config: source_config.columns: rows:0 (epoch 0)", *parts)
+    told(RowError, read([*make_rows(2), *rows]), "rows:2 (epoch 0)", *parts, "skip bad rows by fault_config")
     told(SourceError, read(datasets.Dataset.from_list(rows)), "rows: field", *parts)
     misspelt = {"source_config": {"columns": {"input": "dialog"}}}
     told(SourceError, read(datasets.Dataset.from_list(rows), **misspelt), "'dialog'", 'did you mean "dialogue"?')
