@@ -145,8 +145,10 @@ def _as_rows(
 ) -> torch.Tensor:
     """Stretches of flat values as rows `[B, width]`, filled up at a side; stretch `b` is `[ends[b], ends[b + 1])`."""
     rows = np.empty((len(ends) - 1, width), np.int64)
-    for row, (start, end) in zip(rows, pairwise(ends.tolist()), strict=True):
-        first = 0 if side == "right" else width - (end - start)
-        last = first + end - start
-        row[:first], row[first:last], row[last:] = fill, flat[start:end], fill
+    for row, (start, end) in enumerate(pairwise(ends.tolist())):
+        room = width - (end - start)
+        first = room if side == "left" else 0
+        rows[row, first : first + end - start] = flat[start:end]
+        if room:
+            rows[row, slice(room) if side == "left" else slice(-room, None)] = fill
     return torch.from_numpy(rows)

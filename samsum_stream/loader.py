@@ -27,7 +27,7 @@ from samsum_stream.ends import Ends
 from samsum_stream.errors import ConfigError, StateError, TopologyError
 from samsum_stream.faults import Window
 from samsum_stream.lanes import Share, check_num_lanes, fitting_workers, lane_size
-from samsum_stream.messages import Message, Messages, Work
+from samsum_stream.messages import Message, Messages, Parcel, Work, in_order
 from samsum_stream.mixture_lane import is_place_in, next_rows
 from samsum_stream.passes import Passes
 from samsum_stream.pipeline import Pipeline
@@ -94,6 +94,7 @@ class StreamLoader(DataLoader[Any]):
         find_ranks: Callable[[], Ranks],
         num_workers: int = 0,
         batches_per_step: int = 1,
+        prefetch_factor: int | None = None,
         quarantine: Quarantine | None = None,
         timeout: float = 0,
         **kwargs: Any,
@@ -106,10 +107,11 @@ class StreamLoader(DataLoader[Any]):
         _require_whole("batches_per_step", batches_per_step, at_least=1)
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:
             raise ConfigError(f"loader: timeout must be a number of seconds, 0 or more; got {shown(timeout)}")
-        self._num_ahead = 0 if num_workers else kwargs.pop("prefetch_factor", None) or 0
+        self._num_ahead = prefetch_factor or (PREFETCH_FACTOR if num_workers else 0)
         _require_whole("prefetch_factor", self._num_ahead, at_least=0)
-        if num_workers and kwargs.get("prefetch_factor") is None:
-            kwargs["prefetch_factor"] = PREFETCH_FACTOR
+        parcel_size = max(self._num_ahead // 2, 1) if num_workers else 1  # one is used up while the next one is made
+        if num_workers:
+            kwargs["prefetch_factor"] = -(-self._num_ahead // parcel_size)
         kwargs.pop("persistent_workers", None)
         self.pipeline, self.collator, self.stats = pipeline, collator, stats
         self._find_ranks, self.ranks = find_ranks, find_ranks()
@@ -120,7 +122,8 @@ class StreamLoader(DataLoader[Any]):
         self._counted = counted_of(self._leaves)
         num_lanes = pipeline.lanes_for(self.ranks.world_size * max(num_workers, 1))
         num_fitting = self._fitting_workers(num_lanes)
-        self._messages = Messages(pipeline, num_packs=pipeline.batch_size if collator.has_fixed_shape else 0)
+        num_packs = pipeline.batch_size if collator.has_fixed_shape else 0
+        self._messages = Messages(pipeline, num_packs=num_packs, parcel_size=parcel_size)
         kwargs.update(num_workers=num_fitting, timeout=POLL if num_fitting else 0)
         super().__init__(self._messages, batch_size=None, collate_fn=as_it_is, **kwargs)
         self.stats.num_ranks = self.ranks.world_size
@@ -137,13 +140,13 @@ class StreamLoader(DataLoader[Any]):
         passes = self._passes.begin(self._progress) if self._passes else ()
         announce(self, num_lanes=self._order.num_lanes)
         positions = {lane: state.position for lane, state in self._progress.lanes.items()}
-        self._messages.work = Work(Share(self._progress.batch, *self.ranks), self._order, positions, passes)
+        share = Share(self._progress.batch, *self.ranks)
+        self._messages.work = Work(share, self._order, positions, passes)
         iteration = self._iteration = object()
         if self.quarantine is not None:
             self.quarantine.begin(self._progress.batch, *self.ranks)
-        for message in received(
-            self._received, whereabouts=self._whereabouts, remedy=GO_ON, timeout=self._asked_timeout
-        ):
+        parcels = received(self._received, whereabouts=self._whereabouts, remedy=GO_ON, timeout=self._asked_timeout)
+        for message in in_order(parcels, first=share.first, step=self.ranks.world_size):
             if self._iteration is not iteration:
                 raise StateError(
                     "the loader has gone on elsewhere since this iterator was made, by another `for` or by loading a "
@@ -272,12 +275,12 @@ class StreamLoader(DataLoader[Any]):
             set_newer_aside(folder, batch=batch)
         return True
 
-    def _received(self) -> Iterator[Message]:
-        """What the workers send, in the order of the DataLoader; without workers, what this process makes itself."""
+    def _received(self) -> Iterator[Parcel]:
+        """What the workers send, in turn; without workers, what this process makes itself, a batch at a time."""
         if self.num_workers:
             return super().__iter__()
-        messages = iter(self._messages)
-        return made_ahead(messages, num_ahead=self._num_ahead) if self._num_ahead else messages
+        parcels = iter(self._messages)
+        return made_ahead(parcels, num_ahead=self._num_ahead) if self._num_ahead else parcels
 
     def _whereabouts(self, worker: int) -> str:
         """What a worker makes that is not handed over yet: as many batches as it was asked for."""
@@ -286,7 +289,7 @@ class StreamLoader(DataLoader[Any]):
         turn = (worker - num_handed) % self.num_workers
         share = Share(self._progress.batch, *self.ranks, turn, self.num_workers)
         firsts: dict[int, int] = {}
-        for batch in islice(share.batches(passes[0].end_batch if passes else None), self.prefetch_factor):
+        for batch in islice(share.batches(passes[0].end_batch if passes else None), self._num_ahead):
             firsts.setdefault(batch % self._order.num_lanes, batch)
         asked = [f"batch {batch} of lane {lane}, from {self._next_rows(lane)} on" for lane, batch in firsts.items()]
         return f"it was to make {', then '.join(asked) or 'no more batches'}"

@@ -46,8 +46,8 @@ class Order(NamedTuple):
     def block_size(self) -> int:
         return SHUFFLED_BLOCK if self.shuffle else PLAIN_BLOCK
 
-    def rows(self, lane: int, ordinals: Int64Array, *, epoch: int, num_rows: int) -> Int64Array:
-        """The rows, out of `num_rows`, that stand at `ordinals` of the lane's order."""
+    def rows(self, lane: int | Int64Array, ordinals: Int64Array, *, epoch: int, num_rows: int) -> Int64Array:
+        """The rows, out of `num_rows`, that stand at `ordinals` of a lane's order, or each of its own lane's."""
         return self._permuted(lane + self.num_lanes * ordinals, num_rows, epoch)
 
     def shards(self, num_shards: int, *, epoch: int) -> list[int]:

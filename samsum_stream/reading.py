@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,11 @@ FIRST_CHUNK = 64
 MAX_CHUNK = 256
 """Rows that a lane gets at a time, but for the last ones: half as many more come with them."""
 
-BLOCK = 4096
-"""Rows of an indexed source whose order is worked out at a time."""
+BLOCK, MIN_BLOCK = 8192, 256
+"""Rows of an indexed source whose order is worked out at a time, for all lanes together, and for each at least."""
+
+NUM_BLOCKS = 8
+"""So many of those are kept: lanes that pack longer rows fall behind the others by and by."""
 
 Chunks = Iterator[tuple[Place, Rows]]
 """Rows that follow each other in a lane's order, with the place of the first."""
@@ -61,23 +65,48 @@ def make_reader(
 ) -> Reader:
     """The reader for the lanes in `starts`, each of which will be read from its place on, epoch after epoch."""
     if isinstance(source, IndexedSource):
-        return IndexedReader(source, order=order, faults=faults)
+        return IndexedReader(source, order=order, lanes=[*starts], faults=faults)
     assert isinstance(source, SequentialSource)
     if order.has_pieces(_sizes(source)):
         return PieceReader(source, order=order, read_ahead=read_ahead, faults=faults)
     return SequentialReader(source, order=order, starts=starts, read_ahead=read_ahead, faults=faults)
 
 
+class Deal:
+    """Which rows of an indexed source some lanes get: worked out for all of them together, a block at a time."""
+
+    def __init__(self, order: Order, lanes: Sequence[int], *, num_rows: int) -> None:
+        self.order, self.num_rows = order, num_rows
+        self.lanes = np.array(lanes, np.int64)
+        self.sizes = np.array([lane_size(lane, num_rows=num_rows, num_lanes=order.num_lanes) for lane in lanes])
+        self.block_size = max(BLOCK // len(lanes), MIN_BLOCK)
+        self._block = lru_cache(NUM_BLOCKS)(self._rows_of_block)
+
+    def rows(self, lane: int, *, epoch: int, first: int = 0) -> Iterator[tuple[int, Int64Array]]:
+        """The lane's rows from its row `first` on, in stretches, each with the number of its first."""
+        while len(rows := self._block(epoch, first // self.block_size)[lane][first % self.block_size :]):
+            yield first, rows
+            first += len(rows)
+
+    def _rows_of_block(self, epoch: int, number: int) -> dict[int, Int64Array]:
+        start = number * self.block_size
+        kept = start + np.arange(self.block_size) < self.sizes[:, None]
+        seats, ordinals = np.nonzero(kept)
+        rows = self.order.rows(self.lanes[seats], start + ordinals, epoch=epoch, num_rows=self.num_rows)
+        each = np.split(rows, np.cumsum(kept.sum(axis=1))[:-1])
+        return dict(zip(self.lanes.tolist(), each, strict=True))
+
+
 class IndexedReader(Reader):
     """Deals rows by their place in a permutation of all rows."""
 
-    def __init__(self, source: IndexedSource, *, order: Order, faults: Faults) -> None:
+    def __init__(self, source: IndexedSource, *, order: Order, lanes: Sequence[int], faults: Faults) -> None:
         super().__init__()
-        self.source, self.order, self.faults = source, order, faults
+        self.source, self.faults = source, faults
+        self.deal = Deal(order, lanes, num_rows=source.num_rows)
 
     def epoch(self, lane: int, place: Place) -> Chunks:
-        num_rows = self.source.num_rows
-        for first, rows in _indexed_rows(self.order, lane, epoch=place.epoch, first=place.row, num_rows=num_rows):
+        for first, rows in self.deal.rows(lane, epoch=place.epoch, first=place.row):
             for start, end in self._stretches(lane, len(rows)):
                 yield place._replace(row=first + start), self.faults.take(self.source.take, rows[start:end])
 
@@ -226,7 +255,7 @@ def rows_in_order(
 ) -> Iterator[Int64Array]:
     """The rows that a reader gives a lane in an epoch, as numbers that count on from shard to shard."""
     if isinstance(source, IndexedSource):
-        return (rows for _, rows in _indexed_rows(order, lane, epoch=epoch, first=0, num_rows=source.num_rows))
+        return (rows for _, rows in Deal(order, [lane], num_rows=source.num_rows).rows(lane, epoch=epoch))
     if order.has_pieces(_sizes(source)):
         return _piece_rows(order, lane, epoch=epoch, sizes=_sizes(source), shard_sizes=shard_sizes)
     return _sequential_rows(order, lane, epoch=epoch, shard_sizes=shard_sizes)
@@ -249,15 +278,6 @@ def row_at(source: Source, lane: int, place: Place, *, order: Order) -> RowPosit
         shard = order.shards(len(source.shards), epoch=place.epoch)[place.shard]
         row = order.block_of(order.seat(lane, epoch=place.epoch, visit=place.shard), place.row) * order.block_size
     return source.position(shard, row, place.epoch)
-
-
-def _indexed_rows(
-    order: Order, lane: int, *, epoch: int, first: int, num_rows: int
-) -> Iterator[tuple[int, Int64Array]]:
-    """The lane's rows from its row `first` on, a block at a time, with the number of each block's first."""
-    size = lane_size(lane, num_rows=num_rows, num_lanes=order.num_lanes)
-    for start in range(first, size, BLOCK):
-        yield start, order.rows(lane, np.arange(start, min(start + BLOCK, size)), epoch=epoch, num_rows=num_rows)
 
 
 def _piece_rows(

@@ -78,7 +78,8 @@ class Rows:
     @property
     def places(self) -> Int64Array:
         """The place of each row among all that were asked for, shape `[n]`."""
-        return np.delete(np.arange(self.num_asked), [place for place, _ in self.skipped])
+        asked = np.arange(self.num_asked)
+        return np.delete(asked, [place for place, _ in self.skipped]) if self.skipped else asked
 
     @classmethod
     def none(cls, *skipped: BadRow) -> "Rows":

@@ -1,4 +1,4 @@
-"""A batch on its way from a worker: one int32 buffer, which crosses a process border as one copy.
+"""A batch on its way from a worker: one buffer of int32 words, which crosses a process border as one copy.
 
 [ num_packs, n | pack sizes | records, six words each | token ids ]
 """
@@ -9,28 +9,29 @@ from itertools import pairwise
 import numpy as np
 
 from samsum_stream.packing import Item
-from samsum_stream.samples import EXAMPLE_RECORD, Batch, Example, Int32Array, Pack, Ragged, RowPosition, offsets_of
+from samsum_stream.samples import EXAMPLE_RECORD, Batch, Example, Pack, Ragged, RowPosition, offsets_of
 
 HEADER = 2
 WORDS_PER_RECORD = EXAMPLE_RECORD.itemsize // 4
 
 
-def to_buffer(packs: Sequence[Sequence[Item]], *, num_packs: int = 0) -> Int32Array:
+def to_buffer(packs: Sequence[Sequence[Item]], *, num_packs: int = 0) -> bytes:
     """Copy the examples of `packs` into a buffer; empty packs make it `num_packs` where there are fewer."""
     items = [item for pack in packs for item in pack]
     sizes = [*map(len, packs), *[0] * (num_packs - len(packs))]
     header = np.array([len(sizes), len(items), *sizes], np.int32)
     records, ids = [record for _, _, record, _ in items], [ids for _, ids, _, _ in items]
-    return np.frombuffer(b"".join([header.tobytes(), *records, *ids]), np.int32)
+    return b"".join([header.tobytes(), *records, *ids])
 
 
-def from_buffer(buffer: Int32Array) -> Batch:
+def from_buffer(buffer: bytes) -> Batch:
     """The batch of a buffer, as views into it."""
-    num_packs, n = buffer[:HEADER].tolist()
+    words = np.frombuffer(buffer, np.int32)
+    num_packs, n = words[:HEADER].tolist()
     records_at = HEADER + num_packs
     ids_at = records_at + n * WORDS_PER_RECORD
-    records = buffer[records_at:ids_at].view(EXAMPLE_RECORD)
-    return Batch(Ragged(buffer[ids_at:], offsets_of(records["length"])), records, buffer[HEADER:records_at])
+    records = words[records_at:ids_at].view(EXAMPLE_RECORD)
+    return Batch(Ragged(words[ids_at:], offsets_of(records["length"])), records, words[HEADER:records_at])
 
 
 def packs_of(batch: Batch, locate: Callable[[int, int, int], RowPosition]) -> Iterator[Pack]:

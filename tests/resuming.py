@@ -20,7 +20,7 @@ from webdataset import TarWriter
 
 from samsum_stream import SFTStream
 from samsum_stream.loader import StreamLoader
-from samsum_stream.messages import Message
+from samsum_stream.messages import Parcel
 from tests.streams import make_stream, word, write_lines
 
 LANES = 24
@@ -214,15 +214,15 @@ def _equal(one: Any, other: Any) -> bool:
 class InProcessLoader(StreamLoader):
     """A loader whose workers take turns in this process, as those of a DataLoader do in theirs."""
 
-    def _received(self) -> Iterator[Message]:
+    def _received(self) -> Iterator[Parcel]:
         workers = [self._messages.of_worker(worker, self.num_workers or 1) for worker in range(self.num_workers or 1)]
         while workers:
             for worker in list(workers):
-                message = next(worker, None)
-                if message is None:
+                parcel = next(worker, None)
+                if parcel is None:
                     workers.remove(worker)
                 else:
-                    yield message
+                    yield parcel
 
 
 def in_process(loader: StreamLoader) -> StreamLoader:

@@ -39,9 +39,10 @@ class SpecialTokens:
 
     def weigh(self, encoded: Ragged) -> Int64Array:
         """The weight of the special ids in each text, shape `[n]`."""
-        low, high = self._gap
+        (low, high), weights = self._gap, np.zeros(len(encoded.offsets) - 1, np.int64)
+        if not len(encoded.ids) or (encoded.ids.min() >= low and encoded.ids.max() < high):
+            return weights
         found = np.flatnonzero((encoded.ids < low) | (encoded.ids >= high))
-        weights = np.zeros(len(encoded.offsets) - 1, np.int64)
         np.add.at(weights, np.searchsorted(encoded.offsets, found, "right") - 1, self._weights[encoded.ids[found]])
         return weights
 

@@ -60,7 +60,8 @@ def nanoseconds_a_token() -> float:
     messages = Messages(pipeline, num_packs=pipeline.batch_size)
     order = pipeline.order(24)
     messages.work = Work(Share(0), order, dict.fromkeys(range(24), START), ())
-    loader = DataLoader(OverAndOver(next(iter(messages))), batch_size=None, collate_fn=as_it_is, num_workers=1)
+    [message] = next(messages.of_worker(0, 1))
+    loader = DataLoader(OverAndOver(message), batch_size=None, collate_fn=as_it_is, num_workers=1)
     start, num_tokens = 0.0, 0
     for message in loader:
         tokens = len(from_buffer(message.buffer).tokens.ids)
