@@ -258,7 +258,7 @@ class Batch:
     @property
     def num_masked_tokens(self) -> Int32Array:
         """Tokens without a label at the start of each example, shape `[n]`: the prompt, and always the first one."""
-        masked: Int32Array = np.clip(self.records["num_prompt_tokens"], 1, self.records["length"])
+        masked: Int32Array = np.minimum(np.maximum(self.records["num_prompt_tokens"], 1), self.records["length"])
         return masked
 
     @property

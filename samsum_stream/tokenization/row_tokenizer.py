@@ -42,8 +42,7 @@ class RowTokenizer:
         sides, spelled = self.sides.encode(rows)
         events = [(row, "special_tokens_in_rows") for row in spelled]
         num_eos, kept = np.ones(len(rows), np.int64), np.ones(len(rows), bool)
-        lengths = sides.lengths.reshape(-1, 2).sum(axis=1)
-        if (too_long := np.flatnonzero(lengths + 1 > self._room)).size:
+        if (too_long := np.flatnonzero(_of_both(sides) + 1 > self._room)).size:
             sides = self._shorten(rows, too_long.tolist(), sides, num_eos, kept, events)
         tokens, records = self._assemble(rows, sides, num_eos, epoch)
         untrained = kept & (tokens.lengths <= np.maximum(records["num_prompt_tokens"], 1))
@@ -80,10 +79,9 @@ class RowTokenizer:
 
     def _assemble(self, rows: Rows, sides: Ragged, num_eos: Int64Array, epoch: int) -> tuple[Ragged, Records]:
         """Lay out `added, prompt, response, eos` of every row: each kind of token is written in one step."""
-        added, lengths = self.sides.border.added, sides.lengths.reshape(-1, 2)
-        records = np.empty(len(rows), EXAMPLE_RECORD)
-        records["length"] = len(added) + lengths.sum(axis=1) + num_eos
-        records["num_prompt_tokens"] = len(added) + lengths[:, 0]
+        added, records = self.sides.border.added, np.empty(len(rows), EXAMPLE_RECORD)
+        records["length"] = len(added) + _of_both(sides) + num_eos
+        records["num_prompt_tokens"] = len(added) + sides.lengths[::2]
         records["shard"], records["row"], records["epoch"] = rows.shards, rows.rows, epoch
         offsets = offsets_of(records["length"])
         added_at, eos_at = offsets[:-1, None] + np.arange(len(added)), offsets[1:][num_eos == 1] - 1
@@ -100,3 +98,8 @@ class RowTokenizer:
             "truncation_config.method error; raise packing_config.kwargs.max_length, or choose drop, contexts, "
             "input or right"
         )
+
+
+def _of_both(sides: Ragged) -> Int64Array:
+    """The tokens of both sides of each row, shape `[n]`."""
+    return sides.offsets[2::2] - sides.offsets[:-2:2]
