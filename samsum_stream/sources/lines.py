@@ -18,8 +18,8 @@ WHITE_SPACE = b" \t\r\n"
 
 BOM = b"\xef\xbb\xbf"
 
-_BLOCK = 1 << 24
-"""Bytes looked at together, so that the scan of a large file takes little memory."""
+_BLOCK = 1 << 20
+"""Bytes looked at together, so that the scan of a large file stays in the cache."""
 
 
 class RowLines(NamedTuple):
@@ -50,9 +50,10 @@ def row_lines(path: Path) -> RowLines:
 
 
 def _newlines(data: mmap.mmap) -> Int64Array:
-    blocks = range(0, len(data), _BLOCK)
-    found = [np.flatnonzero(np.frombuffer(data[start : start + _BLOCK], np.uint8) == ord("\n")) for start in blocks]
-    return np.concatenate([block + start for block, start in zip(found, blocks, strict=True)]).astype(np.int64)
+    whole = np.frombuffer(data, np.uint8)
+    blocks = range(0, len(whole), _BLOCK)
+    found = [start + np.flatnonzero(whole[start : start + _BLOCK] == ord("\n")) for start in blocks]
+    return np.concatenate(found).astype(np.int64)
 
 
 def _starts_blank(data: mmap.mmap, starts: Int64Array) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
