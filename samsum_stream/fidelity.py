@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from accelerate.utils import extract_model_from_parallel
 
 from samsum_stream.collation import COLLATORS, Collator, Packed, Padded
 from samsum_stream.errors import ConfigError, ContaminationError
@@ -177,7 +176,7 @@ def measure(model: Any, packs: Sequence[Pack], *, collator: Collator) -> ModelRe
         packs: At least one; the first ones are taken.
         collator: The config's own, whose sizes hold for all layouts.
     """
-    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    model = _unwrapped(model)
     probes = make_probes(model, packs, max_length=collator.max_length)
     _require_vocabulary(model, probes)
     tolerance = TOLERANCE[computed_dtype(model)]
@@ -190,6 +189,12 @@ def measure(model: Any, packs: Sequence[Pack], *, collator: Collator) -> ModelRe
         cached = _cached_difference(run, _collator(LAYOUTS[0], collator, dtype=dtype), probes[0], alone[0])
     method = next(name for name, kind in COLLATORS.items() if type(collator) is kind)
     return ModelReport(_name(model), tolerance, reports, method, cached)
+
+
+def _unwrapped(model: Any) -> Any:
+    from accelerate.utils import extract_model_from_parallel  # a second, which only those need who have a model
+
+    return extract_model_from_parallel(model, keep_torch_compile=False)
 
 
 def _name(model: Any) -> str:
@@ -302,7 +307,7 @@ def fit(model: Any, first_packs: Callable[[], Sequence[Pack]], *, collator: Coll
     Raises:
         ContaminationError: documents see each other in the layout of the config.
     """
-    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    model = _unwrapped(model)
     if getattr(model.config, "use_cache", False):
         model.config.use_cache = False
         logger.info("use_cache is off now: with a cache, transformers does not look for packed documents")

@@ -1,19 +1,23 @@
 """A causal language model from a folder or the Hub, without running code that comes with it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from samsum_stream.errors import ConfigError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def load_model(name: str, *, attn_implementation: str | None = None) -> PreTrainedModel:
+
+def load_model(name: str, *, attn_implementation: str | None = None) -> "PreTrainedModel":
     """The model in the dtype of its weights, on a GPU where there is one.
 
     Raises:
         ConfigError: it cannot be loaded.
     """
+    from transformers import AutoModelForCausalLM  # imported where there is a model to load: it takes a second
+
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             name, dtype="auto", attn_implementation=attn_implementation, trust_remote_code=False

@@ -6,12 +6,12 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.data import IterableDataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedTokenizerBase
 
 from samsum_stream.config import StreamConfig, load_config, parse_config
 from samsum_stream.counting import Lengths, count_lengths, measure_lengths
@@ -35,9 +35,11 @@ from samsum_stream.state import Fingerprint
 from samsum_stream.stats import Stats, counts_of_batch
 from samsum_stream.tokenization import SideEncoder
 from samsum_stream.topology import Ranks, find_ranks, require_one_process, this_worker
-from samsum_stream.trainer import attach
 from samsum_stream.wire import from_buffer, packs_of, to_buffer
 from samsum_stream.wording import shown
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, Trainer
 
 _UNSAID = "the response that the model is asked for"
 
@@ -130,7 +132,7 @@ class SFTStream(IterableDataset[Pack]):
         rank: int | None = None,
         world_size: int | None = None,
         device_mesh: DeviceMesh | None = None,
-        model: PreTrainedModel | None = None,
+        model: "PreTrainedModel | None" = None,
         batches_per_step: int = 1,
         **kwargs: Any,
     ) -> StreamLoader:
@@ -174,7 +176,7 @@ class SFTStream(IterableDataset[Pack]):
             **kwargs,
         )
 
-    def check_model(self, model: PreTrainedModel) -> ModelReport:
+    def check_model(self, model: "PreTrainedModel") -> ModelReport:
         """Measure which layouts keep the documents of a batch apart in a model; `attention: auto` takes the best one.
 
         The first packs of the stream run through the model in every layout and one document at a time, forward and
@@ -188,7 +190,7 @@ class SFTStream(IterableDataset[Pack]):
         """
         return check(model, self._first_packs(), collator=self.collator, attention=self._attention)
 
-    def fit(self, model: PreTrainedModel) -> None:
+    def fit(self, model: "PreTrainedModel") -> None:
         """Let the batches be exact on `model`, as `loader(model=model)` does; a second call costs nothing.
 
         Raises:
@@ -198,7 +200,7 @@ class SFTStream(IterableDataset[Pack]):
             fit(model, self._first_packs, collator=self.collator, attention=self._attention)
             self._fitted = weakref.ref(model)
 
-    def attach(self, trainer: Trainer, *, eval_stream: Self | None = None) -> None:
+    def attach(self, trainer: "Trainer", *, eval_stream: Self | None = None) -> None:
         """Let an unmodified `transformers.Trainer` train on the stream.
 
         It reads this rank's batches as they are, with `dataloader_num_workers` workers; packed ones are measured to be
@@ -216,6 +218,8 @@ class SFTStream(IterableDataset[Pack]):
             ConfigError: the trainer's arguments and the config do not fit together.
             ContaminationError: documents see each other in the model.
         """
+        from samsum_stream.trainer import attach  # what trains takes seconds to import, and looking needs none of it
+
         attach(self, trainer, eval_stream=eval_stream)
 
     def preview(self, n: int = 3, *, packs: bool = False, source: str | None = None, ids: bool = False) -> Preview:
