@@ -78,6 +78,9 @@ class Faults(NamedTuple):
 RAISE = Faults()
 """The first bad row ends the stream."""
 
+SKIP = Faults(skips=True)
+"""Bad rows are left out, to see what remains."""
+
 
 def _salvaged(take: Take, indices: Int64Array) -> Rows:
     try:

@@ -107,8 +107,8 @@ class StreamLoader(DataLoader[Any]):
         _require_whole("batches_per_step", batches_per_step, at_least=1)
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:
             raise ConfigError(f"loader: timeout must be a number of seconds, 0 or more; got {shown(timeout)}")
+        _require_whole("prefetch_factor", 0 if prefetch_factor is None else prefetch_factor, at_least=0)
         self._num_ahead = prefetch_factor or (PREFETCH_FACTOR if num_workers else 0)
-        _require_whole("prefetch_factor", self._num_ahead, at_least=0)
         parcel_size = max(self._num_ahead // 2, 1) if num_workers else 1  # one is used up while the next one is made
         if num_workers:
             kwargs["prefetch_factor"] = -(-self._num_ahead // parcel_size)

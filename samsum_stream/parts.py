@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from samsum_stream.collation import COLLATORS, Collator
 from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig
 from samsum_stream.errors import ConfigError, RowError, SourceError
-from samsum_stream.faults import Faults
+from samsum_stream.faults import SKIP, Faults
 from samsum_stream.fingerprint import source_identity
 from samsum_stream.mixing import Mix
 from samsum_stream.packing import PACKERS
@@ -199,15 +199,31 @@ def _first_rows(config: StreamConfig, source: Source, faults: Faults) -> Rows:
     """Where all of them are bad, they are so for one reason, which is told instead of skipped."""
     with waiting(f"reading the first rows of {source.name}") if source.is_remote else nullcontext():
         block = source.first_block(NUM_PROBED_ROWS)
-        indices = np.arange(block.num_rows)
+        rows = SKIP.take(block.take, np.arange(block.num_rows))
+        if any(bad.reason == "missing_field" for _, bad in rows.skipped):
+            _require_columns(config, source)
+        if len(rows) and (faults.skips or not rows.skipped):
+            return rows
         try:
-            return faults.take(block.take, indices) or block.take(indices)
+            return block.take(np.arange(block.num_rows))
         except RowError as error:
-            if error.reason != "missing_field" or Faults(skips=True).take(block.take, indices):
-                raise
-            path = ("kwargs", "sources") if isinstance(source, Mixture) else ("columns",)
-            problem = str(error).removesuffix(OR_THE_ROW)
-            raise SourceError(f"{config.where('source_config', *path)}: {problem}") from None
+            why = f" (not skipped, because all of the first {block.num_rows} rows are bad)" if faults.skips else ""
+            raise RowError(f"{error}{why}", position=error.position, field=error.field, reason=error.reason) from None
+
+
+def _require_columns(config: StreamConfig, source: Source) -> None:
+    """Raises `SourceError` where no first row of a source has a column: the config is wrong then, and not the rows."""
+    for leaf in source.leaves:
+        block = leaf.source.first_block(NUM_PROBED_ROWS)
+        rows = SKIP.take(block.take, np.arange(block.num_rows))
+        if len(rows) or {bad.reason for _, bad in rows.skipped} != {"missing_field"}:
+            continue
+        path = [key for child in filter(None, leaf.name.split("/")) for key in ("kwargs", "sources", child)]
+        try:
+            block.take(np.arange(1))
+        except RowError as error:
+            problem = f"{str(error).removesuffix(OR_THE_ROW)}; so it is in all of the first {block.num_rows} rows"
+            raise SourceError(f"{config.where('source_config', *path, 'columns')}: {problem}") from None
 
 
 def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:

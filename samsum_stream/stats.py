@@ -91,10 +91,12 @@ def all_dropped(counts: Mapping[str, int]) -> str:
     """What an error says where no row is left: why they were dropped, and the remedy."""
     found = by_reason(counts, "dropped") + by_reason(counts, "skipped")
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in found.items())
-    return (
-        f"were all left out ({reasons}); raise packing_config.kwargs.max_length, or choose another "
-        "truncation_config.method"
-    )
+    remedies = {
+        "dropped": "raise packing_config.kwargs.max_length, or choose another truncation_config.method",
+        "skipped": "mend the rows, or name their columns under `columns:`",
+    }
+    remedy = "; ".join(text for what, text in remedies.items() if by_reason(counts, what))
+    return f"were all left out ({reasons}); {remedy}"
 
 
 def named(counts: Mapping[str, int]) -> dict[str, int]:

@@ -190,7 +190,11 @@ def test_a_padded_collator_refuses_packs_of_many_examples() -> None:
         ({"base_model": ""}, 'base_model: must be non-empty text, or null; got "" (text)'),
         ({"prompt_config": "Prompt"}, 'with the keys method, kwargs; got "Prompt" (text); write {method: Prompt}'),
         ({"tokenizer_config": None}, "got null; leave the key out for the defaults"),
-        ({"ignore_index": [1]}, "ignore_index: must be a whole number; got a list"),
+        (
+            {"ignore_index": [1]},
+            "ignore_index: must be a whole number of 32 bits, -2147483648 to 2147483647; got a list",
+        ),
+        ({"ignore_index": 2**31}, "-2147483648 to 2147483647; got 2147483648 (whole number)"),
         ({"packing_config": {"kwargs": {"max_length": "x"}}}, "packing_config.kwargs.max_length: must be"),
         ({"fault_config": {"max_bad_rows": -0.5}}, "max_bad_rows: must be a number of 0 or more; got -0.5"),
     ],

@@ -281,6 +281,12 @@ def test_a_folder_that_is_not_there_is_an_error_before_the_rows_are_read(tmp_pat
     assert "--output: there is no folder" in result.output
 
 
+def test_a_page_that_cannot_be_written_is_an_error_of_one_line() -> None:
+    result = CliRunner().invoke(app, ["report", str(ROOT / "configs" / "quickstart.yaml"), "-o", "/dev/full"])
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert "ConfigError: --output: /dev/full cannot be written" in result.output
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the browser keeps its profile, so that it makes one only once."""

@@ -223,7 +223,12 @@ def _blocks(source: SequentialSource, number: int) -> Iterator[Block]:
         return
     shards = np.unique(np.linspace(0, len(source.shards) - 1, NUM_SHARDS).astype(int)).tolist()
     for shard in shards:
-        yield next(source.blocks(shard, num_rows=max(number // len(shards), 1)))
+        missing = max(number // len(shards), 1)
+        for block in source.blocks(shard, num_rows=missing):
+            yield block
+            missing -= block.num_rows
+            if missing <= 0:
+                break
 
 
 def _reaches_any(source: Source) -> bool:

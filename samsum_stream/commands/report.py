@@ -1,5 +1,6 @@
 """`samsum-stream report`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,5 +28,11 @@ def report(
         ) from error
     if not output.parent.is_dir():
         raise ConfigError(f"--output: there is no folder {output.parent} to write {output.name} in; make it first")
-    output.write_text(make_page(config, num_workers=num_workers, trust=trust or []), encoding="utf-8")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise ConfigError(f"--output: {output} may not be written; name another place")
+    page = make_page(config, num_workers=num_workers, trust=trust or [])
+    try:
+        output.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--output: {output} cannot be written ({error}); name another place") from error
     typer.echo(f"{output} is written: open it in a browser")

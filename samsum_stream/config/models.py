@@ -18,6 +18,7 @@ from samsum_stream.config.problems import Places
 from samsum_stream.config.rules import Rule, problems_of, several
 from samsum_stream.wording import did_you_mean
 
+Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31), Rule("a whole number of 32 bits, -2147483648 to 2147483647")]
 PositiveInt = Annotated[int, Field(ge=1), Rule("a whole number of 1 or more")]
 NaturalInt = Annotated[int, Field(ge=0), Rule("a whole number of 0 or more")]
 CountOrRate = (
@@ -240,7 +241,7 @@ class StreamConfig(_Section):
     seed: NaturalInt = Field(default=0, description="what the shuffled order follows from")
     epochs: PositiveInt | None = Field(default=1, description="how many passes over the rows; null is endless")
     lanes: Literal["auto"] | PositiveInt = Field(default="auto", description="how many lanes divide the rows")
-    ignore_index: int = Field(default=-100, ge=-(2**31), lt=2**31, description="the label that the loss leaves out")
+    ignore_index: Int32 = Field(default=-100, description="the label that the loss leaves out")
     num_proc: PositiveInt = Field(default=1, description="how many processes the older layout prepared rows with")
 
     _places: Places = PrivateAttr(default_factory=Places)

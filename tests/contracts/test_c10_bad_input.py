@@ -123,6 +123,27 @@ def test_a_wrong_column_is_told_with_its_line_and_not_as_a_bad_row(
     assert "fault_config" not in message
 
 
+@pytest.mark.parametrize("skips", ["", "fault_config: {on_bad_row: skip, max_bad_rows: 999}\n"])
+def test_and_so_is_one_of_a_child_whose_siblings_are_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skips: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    child = "{method: jsonl, kwargs: {path: rows.jsonl}, columns: {input: COLUMN}}"
+    inner = f"{{method: mixture, kwargs: {{sources: {{b: {child}}}}}}}".replace("COLUMN", "inptu")
+    children = f"      a: {child}\n      inner: {inner}\n".replace("COLUMN", "input")
+    mixture = f"  method: mixture\n  kwargs:\n    sources:\n{children}"
+    text = YAML.replace("  method: jsonl\n  kwargs: {path: rows.jsonl}\n", mixture) + skips
+    place = "stream.yaml:6: source_config.kwargs.sources.inner.kwargs.sources.b.columns: b/rows.jsonl:0"
+    told(SourceError, from_yaml(tmp_path, text), place, 'did you mean "input"?')
+
+
+def test_where_all_first_rows_are_bad_it_is_told_that_they_are_not_skipped() -> None:
+    rows = [*[{"input": "20", "response": " "}] * 64, *make_rows(9)]
+    skips = {"fault_config": {"on_bad_row": "skip", "max_bad_rows": 99}}
+    told(RowError, read(rows, **skips), "rows:0 (epoch 0)", "not skipped, because all of the first 64 rows are bad")
+    told(RowError, read(rows), "rows:0 (epoch 0)", "is not blank")
+
+
 def test_a_file_that_is_not_there_is_told_with_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,7 +196,7 @@ def test_tracing_a_batch_leaves_the_file_alone(path: Path, tmp_path: Path) -> No
 
 def test_where_the_first_rows_are_all_bad_their_rule_is_told_instead() -> None:
     rows = [{"input": row["input"], "answer": row["response"]} for row in make_rows(100)]
-    with pytest.raises(RowError, match="field 'response' has no column 'response'"):
+    with pytest.raises(SourceError, match="columns: rows:0 .*: field 'response' has no column 'response'"):
         make_stream(rows, fault_config={"on_bad_row": "skip", "max_bad_rows": 100})
 
 
