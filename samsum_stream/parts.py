@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from samsum_stream.collation import COLLATORS, Collator
 from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig
-from samsum_stream.errors import ConfigError, RowError, SourceError
+from samsum_stream.errors import ConfigError, RowError, SourceError, TokenizerError
 from samsum_stream.faults import SKIP, Faults
 from samsum_stream.fingerprint import source_identity
 from samsum_stream.mixing import Mix
@@ -232,7 +232,11 @@ def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:
             f"{config.where('base_model')}: says whose tokenizer to load, and is missing; give a Hub id or a folder, "
             "or pass SFTStream(..., tokenizer=tokenizer)"
         )
-    return load_tokenizer(config.base_model)
+    try:
+        return load_tokenizer(config.base_model)
+    except TokenizerError as error:
+        problem = str(error).removeprefix("base_model: ")
+        raise TokenizerError(f"{config.where('base_model')}: {problem}") from error.__cause__
 
 
 def _added_text(tokenizer: PreTrainedTokenizerBase, border: Border) -> str:

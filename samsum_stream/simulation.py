@@ -1,15 +1,18 @@
 """What packing makes of examples, on their lengths alone: how full packs are, how many batches an epoch has."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from samsum_stream.counting import Lengths
 from samsum_stream.ends import plan_ends
+from samsum_stream.measuring import KEPT
 from samsum_stream.packing import PACKERS, Packer
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.positions import PassStart
 from samsum_stream.samples import Int32Array
+from samsum_stream.sources import Mixture, Source
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,50 @@ def spread(lengths: Int32Array, number: int) -> Int32Array:
         return lengths[chooser.choice(len(lengths), number, replace=False)]
     rounds = [chooser.permutation(lengths) for _ in range(-(-number // len(lengths)))]
     return np.concatenate(rounds)[:number]
+
+
+def fed_lengths(source: Source, measured: Sequence[Int32Array], number: int, *, column: int) -> Int32Array:
+    """The lengths of about so many examples in random order, of each child of a mixture as many as its weight feeds.
+
+    Args:
+        measured: What `RowMeasure` found of rows of each leaf of the source.
+        column: Which of its lengths.
+    """
+    lengths = [found[:, column][found[:, column] > 0] for found in measured]
+    if len(lengths) == 1:
+        return spread(lengths[0], number)
+    shares = shares_of_tokens(source, measured)
+    examples = np.array([share / _mean(found) for share, found in zip(shares, measured, strict=True)])
+    numbers = np.round(number * examples / examples.sum()).astype(int).tolist()
+    picked = [spread(of_leaf, own) for of_leaf, own in zip(lengths, numbers, strict=True)]
+    return np.random.default_rng(0).permutation(np.concatenate(picked))
+
+
+def shares_of_tokens(source: Source, measured: Sequence[Int32Array]) -> list[float]:
+    """Each leaf's share of the tokens that a mixture feeds, in the order of the leaves; 1 where there is no mixture."""
+    firsts = [leaf.first_shard for leaf in source.leaves]
+    shares = _shares(source, 0, dict(zip(firsts, map(_mean, measured), strict=True)))[1]
+    return [shares[first] for first in firsts]
+
+
+def _mean(measured: Int32Array) -> float:
+    """Tokens of an example; at least 1, so that shares are numbers where all rows were dropped."""
+    kept = measured[:, KEPT]
+    return float(kept[kept > 0].mean()) if kept.any() else 1.0
+
+
+def _shares(source: Source, first: int, means: dict[int, float]) -> tuple[float, dict[int, float]]:
+    """Tokens of an example of the source, and each leaf's share of its tokens, by the leaf's first shard."""
+    if not isinstance(source, Mixture):
+        return means[first], {first: 1.0}
+    inner = [_shares(child.source, first + child.first_shard, means) for child in source.children]
+    means_of = np.array([mean for mean, _ in inner])
+    rates = np.array(source.mix.weights) * (means_of if source.mix.by == "rows" else 1.0)
+    shares = (rates / rates.sum()).tolist()
+    found = {
+        leaf: share * own for share, (_, leaves) in zip(shares, inner, strict=True) for leaf, own in leaves.items()
+    }
+    return float(rates.sum() / (rates / means_of).sum()), found
 
 
 def _three_digits(number: float) -> int:

@@ -36,7 +36,7 @@ from samsum_stream.stats import Stats, counts_of_batch
 from samsum_stream.tokenization import SideEncoder
 from samsum_stream.topology import Ranks, find_ranks, require_one_process, this_worker
 from samsum_stream.wire import from_buffer, packs_of, to_buffer
-from samsum_stream.wording import shown
+from samsum_stream.wording import counted, shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
@@ -302,6 +302,12 @@ class SFTStream(IterableDataset[Pack]):
     def _sides(self) -> SideEncoder:
         return self.pipeline.tokenizer.sides
 
+    def __repr__(self) -> str:
+        pipeline = self.pipeline
+        rows = "rows" if pipeline.num_rows is None else counted(pipeline.num_rows, "row")
+        size, backend = pipeline.packer.max_length, pipeline.tokenizer.sides.backend.name
+        return f"<SFTStream of {pipeline.source.name}: {rows}, packs of up to {size:,} tokens, backend {backend}>"
+
     def _rows(self, row: Mapping[str, Any], *, training: bool) -> Rows:
         """A row of the caller's, checked as those of a source are, whether it has the config's columns or our names."""
         if not isinstance(row, Mapping):
@@ -310,6 +316,14 @@ class SFTStream(IterableDataset[Pack]):
             )
         needed = ("input", "response") if training else ("input",)
         columns = columns_of_row(self.config.source_config.columns, row, needed=needed)
+        for field in needed:
+            if (column := columns.get(field, field)) not in row:
+                raise RowError(
+                    f"field {field!r} has no column {column!r} to come from; the row has "
+                    f"{', '.join(map(str, row)) or 'nothing'}; pass it as {column!r} or as {field!r}",
+                    field=field,
+                    reason="missing_field",
+                )
         if not training:
             row, columns = {**row, _UNSAID: "x"}, {**columns, "response": _UNSAID}
         source = as_source([row], name="row", columns=columns)

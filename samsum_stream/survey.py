@@ -17,8 +17,16 @@ from samsum_stream.errors import SourceError
 from samsum_stream.measuring import KEPT, WHOLE, RowMeasure, trained_share
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.samples import Int32Array
-from samsum_stream.simulation import Epoch, make_packer, packed, plan_epoch, reckon_epoch, spread
-from samsum_stream.sources import Leaf, Mixture, Source
+from samsum_stream.simulation import (
+    Epoch,
+    fed_lengths,
+    make_packer,
+    packed,
+    plan_epoch,
+    reckon_epoch,
+    shares_of_tokens,
+)
+from samsum_stream.sources import Leaf, Mixture
 from samsum_stream.stats import Counts
 from samsum_stream.stream import SFTStream
 
@@ -131,11 +139,10 @@ class Survey:
         """Each source for itself."""
         leaves = self.pipeline.source.leaves
         measured = [self._of(leaf) for leaf in leaves]
-        means = dict(zip((leaf.first_shard for leaf in leaves), map(_mean, measured), strict=True))
-        shares = _shares(self.pipeline.source, 0, means)[1]
+        shares = shares_of_tokens(self.pipeline.source, measured)
         return [
-            SourceSurvey(leaf.name or leaf.source.name, rows, shares[leaf.first_shard])
-            for leaf, rows in zip(leaves, measured, strict=True)
+            SourceSurvey(leaf.name or leaf.source.name, rows, share)
+            for leaf, rows, share in zip(leaves, measured, shares, strict=True)
         ]
 
     @cached_property
@@ -152,8 +159,11 @@ class Survey:
 
     @property
     def efficiency(self) -> float:
-        """Tokens / room of the packs, 0 to 1, with the config's own packing."""
-        return packed(_to_pack(self.found.lengths[:, KEPT]), self.pipeline.packer)[1]
+        """Tokens / room of the packs of an epoch, 0 to 1; without an end, where rows go on and on."""
+        packer, epoch = self.pipeline.packer, self.epoch
+        if isinstance(epoch, Epoch) and epoch.is_exact and not isinstance(self.pipeline.source, Mixture):
+            return self.whole.num_tokens / (epoch.num_packs * packer.max_length)
+        return packed(self._to_pack(KEPT), packer)[1]
 
     @property
     def tried_method(self) -> str:
@@ -166,8 +176,12 @@ class Survey:
         """How full packs would be by their length, up to the longest that the tokenizer's model reads, and window."""
         own, limit = self.pipeline.packer.max_length, self.stream.tokenizer.model_max_length
         sizes = sorted({own, *(size for size in TRIED_LENGTHS if size <= limit)})
-        lengths = _to_pack(self.found.lengths[:, WHOLE])
+        lengths = self._to_pack(WHOLE)
         return [self._filling(lengths, size) for size in sizes]
+
+    def _to_pack(self, column: int) -> Int32Array:
+        number = min(max(self.whole.num_examples, MIN_PACKED), MAX_PACKED)
+        return fed_lengths(self.pipeline.source, [each.measured for each in self.sources], number, column=column)
 
     def _filling(self, lengths: Int32Array, max_length: int) -> Filling:
         """Rows that are too long are left out, or cut to fit, as the config says."""
@@ -210,30 +224,5 @@ def histogram(lengths: Int32Array, *, num_bins: int) -> list[tuple[int, int]]:
     return [(number * width, count) for number, count in enumerate(np.bincount(bins).tolist())]
 
 
-def _to_pack(lengths: Int32Array) -> Int32Array:
-    real = lengths[lengths > 0]
-    return spread(real, min(max(len(real), MIN_PACKED), MAX_PACKED))
-
-
 def _round_sizes() -> Sequence[int]:
     return [leading * 10**power for power in range(8) for leading in (1, 2, 5)]
-
-
-def _mean(measured: Int32Array) -> float:
-    """Tokens of an example; at least 1, so that shares are numbers where all rows were dropped."""
-    kept = measured[:, KEPT]
-    return float(kept[kept > 0].mean()) if kept.any() else 1.0
-
-
-def _shares(source: Source, first: int, means: dict[int, float]) -> tuple[float, dict[int, float]]:
-    """Tokens of an example of the source, and each leaf's share of its tokens, by the leaf's first shard."""
-    if not isinstance(source, Mixture):
-        return means[first], {first: 1.0}
-    inner = [_shares(child.source, first + child.first_shard, means) for child in source.children]
-    means_of = np.array([mean for mean, _ in inner])
-    rates = np.array(source.mix.weights) * (means_of if source.mix.by == "rows" else 1.0)
-    shares = (rates / rates.sum()).tolist()
-    found = {
-        leaf: share * own for share, (_, leaves) in zip(shares, inner, strict=True) for leaf, own in leaves.items()
-    }
-    return float(rates.sum() / (rates / means_of).sum()), found

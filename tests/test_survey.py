@@ -48,6 +48,7 @@ def test_a_pass_finds_what_an_epoch_of_training_counts(truncation: str, num_work
     assert found.whole.num_examples == stats.examples
     assert found.whole.num_tokens == stats.tokens
     assert found.whole.trained_share == stats.trained_tokens / stats.tokens
+    assert found.efficiency == stats.tokens / (stats.packs * MAX_LENGTH)
     assert found.whole.num_cut == stats.truncated.total() == (6 if truncation == "right" else 0)
     assert {what: by_reason(found.counts, what) for what in LEFT_OUT} == {
         what: getattr(stats, what) for what in LEFT_OUT
@@ -96,6 +97,7 @@ def test_the_children_of_a_mixture_and_what_their_weights_make_of_them(tmp_path:
         next(batches)
     shares = [child.share for child in stream.stats.children.values()]
     assert [source.share for source in found.sources] == pytest.approx(shares, abs=0.01)
+    assert found.efficiency == pytest.approx(stream.stats.efficiency, abs=0.01)
 
 
 def test_a_histogram_has_every_length_in_a_bin_of_round_size() -> None:

@@ -77,7 +77,7 @@ def long_rows(facts: Facts) -> Iterator[Finding]:
         if number:
             is_many = number >= MANY * len(lengths)
             fitting = _round_up(float(np.quantile(lengths, 1 - MANY)) if is_many else float(lengths.max()))
-            or_else = ", or another truncation_config.method" if method == "drop" else ""
+            or_else = ", or cut them: truncation_config.method input, contexts or right" if method == "drop" else ""
             covered = f"{fitting:,} fits {'99%' if is_many else 'all'} of them"
             yield Finding(
                 "long_rows",

@@ -17,7 +17,7 @@ from samsum_stream.lanes import check_num_lanes
 from samsum_stream.measuring import KEPT, RowMeasure
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.samples import Int32Array, Int64Array, RowPosition, Rows
-from samsum_stream.simulation import Epoch, packed, plan_epoch, reckon_epoch, spread
+from samsum_stream.simulation import Epoch, fed_lengths, packed, plan_epoch, reckon_epoch
 from samsum_stream.sources import Block, IndexedSource, Leaf, Mixture, SequentialSource, Source
 from samsum_stream.stats import Counts
 from samsum_stream.stream import SFTStream
@@ -109,9 +109,9 @@ class Facts:
 
     @cached_property
     def to_pack(self) -> Int32Array:
-        """Lengths of examples to try packing on, shape `[NUM_PACKED]`; none where all rows were dropped."""
-        lengths = self.measured[:, KEPT]
-        return spread(lengths[lengths > 0], NUM_PACKED)
+        """Lengths of about `NUM_PACKED` examples to try packing on; none where all rows were dropped."""
+        measured = [sample.measured for sample in self.samples]
+        return fed_lengths(self.pipeline.source, measured, NUM_PACKED, column=KEPT)
 
     @cached_property
     def efficiency(self) -> float:

@@ -81,8 +81,8 @@ def _lengths(facts: Facts) -> str:
     half, most, longest = (f"{_quantile(facts, share):,}" for share in (0.5, 0.99, 1.0))
     rows = f"all {len(facts.measured):,}" if facts.is_whole else f"{len(facts.measured):,}"
     return (
-        f"half up to {half} tokens, 99% up to {most}, longest {longest}; {trained_share(facts.measured):.0%} of them "
-        f"trained (of {rows} rows)"
+        f"half up to {half} tokens, 99% up to {most}, longest {longest} (of {rows} rows); of what is kept, "
+        f"{trained_share(facts.measured):.0%} is trained"
     )
 
 
@@ -100,7 +100,7 @@ def _batches(facts: Facts) -> str:
         return f"{size}; {end}" if epochs is None else f"{size}; {end}, as long as counting will tell"
     about = "" if epoch.is_exact else "about "
     filled = epoch.num_packs / (epoch.num_batches * facts.pipeline.batch_size)
-    if epochs is not None and epoch.is_exact and facts.stream.collator.has_fixed_shape:
+    if epochs is not None and epoch.is_exact and filled < 1 and facts.stream.collator.has_fixed_shape:
         end += f", {filled:.1%} of its places filled with packs and the rest with padding,"
     batches = f"{about}{counted(epoch.num_batches, 'batch')}"
     steps = f"{about}{-(-epoch.num_batches // facts.ranks):,} steps of {facts.ranks} ranks"

@@ -103,7 +103,9 @@ def _syntax_remedy(problem: str) -> str:
     if "'\\t'" in problem:
         return "; indent with spaces instead of tabs"
     if "mapping values are not allowed" in problem:
-        return "; a value that holds a colon and a space needs quotes"
+        return "; indent the key as those beside it, or put a value that holds a colon and a space in quotes"
+    if "<block end>" in problem:
+        return "; indent the keys of a mapping, or the items of a list, alike"
     return ""
 
 

@@ -24,8 +24,8 @@ class _Field(NamedTuple):
         origin = "" if self.column == self.name else f" (column {self.column!r})"
         return self.locate.error(
             index,
-            f"field {self.name!r}{origin} must be {rule.text}, got {shown(value)}; fix the row or leave it out, or "
-            "name another column under `columns:`",
+            f"field {self.name!r}{origin} must be {rule.text}, got {shown(value)}; fix the row or leave it out, skip "
+            "bad rows by fault_config, or name another column under `columns:`",
             field=self.name,
             reason=rule.reason,
         )

@@ -1,11 +1,13 @@
 """A transformers tokenizer from a Hub id or a folder, ready to pad."""
 
+from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from samsum_stream.errors import TokenizerError
+from samsum_stream.wording import closest
 
 
 def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
@@ -14,14 +16,17 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     Raises:
         TokenizerError: there is none, or it has no fast form.
     """
-    if _looks_like_folder(base_model) and not Path(base_model).expanduser().is_dir():
+    folder = Path(base_model).expanduser()
+    if _looks_like_folder(base_model) and not folder.is_dir():
+        near = closest(folder.name, [Path(each).name for each in glob(f"{escape(str(folder.parent))}/*/")])
+        guess = f'did you mean "{folder.parent / near}"? ' if near else ""
         raise TokenizerError(
-            f"base_model: there is no folder {base_model!r} (seen from {Path.cwd()}); "
-            "give a folder that holds tokenizer.json, or the id of a model on the Hub"
+            f"base_model: there is no folder {base_model!r} (seen from {Path.cwd()}); {guess}give a folder that "
+            "holds tokenizer.json, or the id of a model on the Hub"
         )
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            str(Path(base_model).expanduser()) if _looks_like_folder(base_model) else base_model
+            str(folder) if _looks_like_folder(base_model) else base_model
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().split("\n")[0]
