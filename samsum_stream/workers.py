@@ -28,6 +28,9 @@ POLL = 1.0
 PATIENCE = 60.0
 """Seconds without a message before the first warning."""
 
+TO_ANSWER = 1.0
+"""Seconds that a worker has to write its stack before it is given up and ended."""
+
 
 def received(
     start: Callable[[], Iterator[T]], *, whereabouts: Callable[[int], str], remedy: str, timeout: float = 0
@@ -105,6 +108,7 @@ class _Workers:
         told = self._told(self._awaited, f"has sent nothing for {waited:.0f} s")
         if ask(self.processes[self._awaited].pid or 0):
             told += "; its stack is on stderr"
+            time.sleep(TO_ANSWER if is_over else 0)
         if is_over:
             raise WorkerError(f"{told}; {self.remedy}. Where it may take that long, raise `timeout`")
         logger.warning("%s; it is waited for, to no end where the loader has no `timeout`", told)
