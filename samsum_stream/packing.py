@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 Item = tuple[int, bytes, bytes, int]
 """An example that waits for its pack: its length in tokens, its ids, its record, its row's ordinal.
 
-Ids and record are bytes: cut and joined in half the time of arrays, and passed over by the garbage collector.
+Ids and record are bytes: cut and joined in about half the time of arrays, and passed over by the garbage collector.
 """
 
 Sized = TypeVar("Sized", bound=tuple[int, *tuple[Any, ...]])

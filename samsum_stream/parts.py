@@ -202,13 +202,15 @@ def _first_rows(config: StreamConfig, source: Source, faults: Faults) -> Rows:
         rows = SKIP.take(block.take, np.arange(block.num_rows))
         if any(bad.reason == "missing_field" for _, bad in rows.skipped):
             _require_columns(config, source)
-        if len(rows) and (faults.skips or not rows.skipped):
+        if not rows.skipped or (len(rows) and faults.skips):
             return rows
+        if not faults.skips:
+            return block.take(np.arange(block.num_rows))  # raises the first error
         try:
-            return block.take(np.arange(block.num_rows))
+            return block.take(np.arange(1))
         except RowError as error:
-            why = f" (not skipped, because all of the first {block.num_rows} rows are bad)" if faults.skips else ""
-            raise RowError(f"{error}{why}", position=error.position, field=error.field, reason=error.reason) from None
+            told = f"{error} (not skipped, because all of the first {block.num_rows} rows are bad)"
+            raise RowError(told, position=error.position, field=error.field, reason=error.reason) from None
 
 
 def _require_columns(config: StreamConfig, source: Source) -> None:

@@ -236,6 +236,14 @@ def test_and_about_that_where_some_rows_are_looked_at(make: Make) -> None:
     assert f"1 epoch of about {facts.epoch.num_batches} batches" in dict(outline(facts))["batches"]
 
 
+def test_of_small_row_groups_as_many_rows_are_looked_at_as_of_large_ones(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(make_rows(900)), path, row_group_size=7)
+    source = {"source_config": {"method": "parquet", "kwargs": {"path": str(path)}}}
+    facts = gather(make().model_copy(update={"source_config": parse_config(source).source_config}))
+    assert 512 <= len(facts.measured) < 512 + 7
+
+
 def test_padding_of_an_epoch_is_told(make: Make) -> None:
     facts = gather(make(epochs=1, lanes=4, batch_size=3))
     assert facts.epoch is not None

@@ -19,6 +19,7 @@ from samsum_stream.reading import (
     BLOCK,
     FIRST_CHUNK,
     MAX_CHUNK,
+    Deal,
     IndexedReader,
     PieceReader,
     Reader,
@@ -352,3 +353,27 @@ def test_rows_before_a_start_are_counted_as_passed_over() -> None:
     )
     assert len(numbers(reader.epoch(0, Place(0, 0, 1200)))) == sum(sizes) - 1200
     assert reader.num_passed_over == 1200
+
+
+@given(
+    num_lanes=st.integers(1, 12),
+    rows_of_lane=st.integers(1, 60),
+    odd=st.integers(0, 11),
+    shuffle=st.booleans(),
+    data=st.data(),
+)
+def test_blocks_of_all_lanes_together_give_each_lane_its_own_order(
+    num_lanes: int, rows_of_lane: int, odd: int, shuffle: bool, data: st.DataObject
+) -> None:
+    num_rows = num_lanes * rows_of_lane + odd % num_lanes
+    order = Order(num_lanes=num_lanes, seed=7, shuffle=shuffle)
+    lanes = data.draw(st.lists(st.integers(0, num_lanes - 1), min_size=1, unique=True))
+    with mock.patch.multiple("samsum_stream.reading", BLOCK=16, MIN_BLOCK=4, NUM_BLOCKS=2):
+        deal = Deal(order, lanes, num_rows=num_rows)
+    for lane, epoch in [(lane, epoch) for epoch in range(2) for lane in lanes]:
+        own = np.arange(rows_of_lane + (lane < odd % num_lanes))
+        first = data.draw(st.integers(0, len(own)))
+        expected = order.rows(lane, own[first:], epoch=epoch, num_rows=num_rows).tolist()
+        found = list(deal.rows(lane, epoch=epoch, first=first))
+        assert [row for _, rows in found for row in rows.tolist()] == expected
+        assert [start for start, _ in found] == np.cumsum([first, *(len(rows) for _, rows in found)])[:-1].tolist()

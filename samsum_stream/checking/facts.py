@@ -23,7 +23,7 @@ from samsum_stream.stats import Counts
 from samsum_stream.stream import SFTStream
 
 NUM_SAMPLED, NUM_SHARDS = 512, 4
-"""Rows that are looked at, of all sources together, and shards that they come from where each is reached at once."""
+"""Rows that are looked at, of all sources together, and shards that they come from at least."""
 
 MIN_SAMPLED = 64
 """Rows of each source that are looked at, and rows that are encoded at a time."""
@@ -221,14 +221,14 @@ def _blocks(source: SequentialSource, number: int) -> Iterator[Block]:
     if not _reaches_any(source):
         yield source.first_block(number)
         return
-    shards = np.unique(np.linspace(0, len(source.shards) - 1, NUM_SHARDS).astype(int)).tolist()
-    for shard in shards:
-        missing = max(number // len(shards), 1)
-        for block in source.blocks(shard, num_rows=missing):
-            yield block
-            missing -= block.num_rows
-            if missing <= 0:
-                break
+    num_shards = len(source.shards)
+    of_each = max(number // min(num_shards, NUM_SHARDS), 1)
+    for shard in np.random.default_rng(0).permutation(num_shards).tolist():
+        block = next(source.blocks(shard, num_rows=of_each))
+        yield block
+        number -= block.num_rows
+        if number <= 0:
+            return
 
 
 def _reaches_any(source: Source) -> bool:
