@@ -1,16 +1,24 @@
-"""Batches made ahead in a thread, for a loader without workers: tokenizers let go of the GIL while they encode.
+"""Batches made ahead in a thread, of a loader without workers or of a worker.
 
 training process   take batch 0 │ model step ...        │ take batch 1 │ ...
 thread             make batch 1 │ make batch 2 │ (full) │ make batch 3 │ ...
+
+Tokenizers let go of the GIL while they encode. A worker gains more by the memory: the heap that it was forked with is
+in pieces and shared with the training process: to allocate there is slow and copies pages. A thread has its own.
 """
 
+import gc
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
+
+from torch.utils.data import get_worker_info
+
+from samsum_stream.topology import this_worker
 
 T = TypeVar("T")
 
@@ -31,6 +39,15 @@ def made_ahead(items: Generator[T], *, num_ahead: int) -> Iterator[T]:
     finally:
         thread.shutdown(cancel_futures=True)
         items.close()
+
+
+def made_here(make: Callable[[int, int], Generator[T]]) -> Iterator[T]:
+    """What `make(worker, num_workers)` gives in this worker, one ahead; in the training process, in no thread."""
+    made = make(*this_worker())
+    if get_worker_info() is None:
+        return made
+    gc.freeze()  # what was inherited stays: looking through it for garbage would copy it, page by page
+    return made_ahead(made, num_ahead=1)
 
 
 def _next(items: Iterator[T]) -> list[T]:

@@ -3,7 +3,7 @@
 rank r, worker k reads the chunks r K + k, r K + k + R K, ...; what all of them found is put together on every rank
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
@@ -13,6 +13,7 @@ import numpy as np
 import torch.distributed
 from torch.utils.data import DataLoader, IterableDataset
 
+from samsum_stream.background import made_here
 from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.faults import RAISE, Faults, Take
 from samsum_stream.order import SHUFFLED_BLOCK
@@ -22,7 +23,7 @@ from samsum_stream.samples import BadRow, Int32Array, Int64Array, Rows
 from samsum_stream.sources import Block, IndexedSource, Leaf, SequentialSource, Source
 from samsum_stream.stats import Counts, by_reason
 from samsum_stream.tokenization import RowTokenizer
-from samsum_stream.topology import Ranks, has_group, this_worker
+from samsum_stream.topology import Ranks, has_group
 from samsum_stream.workers import POLL, as_it_is, received
 
 CHUNK = 512
@@ -141,7 +142,9 @@ class _Counter(IterableDataset[Piece]):
         return None if None in sizes else sum(filter(None, sizes)) // self.world_size
 
     def __iter__(self) -> Iterator[Piece]:
-        worker, num_workers = this_worker()
+        return made_here(self._of_worker)
+
+    def _of_worker(self, worker: int, num_workers: int) -> Generator[Piece]:
         reader, num_readers = self.rank * num_workers + worker, self.world_size * num_workers
         parts = chain.from_iterable(_share(leaf, reader, num_readers) for leaf in self.source.leaves)
         for shard, start, num_rows, take in parts:

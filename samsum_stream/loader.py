@@ -279,7 +279,7 @@ class StreamLoader(DataLoader[Any]):
         """What the workers send, in turn; without workers, what this process makes itself, a batch at a time."""
         if self.num_workers:
             return super().__iter__()
-        parcels = iter(self._messages)
+        parcels = self._messages.of_worker(0, 1)
         return made_ahead(parcels, num_ahead=self._num_ahead) if self._num_ahead else parcels
 
     def _whereabouts(self, worker: int) -> str:

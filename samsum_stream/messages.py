@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from torch.utils.data import IterableDataset
 
+from samsum_stream.background import made_here
 from samsum_stream.ends import Ends
 from samsum_stream.lanes import Share
 from samsum_stream.order import Order
@@ -18,7 +19,6 @@ from samsum_stream.pipeline import Effort, Pipeline
 from samsum_stream.positions import LanePosition
 from samsum_stream.samples import BadRow
 from samsum_stream.stats import Counts
-from samsum_stream.topology import this_worker
 from samsum_stream.wire import to_buffer
 
 
@@ -54,8 +54,8 @@ class Messages(IterableDataset[Parcel]):
     def __init__(self, pipeline: Pipeline, *, num_packs: int, parcel_size: int = 1) -> None:
         self.pipeline, self.num_packs, self.parcel_size = pipeline, num_packs, parcel_size
 
-    def __iter__(self) -> Generator[Parcel]:
-        return self.of_worker(*this_worker())
+    def __iter__(self) -> Iterator[Parcel]:
+        return made_here(self.of_worker)
 
     def of_worker(self, worker: int, num_workers: int) -> Generator[Parcel]:
         """What one of so many workers sends."""
