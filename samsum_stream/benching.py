@@ -158,7 +158,7 @@ def _stages_on(watch: Stopwatch, stream: SFTStream) -> Iterator[Callable[[], int
     def encode_and_count(rows: Rows, *, epoch: int) -> Chunk:
         nonlocal num_encoded
         chunk = encode(rows, epoch=epoch)
-        num_encoded += len(chunk.tokens.ids)
+        num_encoded += int(chunk.records["length"].sum())
         return chunk
 
     def pack_what_is_read(items: Iterator[Item]) -> Iterator[list[Item]]:

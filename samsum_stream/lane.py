@@ -5,6 +5,8 @@ Rows are numbered by ordinals that count from where the lane started, over dropp
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from operator import length_hint
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -63,24 +65,29 @@ class SourceLane(Lane):
         self._cursor = len(self._waits)
         self._num_read = self._first_for_nothing = self._epochs_for_nothing = 0
         self._held: list[int] = []
+        self._coming: list[int] = []
+        self._given: Iterator[Item] = iter(())
         self._marks = deque([(0, position.place)])
         self._events: deque[Event] = deque()
 
     def epoch(self) -> Iterator[Item]:
         """The rest of an epoch; where rows of it wait that were read in the one before, the rest of both."""
+        return chain.from_iterable(self._chunks())
+
+    def _chunks(self) -> Iterator[Iterator[Item]]:
         yield from self._rest_of_epoch()
         while self._num_read < len(self._waits):
             yield from self._rest_of_epoch()
 
-    def _rest_of_epoch(self) -> Iterator[Item]:
+    def _rest_of_epoch(self) -> Iterator[Iterator[Item]]:
         place, self._next = self._next, Place(self._next.epoch + 1, 0, 0)
         is_empty = place == Place(place.epoch, 0, 0)
         for here, rows in self._reader.epoch(self._lane, place):
             is_empty = False
             items = self._encode(here, rows.of_shards_from(self._leaf.first_shard))
-            for item in items:
-                self._held.append(item[3])
-                yield item
+            self._given, self._coming = iter(items), [item[3] for item in items]
+            yield self._given
+            self._hold()
             if items:
                 self._first_for_nothing, self._epochs_for_nothing = items[-1][3] + 1, 0
             self._require_items()
@@ -100,7 +107,7 @@ class SourceLane(Lane):
         chunk = self._tokenizer.encode(rows, epoch=place.epoch)
         self._note([*skipped, *(Event(int(ordinals[row]), name) for row, name in chunk.events)], epoch=place.epoch)
         kept = ordinals[chunk.rows].tolist()
-        return list(zip(chunk.tokens.lengths.tolist(), chunk.id_bytes(), chunk.record_bytes(), kept, strict=True))
+        return list(zip(chunk.records["length"].tolist(), chunk.ids, chunk.record_bytes(), kept, strict=True))
 
     def _note(self, events: Sequence[Event], *, epoch: int) -> None:
         """What befell rows of a chunk, less those before the cursor, of which it was told already."""
@@ -110,6 +117,7 @@ class SourceLane(Lane):
                 self._events.append(Event(ordinal, name, placed))
 
     def hand_over(self, packs: Iterable[Iterable[Item]]) -> tuple[LanePosition, Counts, list[BadRow]]:
+        self._hold()
         if self._held:
             self._cursor = max(self._cursor, self._held[-1] + 1)
         gone = {item[3] for pack in packs for item in pack}
@@ -121,6 +129,12 @@ class SourceLane(Lane):
             skipped += [event.bad] if event.bad else []
         counts += left_out_of_child(self._leaf.name, counts)
         return LanePosition(self._place_of_oldest(), runs_of(self._held, cursor=self._cursor)), counts, skipped
+
+    def _hold(self) -> None:
+        """Note which items of the chunk under way were taken."""
+        num_taken = len(self._coming) - length_hint(self._given)
+        self._held += self._coming[:num_taken]
+        del self._coming[:num_taken]
 
     def _number(self, place: Place, rows: Rows) -> tuple[Rows, Int64Array]:
         """The rows of a chunk that are to be encoded, and their ordinals."""

@@ -5,7 +5,7 @@ Rows ──prompt──▶ Segments ──tokenizer──▶ Chunk of Examples �
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -194,13 +194,13 @@ Records = NDArray[np.void]
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`n` examples in flat arrays: no Python object per token, none per example.
+    """`n` examples: no Python object per token.
 
-    `rows` says which row of the chunk each example is; `events` are what befell rows on the way, dropped ones
-    included, as the row of the chunk and a name of `stats.COUNTED`.
+    `ids` are those of each example, int32, as bytes; `rows` says which row of the chunk each example is; `events` are
+    what befell rows on the way, dropped ones included, as the row of the chunk and a name of `stats.COUNTED`.
     """
 
-    tokens: Ragged
+    ids: list[bytes]
     records: Records
     rows: Int64Array
     events: tuple[tuple[int, str], ...] = ()
@@ -208,10 +208,10 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.records)
 
-    def id_bytes(self) -> list[bytes]:
-        """The ids of each example, as int32."""
-        ids = self.tokens.ids.tobytes()
-        return [ids[start:end] for start, end in pairwise((self.tokens.offsets * self.tokens.ids.itemsize).tolist())]
+    @property
+    def tokens(self) -> Ragged:
+        """The ids of all examples, in one array."""
+        return Ragged(np.frombuffer(b"".join(self.ids), np.int32), offsets_of(self.records["length"]))
 
     def record_bytes(self) -> list[bytes]:
         """The record of each example, as an `EXAMPLE_RECORD`."""
@@ -220,8 +220,7 @@ class Chunk:
 
     def select(self, kept: NDArray[np.bool_]) -> "Chunk":
         """The examples where `kept` is true, shape `[n]`, with the events of all rows."""
-        ids = [ids for ids, keep in zip(self.tokens.split(), kept.tolist(), strict=True) if keep]
-        return Chunk(Ragged.of(ids), self.records[kept], self.rows[kept], self.events)
+        return Chunk([*compress(self.ids, kept.tolist())], self.records[kept], self.rows[kept], self.events)
 
 
 @dataclass(frozen=True, slots=True)

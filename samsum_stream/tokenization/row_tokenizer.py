@@ -4,11 +4,13 @@
  ------------- labels ignored -------------   trained
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from samsum_stream.errors import RowError
 from samsum_stream.rendering import message_of
-from samsum_stream.samples import EXAMPLE_RECORD, Chunk, Int32Array, Int64Array, Ragged, Records, Rows, offsets_of
+from samsum_stream.samples import EXAMPLE_RECORD, Chunk, Int32Array, Int64Array, Ragged, Records, Rows
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.sides import SideEncoder
 from samsum_stream.tokenization.truncation import METHODS, Dropped, Fitted, LongRow
@@ -44,11 +46,11 @@ class RowTokenizer:
         num_eos, kept = np.ones(len(rows), np.int64), np.ones(len(rows), bool)
         if (too_long := np.flatnonzero(_of_both(sides) + 1 > self._room)).size:
             sides = self._shorten(rows, too_long.tolist(), sides, num_eos, kept, events)
-        tokens, records = self._assemble(rows, sides, num_eos, epoch)
-        untrained = kept & (tokens.lengths <= np.maximum(records["num_prompt_tokens"], 1))
+        records = self._records(rows, sides, num_eos, epoch)
+        untrained = kept & (records["length"] <= np.maximum(records["num_prompt_tokens"], 1))
         events += [(row, "dropped.no_trained_token") for row in np.flatnonzero(untrained).tolist()]
         kept &= ~untrained
-        chunk = Chunk(tokens, records, np.arange(len(rows)), tuple(events))
+        chunk = Chunk(self._assemble(sides, num_eos), records, np.arange(len(rows)), tuple(events))
         return chunk if kept.all() else chunk.select(kept)
 
     @property
@@ -77,19 +79,21 @@ class RowTokenizer:
         message, ends = message_of(rows, index), self.reference.token_ends
         return METHODS[self.truncation](LongRow(message, prompt, response, self._room, self.sides.encode_one, ends))
 
-    def _assemble(self, rows: Rows, sides: Ragged, num_eos: Int64Array, epoch: int) -> tuple[Ragged, Records]:
-        """Lay out `added, prompt, response, eos` of every row: each kind of token is written in one step."""
-        added, records = self.sides.border.added, np.empty(len(rows), EXAMPLE_RECORD)
-        records["length"] = len(added) + _of_both(sides) + num_eos
-        records["num_prompt_tokens"] = len(added) + sides.lengths[::2]
+    def _assemble(self, sides: Ragged, num_eos: Int64Array) -> list[bytes]:
+        """`added, prompt, response, eos` of every row, as bytes."""
+        added, eos = self.sides.border.added.tobytes(), np.array([self.eos_token_id], np.int32).tobytes()
+        ids, ends = memoryview(sides.ids.tobytes()), (sides.offsets[::2] * sides.ids.itemsize).tolist()
+        return [
+            b"".join((added, ids[start:end], eos * number))
+            for (start, end), number in zip(pairwise(ends), num_eos.tolist(), strict=True)
+        ]
+
+    def _records(self, rows: Rows, sides: Ragged, num_eos: Int64Array, epoch: int) -> Records:
+        num_added, records = len(self.sides.border.added), np.empty(len(rows), EXAMPLE_RECORD)
+        records["length"] = num_added + _of_both(sides) + num_eos
+        records["num_prompt_tokens"] = num_added + sides.lengths[::2]
         records["shard"], records["row"], records["epoch"] = rows.shards, rows.rows, epoch
-        offsets = offsets_of(records["length"])
-        added_at, eos_at = offsets[:-1, None] + np.arange(len(added)), offsets[1:][num_eos == 1] - 1
-        is_side = np.ones(offsets[-1], bool)
-        is_side[added_at] = is_side[eos_at] = False
-        ids = np.empty(offsets[-1], np.int32)
-        ids[is_side], ids[added_at], ids[eos_at] = sides.ids, added, self.eos_token_id
-        return Ragged(ids, offsets), records
+        return records
 
     def _too_long(self, rows: Rows, index: int, *, num_tokens: int) -> RowError:
         place = self.sides.locate(int(rows.shards[index]), int(rows.rows[index]))
