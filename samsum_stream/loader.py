@@ -46,9 +46,9 @@ logger = logging.getLogger(__name__)
 OURS = ("batch_size", "batch_sampler", "collate_fn", "dataset", "drop_last", "in_order", "sampler", "shuffle")
 """Arguments of a DataLoader that the config has decided already."""
 
-PREFETCH_FACTOR = 8
-"""Batches that a worker makes ahead: one chunk of rows gives several at once, and while the next one is encoded, the 2
-of torch would soon be used up. With 8, two workers are 1.15 times as fast.
+PREFETCH_FACTOR = 16
+"""Batches that a worker makes ahead: one chunk of rows gives several at once, and each journey between processes has its
+price. With fastokens, two workers are 1.55 times as fast with 16 as with the 2 of torch, and 1.23 times as with 8.
 """
 
 GO_ON = (
@@ -69,7 +69,7 @@ class StreamLoader(DataLoader[Any]):
         find_ranks: This rank and how many there are, in data parallelism; asked again before each `for`.
         num_workers: Processes that read, render, tokenize and pack; 0 does it in the training process.
         batches_per_step: Batches of this rank in an optimizer step; an epoch of a finite stream is a multiple of it.
-        prefetch_factor: Batches that each worker makes ahead, 8 where nothing is said; without workers a thread does,
+        prefetch_factor: Batches that each worker makes ahead, 16 where nothing is said; without workers a thread does,
             if this is given.
         quarantine: Where bad rows that were skipped are written down.
         timeout: Seconds that a worker is waited for before it is given up; 0: for ever, with a warning now and then.

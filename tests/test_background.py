@@ -21,7 +21,7 @@ def counted(made: list[int], *, broken_at: int = -1) -> Generator[int]:
         yield number
 
 
-@pytest.mark.parametrize(("asked", "parcels", "size"), [(None, 2, 4), (1, 1, 1), (2, 2, 1), (3, 3, 1), (16, 2, 8)])
+@pytest.mark.parametrize(("asked", "parcels", "size"), [(None, 2, 8), (1, 1, 1), (2, 2, 1), (3, 3, 1), (8, 2, 4)])
 def test_how_many_batches_a_worker_makes_ahead(asked: int | None, parcels: int, size: int) -> None:
     """None is what a Trainer passes on by default."""
     loader = stream_of(epochs=None, lanes=4).loader(num_workers=2, prefetch_factor=asked)

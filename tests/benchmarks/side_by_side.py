@@ -6,10 +6,12 @@ runs both of our backends, in the training process and with two workers, in turn
 prints a Markdown table; sides that are named run alone. The clock of every side starts when rows and tokenizer are in
 memory (the limits: when the texts are rendered as well) and stops after the last batch. Peers pass over the rows once.
 Our stream has no end, and twelve passes of it are measured: in one alone, the rows that wait in lanes for a later batch
-would weigh too much. What a backend remembers of words helps the later ones.
+would weigh too much. What a backend remembers of words helps the later ones. Before our clock starts, Python collects
+the garbage of its imports.
 """
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -41,6 +43,7 @@ def run_ours(backend: str, num_workers: int, *, corpus: str, tokenizer: str, len
     """From rows in memory to batches of 8 x length as torch tensors, in the words of the peers' script."""
     rows, loaded = corpora.read_rows(corpus), corpora.load_tokenizer(tokenizer)
     stream = corpora.open_stream(rows, tokenizer=loaded, backend=backend, length=length)
+    gc.collect()
     start, seconds, stats = time.perf_counter(), list[float](), stream.stats
     for _ in stream.loader(num_workers=num_workers):
         seconds.append(time.perf_counter() - start)
