@@ -39,8 +39,13 @@ def save_state(folder: str | os.PathLike[str], state: State, *, rank: int, world
     return path
 
 
-def load_state(folder: str | os.PathLike[str], *, batch: int | None = None, missing_ok: bool = False) -> State | None:
+def load_state(
+    folder: str | os.PathLike[str], *, batch: int | None = None, up_to: int | None = None, missing_ok: bool = False
+) -> State | None:
     """The newest state that all ranks saved in `folder`, or that of `batch`; None where there is none and may be none.
+
+    Args:
+        up_to: Of no later batch than this one.
 
     Raises:
         StateError: there is none; the message says what is there.
@@ -48,8 +53,10 @@ def load_state(folder: str | os.PathLike[str], *, batch: int | None = None, miss
     found = _batches(Path(folder))
     if batch is not None and batch not in found:
         raise StateError(f"{folder}: there is no state of batch {batch}; there are those of {_named(found)}")
+    if up_to is not None and found and found[-1] > up_to:
+        raise StateError(f"{folder}: there is no state of batch {up_to} or before; there are those of {_named(found)}")
     problems = []
-    for number in [batch] if batch is not None else found:
+    for number in [batch] if batch is not None else [each for each in found if up_to is None or each <= up_to]:
         try:
             return read_complete(Path(folder) / f"batch-{number}")
         except StateError as error:

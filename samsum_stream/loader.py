@@ -47,7 +47,7 @@ OURS = ("batch_size", "batch_sampler", "collate_fn", "dataset", "drop_last", "in
 """Arguments of a DataLoader that the config has decided already."""
 
 PREFETCH_FACTOR = 16
-"""Batches that a worker makes ahead: one chunk of rows gives several at once, and each journey between processes has its
+"""Batches that a worker makes ahead: one chunk of rows gives several at once, and each journey between processes has a
 price. With fastokens, two workers are 1.55 times as fast with 16 as with the 2 of torch, and 1.23 times as with 8.
 """
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samsum_stream.notebooks import repr_html
+from samsum_stream.wording import counted
 
 IGNORE_INDEX = -100
 """The label that the loss leaves out (`torch.nn.CrossEntropyLoss.ignore_index`)."""
@@ -173,6 +174,11 @@ class Example(NamedTuple):
         labels[: self.num_masked_tokens] = IGNORE_INDEX
         return labels
 
+    def __repr__(self) -> str:
+        return (
+            f"<Example: {self.position}, {len(self.input_ids):,} tokens, the first {self.num_masked_tokens:,} masked>"
+        )
+
     def _repr_html_(self) -> str:
         return repr_html(self)
 
@@ -223,7 +229,7 @@ class Chunk:
         return Chunk([*compress(self.ids, kept.tolist())], self.records[kept], self.rows[kept], self.events)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Pack:
     """Examples that share one row of a batch."""
 
@@ -232,6 +238,9 @@ class Pack:
     @property
     def num_tokens(self) -> int:
         return sum(len(example.input_ids) for example in self.examples)
+
+    def __repr__(self) -> str:
+        return f"<Pack: {counted(len(self.examples), 'example')}, {self.num_tokens:,} tokens>"
 
     def _repr_html_(self) -> str:
         return repr_html(self)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from samsum_stream.checkpoints import load_state, read_complete, read_file
 from samsum_stream.errors import StateError
+from samsum_stream.progress import counting
 from samsum_stream.provenance import BatchInfo
 from samsum_stream.state import State, require_form
 from samsum_stream.stream import SFTStream
@@ -44,14 +45,19 @@ def trace_batch(stream: SFTStream, batch: int, *, state: State | None = None) ->
             f"there is no global batch {batch}: epochs: {stream.pipeline.epochs} has {num_batches} of them, 0 to "
             f"{num_batches - 1}; give one of these, or a state that the run saved where it went on into further epochs"
         )
-    while True:
-        for _ in loader:
-            if loader.last_batch_info.batch >= batch:
-                return loader.last_batch_info
+    with counting(f"reading on to batch {batch:,}") as bar:
+        task = bar.add_task("", total=-(-(batch + 1 - loader.batch) // num_lanes))
+        while True:
+            for _ in loader:
+                bar.advance(task)
+                if loader.last_batch_info.batch >= batch:
+                    return loader.last_batch_info
 
 
-def read_state(path: str | os.PathLike[str]) -> State:
+def read_state(path: str | os.PathLike[str], *, up_to: int | None = None) -> State:
     """The state in a file of a rank or of a `state_dict()` as JSON, in a Trainer's checkpoint, or where ranks saved.
+
+    Of a folder with several, it is the newest one, or with `up_to` the newest that is no later than that batch.
 
     Raises:
         StateError: there is none.
@@ -62,7 +68,7 @@ def read_state(path: str | os.PathLike[str]) -> State:
     if any(place.glob("rank-*.json")):
         return read_complete(place)
     if any(place.glob("batch-*")):
-        state = load_state(place)
+        state = load_state(place, up_to=up_to)
         assert state is not None
         return state
     if place.name.startswith("rank-") and place.is_file():

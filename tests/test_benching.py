@@ -65,7 +65,7 @@ def slow_rows() -> Iterator[dict[str, Any]]:
     ("limit", "changes"),
     [
         ("read", {"rows": slow_rows, "lanes": 1}),
-        ("collate", {"collator_config": {"kwargs": {"attention": "block_mask"}}, "max_length": 1024}),
+        ("collate", {"collator_config": {"kwargs": {"attention": "block_mask"}}, "max_length": 2048}),
     ],
 )
 def test_the_limit_is_the_stage_that_takes_longest(limit: str, changes: dict[str, Any]) -> None:

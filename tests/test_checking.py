@@ -295,6 +295,19 @@ def test_a_terminal_of_plain_ascii_gets_all_that_it_can_show(config: Callable[..
     assert "1 rank ? 1 worker" in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize("columns", [None, "60"])
+def test_lines_in_a_file_end_where_their_text_does(
+    config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, columns: str | None
+) -> None:
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    else:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    lines = CliRunner().invoke(app, ["check", str(config(lanes="auto"))]).output.splitlines()
+    assert not any(line.endswith(" ") for line in lines)
+    assert (max(map(len, lines)) > 80) == (columns is None)
+
+
 def test_exit_codes(config: Callable[..., Path]) -> None:
     fine = run(config(), "--strict")
     assert fine.exit_code == 0

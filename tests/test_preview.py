@@ -118,6 +118,14 @@ def test_a_notebook_a_terminal_and_print_show_the_same() -> None:
         assert header in page
 
 
+def test_an_example_and_a_pack_print_as_one_line() -> None:
+    pack = next(iter(make_stream()))
+    example = pack.examples[0]
+    length, masked = len(example.input_ids), example.num_masked_tokens
+    assert repr(example) == f"<Example: {example.position}, {length} tokens, the first {masked} masked>"
+    assert repr(pack) == f"<Pack: {len(pack.examples)} examples, {pack.num_tokens} tokens>"
+
+
 @pytest.mark.parametrize("config", ["quickstart", "mixture", "questions"])
 def test_the_command_shows_examples_with_their_mask(config: str) -> None:
     result = run(f"configs/{config}.yaml", "-n", 2)

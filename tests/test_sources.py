@@ -168,7 +168,11 @@ class TestDatasets:
         message = str(caught.value)
         assert "samsum: field 'input' has no column 'dialog'" in message
         assert 'known: dialogue, summary; did you mean "dialogue"?' in message
-        assert "columns: {input: ...}" in message
+        assert "columns: {input: dialogue}" in message
+
+    def test_where_no_column_has_our_names_there_is_a_line_to_paste(self) -> None:
+        with pytest.raises(SourceError, match=r"`columns: \{input: dialogue, response: summary\}`"):
+            indexed(datasets.Dataset.from_list([{"dialogue": "a", "summary": "b"}]))
 
     def test_a_misspelt_contexts_column_is_an_error_and_not_no_contexts(self) -> None:
         with pytest.raises(SourceError, match="field 'contexts' has no column 'passage' to come from"):

@@ -80,6 +80,16 @@ def test_a_state_is_read_from_a_folder_from_a_rank_and_from_plain_json(stream: S
             read_state(tmp_path / missing)
 
 
+def test_of_several_states_in_a_folder_the_newest_before_the_batch_is_read(stream: SFTStream, tmp_path: Path) -> None:
+    loader = stream.loader()
+    for number, _ in enumerate(take(loader, 30)):
+        if number in (9, 29):
+            loader.save(tmp_path)
+    assert [read_state(tmp_path, up_to=batch)["batch"] for batch in (10, 29, 30, 99)] == [10, 10, 30, 30]
+    with pytest.raises(StateError, match="there is no state of batch 9 or before; there are those of 30, 10"):
+        read_state(tmp_path, up_to=9)
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """The quickstart with paths that hold anywhere, and with lanes."""
@@ -113,6 +123,15 @@ def test_the_command_prints_every_row_of_the_batch_with_its_mask(config: Path, t
                 prompt = stream.tokenizer.decode(ids[1 : example.num_prompt_tokens])
                 answer = stream.tokenizer.decode(ids[example.num_prompt_tokens : -1])
                 assert f"⟦<|bos|>⟧{prompt}>>>·{answer.removeprefix(' ')}⟦<|eos|>⟧<<<" in shown
+
+
+def test_the_command_reads_on_from_a_state_that_fits(config: Path, tmp_path: Path) -> None:
+    loader = SFTStream.from_yaml(config).loader()
+    for number, _ in enumerate(islice(loader, 10)):
+        if number in (3, 9):
+            loader.save(tmp_path / "states")
+    for batch, code in ((3, 1), (4, 0), (10, 0)):
+        assert run("trace", config, "--batch", batch, "--state", tmp_path / "states").exit_code == code
 
 
 def test_rows_of_padding_are_told(config: Path) -> None:

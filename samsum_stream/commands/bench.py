@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from samsum_stream.benching import measure
-from samsum_stream.commands.options import Config, Trust, console
+from samsum_stream.commands.options import Config, Trust, show
 from samsum_stream.showing.benchmark import shown_benchmark
 from samsum_stream.stream import SFTStream
 
@@ -29,4 +29,4 @@ def bench(
     if as_json:
         typer.echo(json.dumps(asdict(found)))
     else:
-        console.print(shown_benchmark(found))
+        show(shown_benchmark(found))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from samsum_stream.checking import check_config, for_machines, shown_check
-from samsum_stream.commands.options import Config, Json, Trust, console
+from samsum_stream.commands.options import Config, Json, Trust, show
 
 
 def check(
@@ -40,7 +40,7 @@ def check(
     if as_json:
         typer.echo(json.dumps(for_machines(checked), indent=2))
     else:
-        console.print(shown_check(checked))
+        show(shown_check(checked))
     failing = {"error", "warning"} if strict else {"error"}
     levels = {finding.level for finding in checked.findings}
     if levels & failing:

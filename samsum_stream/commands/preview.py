@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from samsum_stream.commands.options import Config, Trust, console
+from samsum_stream.commands.options import Config, Trust, show
 from samsum_stream.stream import SFTStream
 
 
@@ -18,4 +18,4 @@ def preview(
 ) -> None:
     """Show the first examples as the model will see them, or the first packs, without reading the whole source."""
     stream = SFTStream.from_yaml(config, trust=trust or [])
-    console.print(stream.preview(n, packs=packs, source=source, ids=ids), soft_wrap=not console.is_terminal)
+    show(stream.preview(n, packs=packs, source=source, ids=ids), as_long_lines=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from samsum_stream.commands.options import Config, Json, Trust, console
+from samsum_stream.commands.options import Config, Json, Trust, show
 from samsum_stream.showing.survey import shown_survey, survey_for_machines
 from samsum_stream.stream import SFTStream
 from samsum_stream.survey import survey
@@ -22,4 +22,4 @@ def stats(
     if as_json:
         typer.echo(json.dumps(survey_for_machines(found), indent=2))
     else:
-        console.print(shown_survey(found))
+        show(shown_survey(found))

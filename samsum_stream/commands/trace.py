@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from samsum_stream.commands.options import Config, Trust, console
+from samsum_stream.commands.options import Config, Trust, show
 from samsum_stream.config import load_config
 from samsum_stream.showing import Pieces, shown_batch
 from samsum_stream.stream import SFTStream
@@ -16,7 +16,7 @@ def trace(
     config: Config,
     batch: Annotated[int, typer.Option(min=0, help="the number of a global batch, from 0")],
     state: Annotated[
-        Path | None, typer.Option(help="a saved state to read on from: a file, or the folder of loader.save")
+        Path | None, typer.Option(help="a saved state to read on from: a file, or the folder that loader.save wrote to")
     ] = None,
     lanes: Annotated[
         int | None, typer.Option(min=1, help="how many lanes the run had, where the config says auto")
@@ -31,6 +31,6 @@ def trace(
     if parsed.lanes == "auto" and state is None:
         number = stream.pipeline.lanes_for(1)
         typer.echo(f"lanes: auto is taken as for one process: {number}; say --lanes if the run had others", err=True)
-    info = trace_batch(stream, batch, state=None if state is None else read_state(state))
+    info = trace_batch(stream, batch, state=None if state is None else read_state(state, up_to=batch))
     picture = shown_batch(info, Pieces(stream.tokenizer), max_length=stream.collator.max_length)
-    console.print(picture, soft_wrap=not console.is_terminal)
+    show(picture, as_long_lines=True)

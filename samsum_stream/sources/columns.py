@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from samsum_stream.errors import ConfigError, SourceError
-from samsum_stream.wording import did_you_mean
+from samsum_stream.wording import closest, did_you_mean
 
 _FIELDS = ("input", "response", "contexts")
 _CONTEXTS = ("contexts", "context")
@@ -70,8 +70,12 @@ def match_columns(columns: Columns, known: Collection[str], *, name: str) -> Col
 
 
 def missing_column(field: str, column: str, known: Collection[str]) -> str:
-    """The message for a field whose column is not there: what there is, and what to do."""
+    """The message for a field whose column is not there: what there is, and a line to paste."""
+    names = list(map(str, known))
+    line = f"{field}: {closest(column, names) or '...'}"
+    if field != "contexts" and column == field and len(names) > 1 and {"input", "response"}.isdisjoint(names):
+        line = f"input: {names[0]}, response: {names[1]}"
     return (
-        f"field {field!r} has no column {column!r} to come from; {did_you_mean(column, map(str, known))}; "
-        f"name the right one, as in `columns: {{{field}: ...}}`"
+        f"field {field!r} has no column {column!r} to come from; {did_you_mean(column, names)}; "
+        f"name the right one, as in `columns: {{{line}}}`"
     )
