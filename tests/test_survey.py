@@ -1,6 +1,7 @@
 """`samsum-stream stats`: one pass over the rows finds what training on all of them counts."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,13 @@ def test_the_command_shows_it_and_gives_it_to_machines(config: Path, monkeypatch
     told = json.loads(CliRunner().invoke(app, ["stats", str(config), "--json", "--num-workers", "2"]).stdout)
     assert told == json.loads(json.dumps(survey_for_machines(_survey_of(config))))
     assert told["batches_in_epoch"] == 29
+
+
+def test_the_table_of_sources_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = CliRunner().invoke(app, ["stats", str(ROOT / "configs" / "mixture.yaml")]).output
+    assert re.search("^ dialogues +331 51,725 70% ", shown, re.MULTILINE)
+    assert max(map(len, shown.splitlines())) <= 60
 
 
 def _survey_of(config: Path) -> Survey:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -80,10 +81,11 @@ def _batches(survey: Survey) -> str:
 
 
 def _shown_sources(sources: Sequence[SourceSurvey]) -> Table:
-    table = Table(title="sources", title_justify="left", title_style="bold")
+    """Narrow enough for 60 columns: what does not fit a line is the name of a source."""
+    table = Table(title="sources", title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0)
     table.add_column("source", overflow="fold")
     for name in ("rows", "tokens", "fed", "trained", "left out", "cut", "half", "99%"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for source in sources:
         left_out, quantiles = source.num_rows - source.num_examples, source.quantiles
         shares = (f"{share:.0%}" for share in (source.share, source.trained_share))
