@@ -54,7 +54,10 @@ def load_state(
     if batch is not None and batch not in found:
         raise StateError(f"{folder}: there is no state of batch {batch}; there are those of {_named(found)}")
     if up_to is not None and found and found[-1] > up_to:
-        raise StateError(f"{folder}: there is no state of batch {up_to} or before; there are those of {_named(found)}")
+        raise StateError(
+            f"{folder}: there is no state of batch {up_to} or before, but those of {_named(found)}; leave the state "
+            "out to read from the beginning"
+        )
     problems = []
     for number in [batch] if batch is not None else [each for each in found if up_to is None or each <= up_to]:
         try:

@@ -224,7 +224,8 @@ def _require_columns(config: StreamConfig, source: Source) -> None:
         try:
             block.take(np.arange(1))
         except RowError as error:
-            problem = f"{str(error).removesuffix(OR_THE_ROW)}; so it is in all of the first {block.num_rows} rows"
+            number = "the only row" if block.num_rows == 1 else f"all of the first {block.num_rows} rows"
+            problem = f"{str(error).removesuffix(OR_THE_ROW)}; so it is in {number}"
             raise SourceError(f"{config.where('source_config', *path, 'columns')}: {problem}") from None
 
 

@@ -76,7 +76,8 @@ def read_state(path: str | os.PathLike[str], *, up_to: int | None = None) -> Sta
     try:
         return require_form(json.loads(place.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
+        told = "there is none in this folder" if place.is_dir() else f"{type(error).__name__}: {error}"
         raise StateError(
-            f"{path}: no state can be read ({type(error).__name__}: {error}); give a folder that loader.save wrote to, "
+            f"{path}: no state can be read ({told}); give a folder that loader.save wrote to, "
             "a batch-M or a rank-R.json in it, a file with state_dict() as JSON, or a Trainer's checkpoint-N"
         ) from None

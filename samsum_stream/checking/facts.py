@@ -43,6 +43,7 @@ class Sample(NamedTuple):
         positions: Where they stand.
         measured: What `RowMeasure` found of them, shape `[num_rows, 4]`.
         counts: What befell them.
+        with_contexts: The share of those that are no bad rows which have contexts.
         seconds: How long reading and encoding them took.
     """
 
@@ -50,6 +51,7 @@ class Sample(NamedTuple):
     positions: tuple[RowPosition, ...]
     measured: Int32Array
     counts: Counts
+    with_contexts: float
     seconds: float
 
     @property
@@ -180,17 +182,19 @@ def heard() -> Iterator[list[str]]:
 
 def _sample(leaf: Leaf, measure: RowMeasure, faults: Faults, number: int) -> Sample:
     positions, measured, counts, num_characters = list[RowPosition](), list[Int32Array](), Counts(), 0
-    start = time.perf_counter()
+    start, num_with_contexts = time.perf_counter(), 0
     for take, indices in _pieces(leaf, number):
         rows = faults.take(take, indices)
         positions += _positions(leaf.source, rows)
         found, befell = measure(rows.of_shards_from(leaf.first_shard))
         measured.append(found)
         counts += befell + Counts(f"skipped.{bad.reason}" for _, bad in rows.skipped)
+        num_with_contexts += sum(map(bool, rows.contexts or ()))
         num_characters += _characters(rows)
         if num_characters > MAX_CHARACTERS:
             break
-    return Sample(leaf, tuple(positions), np.concatenate(measured), counts, time.perf_counter() - start)
+    with_contexts, seconds = num_with_contexts / max(len(positions), 1), time.perf_counter() - start
+    return Sample(leaf, tuple(positions), np.concatenate(measured), counts, with_contexts, seconds)
 
 
 def _positions(source: Source, rows: Rows) -> list[RowPosition]:

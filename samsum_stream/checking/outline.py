@@ -57,8 +57,9 @@ def _rows(sample: Sample, *, shuffle: bool) -> str:
     source = sample.leaf.source
     number = "rows that only reading counts" if source.num_rows is None else f"{source.num_rows:,} rows"
     shards = "" if isinstance(source, IndexedSource) else f", in {counted(len(source.shards), 'shard')}"
+    contexts = f", {sample.with_contexts:.0%} of them with contexts" if sample.with_contexts else ""
     blocks = "as a whole" if isinstance(source, IndexedSource) else "in blocks"
-    return f"{number}{shards}, {f'shuffled {blocks}' if shuffle else 'in their order'}"
+    return f"{number}{contexts}{shards}, {f'shuffled {blocks}' if shuffle else 'in their order'}"
 
 
 def _prompt(facts: Facts) -> str:

@@ -29,4 +29,4 @@ def show(picture: RenderableType, *, as_long_lines: bool = False) -> None:
         console.width = COLUMNS
     with console.capture() as captured:
         console.print(picture, soft_wrap=as_long_lines)
-    print("\n".join(line.rstrip() for line in captured.get().removesuffix("\n").split("\n")))
+    print("\n".join(line.rstrip(" ") for line in captured.get().removesuffix("\n").split("\n")))

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -14,8 +15,24 @@ from samsum_stream.stats import LEFT_OUT, by_reason
 from samsum_stream.survey import TRIED_WINDOWS, Filling, SourceSurvey, Survey, histogram
 from samsum_stream.wording import counted
 
-NUM_BINS, BAR_WIDTH = 16, 40
-EIGHTHS = " ▏▎▍▌▋▊▉"
+NUM_BINS = 16
+
+
+class Bar:
+    """A share of the largest bin, in eighths of a block: as wide as there is place for, and no wider than `MAX`."""
+
+    MIN, MAX = 8, 40
+    EIGHTHS = " ▏▎▍▌▋▊▉"
+
+    def __init__(self, share: float, style: str) -> None:
+        self.share, self.style = share, style
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        eighths = max(round(self.share * options.max_width * 8), 1 if self.share else 0)
+        yield Text("█" * (eighths // 8) + self.EIGHTHS[eighths % 8].rstrip(), self.style, no_wrap=True)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(self.MIN, self.MAX)
 
 
 def shown_survey(survey: Survey) -> Group:
@@ -95,16 +112,16 @@ def _shown_sources(sources: Sequence[SourceSurvey]) -> Table:
 
 
 def _shown_lengths(survey: Survey) -> Group:
-    """A bar for each bin, in eighths of a block; those of which all rows are longer than a pack say so."""
+    """A bar for each bin; those of which all rows are longer than a pack say so."""
     limit, bins = survey.pipeline.packer.max_length, _histogram(survey)
     most, total = max((number for _, number in bins), default=1), max(sum(number for _, number in bins), 1)
     table = Table.grid(padding=(0, 1))
     for justify in ("right", "left", "right", "right", "left"):
-        table.add_column(justify=justify, no_wrap=True)
+        table.add_column(justify=justify)
     for number, (start, count) in enumerate(bins):
         is_last, is_long = number == len(bins) - 1, start > limit
         end = "+" if is_last else f"-{bins[number + 1][0] - 1:,}"
-        bar = Text(_bar(count / most), "yellow" if is_long else "green")
+        bar = Bar(count / most, "yellow" if is_long else "green")
         table.add_row(f"{start:,}{end}", bar, f"{count:,}", f"{count / total:.1%}", "too long" if is_long else "")
     told = ", ".join(f"{_quantile(share)} {length:,}" for share, length in survey.whole.quantiles.items())
     return Group(Text("tokens of a whole row", "bold"), table, Text(told))
@@ -154,11 +171,6 @@ def _histogram(survey: Survey) -> list[tuple[int, int]]:
 def _short(number: int) -> str:
     """Eight signs at most, so that a row of a table fits a line: `99,999`, `2.6 M`."""
     return f"{number:,}" if number < 1_000_000 else f"{number / 1e6:,.1f} M"
-
-
-def _bar(share: float) -> str:
-    eighths = max(round(share * BAR_WIDTH * 8), 1 if share else 0)
-    return ("█" * (eighths // 8) + EIGHTHS[eighths % 8]).rstrip()
 
 
 def _quantile(share: float) -> str:
