@@ -65,8 +65,8 @@ class SourceLane(Lane):
         self._cursor = len(self._waits)
         self._num_read = self._first_for_nothing = self._epochs_for_nothing = 0
         self._held: list[int] = []
-        self._coming: list[int] = []
-        self._given: Iterator[Item] = iter(())
+        self._given: Iterator[Item] = iter(())  # of the chunk under way: who packs takes from it without us
+        self._coming: list[int] = []  # the ordinals of its items that were not taken yet when last looked at
         self._marks = deque([(0, position.place)])
         self._events: deque[Event] = deque()
 

@@ -31,6 +31,9 @@ PATIENCE = 60.0
 TO_ANSWER = 1.0
 """Seconds that a worker has to write its stack before it is given up and ended."""
 
+TO_END = 5.0
+"""Seconds that its end is waited for then."""
+
 
 def received(
     start: Callable[[], Iterator[T]], *, whereabouts: Callable[[int], str], remedy: str, timeout: float = 0
@@ -110,9 +113,16 @@ class _Workers:
             told += "; its stack is on stderr"
             time.sleep(TO_ANSWER if is_over else 0)
         if is_over:
+            self._end(self.processes[self._awaited])
             raise WorkerError(f"{told}; {self.remedy}. Where it may take that long, raise `timeout`")
         logger.warning("%s; it is waited for, to no end where the loader has no `timeout`", told)
         self.patience *= 2
+
+    def _end(self, process: BaseProcess) -> None:
+        """Torch would ask the worker to end, and wait for it: for ever where it is stopped and heeds no signal."""
+        with self.out_of_sight():
+            process.kill()
+            process.join(TO_END)
 
     @property
     def _awaited(self) -> int:

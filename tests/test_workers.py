@@ -57,6 +57,10 @@ def be_killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def end_in_silence() -> None:
     os._exit(0)
 
@@ -120,6 +124,14 @@ def test_a_worker_that_hangs_is_given_up_where_a_timeout_says_so(capfd: pytest.C
     goes_on.load_state_dict(loader.state_dict())
     whole = list(take(loader_of(lambda: None), len(seen) + 10))
     assert all(map(equal, [*seen, *take(goes_on, 10)], whole))
+
+
+def test_a_worker_that_is_stopped_is_given_up_and_ended() -> None:
+    with pytest.raises(WorkerError, match=r"^worker 0 of 2 \(pid \d+\) has sent nothing") as caught:
+        read_on(loader_of(stop, timeout=1), [])
+    pid = int(re.findall(r"pid (\d+)", str(caught.value))[0])
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_a_worker_that_hangs_for_a_while_is_told_at_growing_intervals_and_waited_for(

@@ -98,7 +98,7 @@ def _batches(facts: Facts) -> str:
     size = f"of {counted(facts.pipeline.batch_size, 'pack')}"
     end = "no end (epochs: null)" if epochs is None else counted(epochs, "epoch")
     if epoch is None:
-        return f"{size}; {end}" if epochs is None else f"{size}; {end}, as long as counting will tell"
+        return f"{size}; {end}" if epochs is None else f"{size}; {end}, of as many as counting will tell"
     about = "" if epoch.is_exact else "about "
     filled = epoch.num_packs / (epoch.num_batches * facts.pipeline.batch_size)
     if epochs is not None and epoch.is_exact and filled < 1 and facts.stream.collator.has_fixed_shape:

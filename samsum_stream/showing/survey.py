@@ -18,7 +18,7 @@ from samsum_stream.wording import counted
 NUM_BINS = 16
 
 
-class Bar:
+class BinBar:
     """A share of the largest bin, in eighths of a block: as wide as there is place for, and no wider than `MAX`."""
 
     MIN, MAX = 8, 40
@@ -121,7 +121,7 @@ def _shown_lengths(survey: Survey) -> Group:
     for number, (start, count) in enumerate(bins):
         is_last, is_long = number == len(bins) - 1, start > limit
         end = "+" if is_last else f"-{bins[number + 1][0] - 1:,}"
-        bar = Bar(count / most, "yellow" if is_long else "green")
+        bar = BinBar(count / most, "yellow" if is_long else "green")
         table.add_row(f"{start:,}{end}", bar, f"{count:,}", f"{count / total:.1%}", "too long" if is_long else "")
     told = ", ".join(f"{_quantile(share)} {length:,}" for share, length in survey.whole.quantiles.items())
     return Group(Text("tokens of a whole row", "bold"), table, Text(told))
