@@ -32,10 +32,10 @@ from samsum_stream.prompts import (
     VicunaFormat,
     ZeroShotQA,
 )
-from samsum_stream.samples import IGNORE_INDEX, Example, Pack, RowPosition
 from samsum_stream.state import merge_states
 from samsum_stream.stream import SFTStream
 from samsum_stream.training_checkpoints import last_complete_checkpoint
+from samsum_stream.values.examples import IGNORE_INDEX, Example, Pack, RowPosition
 
 __all__ = [
     "IGNORE_INDEX",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from samsum_stream.samples import Batch
+from samsum_stream.values.examples import Batch
 
 Tensors = dict[str, Any]
 

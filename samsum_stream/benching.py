@@ -17,9 +17,9 @@ import psutil
 from samsum_stream.loader import StreamLoader
 from samsum_stream.packing import Item
 from samsum_stream.pipeline import Made
-from samsum_stream.samples import Chunk, Rows
 from samsum_stream.stopwatch import Stopwatch, replaced
 from samsum_stream.stream import SFTStream
+from samsum_stream.values.examples import Chunk, Rows
 
 OF_CHUNKS = {
     "read": "rows from the source, by lanes",

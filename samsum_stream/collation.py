@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from samsum_stream.attention import ATTENTION
-from samsum_stream.samples import IGNORE_INDEX, Batch, Int32Array, Int64Array, Pack
+from samsum_stream.values.examples import IGNORE_INDEX, Batch, Int32Array, Int64Array, Pack
 
 
 class Collator(ABC):

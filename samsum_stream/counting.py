@@ -19,11 +19,11 @@ from samsum_stream.faults import RAISE, Faults, Take
 from samsum_stream.order import SHUFFLED_BLOCK
 from samsum_stream.progress import counting
 from samsum_stream.read_ahead import ReadAhead
-from samsum_stream.samples import BadRow, Int32Array, Int64Array, Rows
 from samsum_stream.sources import Block, IndexedSource, Leaf, SequentialSource, Source
 from samsum_stream.stats import Counts, by_reason
 from samsum_stream.tokenization import RowTokenizer
 from samsum_stream.topology import Ranks, has_group
+from samsum_stream.values.examples import BadRow, Int32Array, Int64Array, Rows
 from samsum_stream.workers import POLL, as_it_is, received
 
 CHUNK = 512

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from samsum_stream.loader import StreamLoader
-from samsum_stream.samples import IGNORE_INDEX
+from samsum_stream.values.examples import IGNORE_INDEX
 
 
 def evaluate_by_tokens(trainer: Any, original: Callable[..., Any], dataloader: Any, *args: Any, **kwargs: Any) -> Any:

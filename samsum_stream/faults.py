@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from samsum_stream.errors import RowError, SourceError
-from samsum_stream.samples import BadRow, Int64Array, Rows
 from samsum_stream.stats import by_reason, num_rows_of
+from samsum_stream.values.examples import BadRow, Int64Array, Rows
 
 Take = Callable[[Int64Array], Rows]
 

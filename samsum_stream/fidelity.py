@@ -24,8 +24,8 @@ from samsum_stream.errors import ConfigError, ContaminationError
 from samsum_stream.notebooks import repr_html
 from samsum_stream.probing import Result, Runs, computed_dtype, make_probes, undisturbed
 from samsum_stream.progress import waiting
-from samsum_stream.samples import IGNORE_INDEX, Batch, Pack
 from samsum_stream.topology import of_first_rank
+from samsum_stream.values.examples import IGNORE_INDEX, Batch, Pack
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import numpy as np
 from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message, Prompt, PromptFormat
-from samsum_stream.samples import Rows
 from samsum_stream.sources import IndexedSource, Mixture, Source
+from samsum_stream.values.examples import Rows
 
 NUM_SAMPLED = 16
 _PROBES = [Message("an input", "a response", ("a context",) * number) for number in range(3)]

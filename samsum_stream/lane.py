@@ -15,10 +15,10 @@ from samsum_stream.errors import SourceError
 from samsum_stream.packing import Item
 from samsum_stream.positions import LanePosition, Place, runs_of, waits_of
 from samsum_stream.reading import Reader
-from samsum_stream.samples import BadRow, Int64Array, Rows
 from samsum_stream.sources import Leaf
 from samsum_stream.stats import Counts, all_dropped, left_out_of_child
 from samsum_stream.tokenization import RowTokenizer
+from samsum_stream.values.examples import BadRow, Int64Array, Rows
 
 MAX_ROWS_FOR_NOTHING = 1_000_000
 """Rows that may be left out in a row: an endless source would be read for ever."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samsum_stream.errors import TopologyError
-from samsum_stream.samples import Int64Array
+from samsum_stream.values.examples import Int64Array
 
 UInt64Array = NDArray[np.uint64]
 

@@ -33,10 +33,10 @@ from samsum_stream.passes import Passes
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.provenance import BatchInfo
 from samsum_stream.quarantine import Quarantine
-from samsum_stream.samples import BadRow, Batch
 from samsum_stream.state import Fingerprint, Progress, State, from_state, require_form, require_same_stream, to_state
 from samsum_stream.stats import Counts, Stats, counted_of, counts_of_batch, num_rows_of
 from samsum_stream.topology import Ranks, require_agreement
+from samsum_stream.values.examples import BadRow, Batch
 from samsum_stream.wire import from_buffer
 from samsum_stream.wording import shown
 from samsum_stream.workers import POLL, as_it_is, received

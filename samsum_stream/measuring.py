@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from samsum_stream.samples import Int32Array, Int64Array, Rows
 from samsum_stream.stats import COUNTED, Counts
 from samsum_stream.tokenization import RowTokenizer
+from samsum_stream.values.examples import Int32Array, Int64Array, Rows
 
 WHOLE, KEPT, MASKED, BEFELL = range(4)
 """Columns of what `RowMeasure` finds: tokens of the whole row, of its example, and of the example without a label; and

@@ -17,8 +17,8 @@ from samsum_stream.lanes import Share
 from samsum_stream.order import Order
 from samsum_stream.pipeline import Effort, Pipeline
 from samsum_stream.positions import LanePosition
-from samsum_stream.samples import BadRow
 from samsum_stream.stats import Counts
+from samsum_stream.values.examples import BadRow
 from samsum_stream.wire import to_buffer
 
 

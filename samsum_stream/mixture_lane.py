@@ -11,10 +11,10 @@ from samsum_stream.packing import Item
 from samsum_stream.positions import ChildPosition, LanePosition, start_of
 from samsum_stream.read_ahead import ReadAhead
 from samsum_stream.reading import Reader, make_reader, row_at
-from samsum_stream.samples import BadRow, RowPosition
 from samsum_stream.sources import Leaf, Mixture, Source
 from samsum_stream.stats import Counts
 from samsum_stream.tokenization import RowTokenizer
+from samsum_stream.values.examples import BadRow, RowPosition
 
 
 class Lanes(Protocol):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from samsum_stream.lanes import lane_size, permute
-from samsum_stream.samples import Int64Array
+from samsum_stream.values.examples import Int64Array
 
 SHUFFLED_BLOCK = 4096
 """Rows of a sequential source that are permuted among themselves, and so are in memory at a time."""

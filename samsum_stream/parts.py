@@ -22,7 +22,6 @@ from samsum_stream.progress import waiting
 from samsum_stream.prompts import FORMATS, PROMPTS, Prompt, PromptFormat, format_for_model
 from samsum_stream.registry import call, resolve
 from samsum_stream.rendering import RowRenderer
-from samsum_stream.samples import Rows
 from samsum_stream.sources import SOURCES, Mixture, Source, as_source, default_name
 from samsum_stream.sources.gather import OR_THE_ROW
 from samsum_stream.tokenization import (
@@ -37,6 +36,7 @@ from samsum_stream.tokenization import (
     pad_token_id,
     require_fast,
 )
+from samsum_stream.values.examples import Rows
 from samsum_stream.wording import did_you_mean
 
 logger = logging.getLogger(__name__)

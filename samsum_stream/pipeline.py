@@ -22,10 +22,10 @@ from samsum_stream.order import Order
 from samsum_stream.packing import Item, Packer
 from samsum_stream.positions import LanePosition, start_of
 from samsum_stream.read_ahead import ReadAhead
-from samsum_stream.samples import BadRow
 from samsum_stream.sources import Source
 from samsum_stream.stats import Counts, num_rows_of
 from samsum_stream.tokenization import RowTokenizer
+from samsum_stream.values.examples import BadRow
 
 Packs = list[list[Item]]
 

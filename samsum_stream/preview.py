@@ -16,10 +16,10 @@ from samsum_stream.packing import Item
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.positions import START
 from samsum_stream.read_ahead import ReadAhead
-from samsum_stream.samples import Pack
 from samsum_stream.showing import Pieces, as_html, as_text, shown_examples, shown_packs
 from samsum_stream.sources import Leaf, Source
 from samsum_stream.stats import LEFT_OUT, Counts, by_reason, num_rows_of
+from samsum_stream.values.examples import Pack
 from samsum_stream.wire import from_buffer, packs_of, to_buffer
 from samsum_stream.wording import did_you_mean, quoted
 

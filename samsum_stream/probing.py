@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from samsum_stream.collation import COLLATORS, Collator, Packed
-from samsum_stream.samples import Batch, Example, Int32Array, Int64Array, Pack, RowPosition
+from samsum_stream.values.examples import Batch, Example, Int32Array, Int64Array, Pack, RowPosition
 
 NUM_PACKS = 2
 """Packs in a measured batch: the fewest with which kernels for one row are told from those for many."""

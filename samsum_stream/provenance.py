@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from samsum_stream.samples import Batch, Pack, RowPosition
+from samsum_stream.values.examples import Batch, Pack, RowPosition
 from samsum_stream.wire import packs_of
 
 

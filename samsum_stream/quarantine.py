@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from samsum_stream.errors import ConfigError
-from samsum_stream.samples import BadRow, RowPosition
+from samsum_stream.values.examples import BadRow, RowPosition
 from samsum_stream.wording import shown
 
 

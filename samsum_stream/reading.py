@@ -13,8 +13,8 @@ from samsum_stream.lanes import lane_size
 from samsum_stream.order import Order, Piece
 from samsum_stream.positions import Place
 from samsum_stream.read_ahead import ReadAhead
-from samsum_stream.samples import Int64Array, RowPosition, Rows
 from samsum_stream.sources.base import Block, IndexedSource, SequentialSource, Source
+from samsum_stream.values.examples import Int64Array, RowPosition, Rows
 
 FIRST_CHUNK = 64
 MAX_CHUNK = 256

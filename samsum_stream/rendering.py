@@ -4,7 +4,7 @@ from itertools import repeat
 
 from samsum_stream.prompts import Message, Prompt, SplitSegments
 from samsum_stream.prompts.segments import text_of
-from samsum_stream.samples import Rows, Segment
+from samsum_stream.values.examples import Rows, Segment
 
 NOTHING = (0, None)
 """No characters to cut, at either end."""

@@ -11,8 +11,8 @@ from samsum_stream.measuring import KEPT
 from samsum_stream.packing import PACKERS, Packer
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.positions import PassStart
-from samsum_stream.samples import Int32Array
 from samsum_stream.sources import Mixture, Source
+from samsum_stream.values.examples import Int32Array
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from samsum_stream.notebooks import repr_html
-from samsum_stream.samples import BadRow, Batch
 from samsum_stream.sources.base import Leaf
+from samsum_stream.values.examples import BadRow, Batch
 
 Counts = Counter[str]
 """Numbers by name, of the names in `COUNTED`."""

@@ -28,13 +28,13 @@ from samsum_stream.probing import NUM_PACKS
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.quarantine import Quarantine
 from samsum_stream.rendering import message_of
-from samsum_stream.samples import Pack, RowPosition, Rows
 from samsum_stream.sources import IndexedSource, as_source
 from samsum_stream.sources.columns import columns_of_row
 from samsum_stream.state import Fingerprint
 from samsum_stream.stats import Stats, counts_of_batch
 from samsum_stream.tokenization import SideEncoder
 from samsum_stream.topology import Ranks, find_ranks, require_one_process, this_worker
+from samsum_stream.values.examples import Pack, RowPosition, Rows
 from samsum_stream.wire import from_buffer, packs_of, to_buffer
 from samsum_stream.wording import counted, shown
 

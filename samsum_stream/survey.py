@@ -16,7 +16,6 @@ from samsum_stream.counting import Lengths, count_lengths
 from samsum_stream.errors import SourceError
 from samsum_stream.measuring import KEPT, WHOLE, RowMeasure, trained_share
 from samsum_stream.pipeline import Pipeline
-from samsum_stream.samples import Int32Array
 from samsum_stream.simulation import (
     Epoch,
     fed_lengths,
@@ -29,6 +28,7 @@ from samsum_stream.simulation import (
 from samsum_stream.sources import Leaf, Mixture
 from samsum_stream.stats import Counts
 from samsum_stream.stream import SFTStream
+from samsum_stream.values.examples import Int32Array
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99, 1.0)
 

@@ -25,9 +25,9 @@ from samsum_stream.errors import ConfigError, StateError
 from samsum_stream.evaluation import evaluate_by_tokens
 from samsum_stream.loader import StreamLoader
 from samsum_stream.pipeline import Pipeline
-from samsum_stream.samples import IGNORE_INDEX
 from samsum_stream.state import State, merge_states
 from samsum_stream.stats import Stats
+from samsum_stream.values.examples import IGNORE_INDEX
 from samsum_stream.wording import shown
 
 logger = logging.getLogger(__name__)

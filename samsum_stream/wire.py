@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from samsum_stream.packing import Item
-from samsum_stream.samples import EXAMPLE_RECORD, Batch, Example, Pack, Ragged, RowPosition, offsets_of
+from samsum_stream.values.examples import EXAMPLE_RECORD, Batch, Example, Pack, Ragged, RowPosition, offsets_of
 
 HEADER = 2
 WORDS_PER_RECORD = EXAMPLE_RECORD.itemsize // 4

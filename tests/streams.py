@@ -20,8 +20,8 @@ from samsum_stream.packing import Item
 from samsum_stream.positions import Place
 from samsum_stream.read_ahead import ReadAhead
 from samsum_stream.reading import make_reader
-from samsum_stream.samples import EXAMPLE_RECORD, IGNORE_INDEX, Rows
 from samsum_stream.sources import Source
+from samsum_stream.values.examples import EXAMPLE_RECORD, IGNORE_INDEX, Rows
 
 PAD, BOS, EOS, UNK, IM_END = range(5)
 FIRST_WORD = 10

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from samsum_stream.attention import ATTENTION
 from samsum_stream.collation import Packed
-from samsum_stream.samples import Pack
+from samsum_stream.values.examples import Pack
 from tests.test_collation import PAD, example, pack
 
 MAX_LENGTH = 8

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samsum_stream.collation import COLLATORS
-from samsum_stream.samples import Example, Pack, RowPosition
+from samsum_stream.values.examples import Example, Pack, RowPosition
 
 PAD = 9
 IGNORED = -100

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samsum_stream import RowError, SourceError
-from samsum_stream.samples import Rows
 from samsum_stream.sources import SequentialSource, Source, as_source
 from samsum_stream.sources.parquet import parquet
+from samsum_stream.values.examples import Rows
 from tests.resuming import assert_resumes_exactly
 from tests.streams import make_rows, make_stream, rows_of_one_lane, rows_of_packs
 

@@ -32,7 +32,7 @@ from samsum_stream.prompts import (
     format_for_model,
 )
 from samsum_stream.prompts.frame import make_frame
-from samsum_stream.samples import Segment
+from samsum_stream.values.examples import Segment
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "render.json"
 CASES: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else []

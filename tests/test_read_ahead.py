@@ -21,8 +21,8 @@ from samsum_stream.order import Order
 from samsum_stream.positions import Place
 from samsum_stream.read_ahead import NUM_THREADS, ReadAhead
 from samsum_stream.reading import Reader, make_reader
-from samsum_stream.samples import Rows
 from samsum_stream.sources import Block, SequentialSource, Shard
+from samsum_stream.values.examples import Rows
 from tests.resuming import equal
 from tests.streams import make_rows, make_stream, write_lines
 from tests.web import serve_folder

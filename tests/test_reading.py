@@ -28,8 +28,8 @@ from samsum_stream.reading import (
     row_at,
     rows_in_order,
 )
-from samsum_stream.samples import Rows
 from samsum_stream.sources import Block, SequentialSource, Shard, Source, as_source
+from samsum_stream.values.examples import Rows
 
 KINDS = pytest.mark.parametrize("kind", ["indexed", "sequential", "shards", "sized shards", "many shards"])
 READ_AHEAD = ReadAhead()

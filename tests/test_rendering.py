@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from samsum_stream.prompts import FORMATS, Prompt, PromptFormat
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.rendering import RowRenderer, message_of
-from samsum_stream.samples import Rows
+from samsum_stream.values.examples import Rows
 
 BOS, EOS = "<s>", "</s>"
 PROMPTS: dict[str, dict[str, Any]] = {

@@ -12,8 +12,8 @@ from rich.console import Console, RenderableType
 from transformers import PreTrainedTokenizerBase
 
 from samsum_stream.fidelity import LAYOUTS, LayoutReport, ModelReport
-from samsum_stream.samples import Example, Pack, RowPosition
 from samsum_stream.showing import Pieces, as_html, shown_example, shown_packs
+from samsum_stream.values.examples import Example, Pack, RowPosition
 from tests.real_data import TOKENIZERS, load_tokenizer, needs_real_data
 from tests.streams import EOS, make_stream, word_tokenizer
 

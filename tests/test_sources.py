@@ -20,7 +20,6 @@ import pytest
 from torch.utils.data import DataLoader, IterableDataset
 
 from samsum_stream.errors import ConfigError, RowError, SamsumStreamError, SourceError, TrustError
-from samsum_stream.samples import Rows
 from samsum_stream.sources import (
     SOURCES,
     Block,
@@ -32,6 +31,7 @@ from samsum_stream.sources import (
     default_name,
     lines,
 )
+from samsum_stream.values.examples import Rows
 from tests.streams import workers_that_end_at_once
 
 NUM_ROWS = 25

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samsum_stream.packing import Item
-from samsum_stream.samples import EXAMPLE_RECORD
 from samsum_stream.stats import COUNTED, Counts, Stats, counts_of_batch, listed, unlisted
+from samsum_stream.values.examples import EXAMPLE_RECORD
 from samsum_stream.wire import from_buffer, to_buffer
 from tests.streams import make_items
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from samsum_stream import SFTStream, SourceError, StateError
-from samsum_stream.samples import Rows
 from samsum_stream.sources import SequentialSource, as_source
+from samsum_stream.values.examples import Rows
 from tests.resuming import assert_resumes_exactly, awkward_rows
 from tests.streams import make_rows, make_stream, workers_that_end_at_once, write_lines
 

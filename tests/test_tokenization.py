@@ -17,7 +17,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from samsum_stream import SFTStream
 from samsum_stream.errors import BackendMismatchError, RowError, TokenizerError
 from samsum_stream.prompts import Message
-from samsum_stream.samples import Ragged, Segment
 from samsum_stream.tokenization import (
     FastokensBackend,
     HFBackend,
@@ -28,6 +27,7 @@ from samsum_stream.tokenization import (
     proof,
     require_fast,
 )
+from samsum_stream.values.examples import Ragged, Segment
 from tests.conftest import SMALL_TOKENIZER, altered
 from tests.contracts.test_c2_labels import encode
 from tests.real_data import TOKENIZERS, needs_real_data, sample_rows, sample_stream, with_prompt

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samsum_stream.packing import Item
-from samsum_stream.samples import EXAMPLE_RECORD, RowPosition
+from samsum_stream.values.examples import EXAMPLE_RECORD, RowPosition
 from samsum_stream.wire import from_buffer, packs_of, to_buffer
 from tests.streams import record_of
 

@@ -16,11 +16,11 @@ from samsum_stream.faults import Faults, Take
 from samsum_stream.lanes import check_num_lanes
 from samsum_stream.measuring import KEPT, RowMeasure
 from samsum_stream.pipeline import Pipeline
-from samsum_stream.samples import Int32Array, Int64Array, RowPosition, Rows
 from samsum_stream.simulation import Epoch, fed_lengths, packed, plan_epoch, reckon_epoch
 from samsum_stream.sources import Block, IndexedSource, Leaf, Mixture, SequentialSource, Source
 from samsum_stream.stats import Counts
 from samsum_stream.stream import SFTStream
+from samsum_stream.values.examples import Int32Array, Int64Array, RowPosition, Rows
 
 NUM_SAMPLED, NUM_SHARDS = 512, 4
 """Rows that are looked at, of all sources together, and shards that they come from at least."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from samsum_stream.prompts.message import Message
 from samsum_stream.prompts.segments import SplitSegments
-from samsum_stream.samples import Segment
+from samsum_stream.values.examples import Segment
 
 _PROBE = " \0 "
 _STRIP_BY_REST: dict[str, Callable[[str], str]] = {

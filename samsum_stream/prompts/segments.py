@@ -11,7 +11,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from samsum_stream.samples import Segment
+from samsum_stream.values.examples import Segment
 
 Pieces = list[Segment]
 """Text under construction: pieces may be empty and neighbours may have the same writer."""

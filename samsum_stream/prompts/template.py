@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from samsum_stream.errors import ConfigError
 from samsum_stream.prompts.segments import Pieces, fixed
-from samsum_stream.samples import Segment
+from samsum_stream.values.examples import Segment
 from samsum_stream.wording import quoted
 
 

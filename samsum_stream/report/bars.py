@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from samsum_stream.samples import Pack, RowPosition
+from samsum_stream.values.examples import Pack, RowPosition
 
 
 class Block(NamedTuple):

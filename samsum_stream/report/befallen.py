@@ -10,9 +10,9 @@ from samsum_stream.errors import RowError
 from samsum_stream.measuring import BEFELL, BITS, KEPT, WHOLE
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.rendering import message_of
-from samsum_stream.samples import Rows
 from samsum_stream.sources import IndexedSource, Leaf, SequentialSource
 from samsum_stream.survey import Survey
+from samsum_stream.values.examples import Rows
 
 NUM_SHOWN = 3
 

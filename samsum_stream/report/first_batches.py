@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from samsum_stream.lanes import Share
-from samsum_stream.samples import Batch, Example, Int64Array, Pack
 from samsum_stream.stream import SFTStream
+from samsum_stream.values.examples import Batch, Example, Int64Array, Pack
 from samsum_stream.wire import from_buffer, packs_of, to_buffer
 
 MAX_BATCHES, MAX_TOKENS = 64, 1 << 20

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from samsum_stream.samples import IGNORE_INDEX, Example
 from samsum_stream.showing.marks import visible
 from samsum_stream.showing.pieces import Pieces
+from samsum_stream.values.examples import IGNORE_INDEX, Example
 
 
 class Run(NamedTuple):

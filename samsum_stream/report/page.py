@@ -23,10 +23,10 @@ from samsum_stream.report.first_batches import FirstBatches, read_first
 from samsum_stream.report.marked import marked
 from samsum_stream.report.plots import NUM_SERIES, PROMPT, RESPONSE, WHOLE, fillings_plot, lengths_plot, shares_plot
 from samsum_stream.report.resolved import fingerprint, resolved_config, versions
-from samsum_stream.samples import Int32Array
 from samsum_stream.showing.marks import visible
 from samsum_stream.simulation import Epoch
 from samsum_stream.survey import TRIED_WINDOWS, Survey, survey
+from samsum_stream.values.examples import Int32Array
 from samsum_stream.wording import counted
 
 QUANTILES = (0.5, 0.9, 0.99, 1.0)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from samsum_stream.report.svg import inline_svg
-from samsum_stream.samples import Int32Array
 from samsum_stream.survey import Filling, histogram
+from samsum_stream.values.examples import Int32Array
 
 WIDTH = 340
 """Pixels; a figure is never shown much wider."""

@@ -10,7 +10,6 @@ from functools import singledispatch
 from rich.console import RenderableType
 
 from samsum_stream.fidelity import ModelReport
-from samsum_stream.samples import Example, Pack
 from samsum_stream.showing.examples import shown_batch, shown_example, shown_examples, shown_pack
 from samsum_stream.showing.model_report import shown_report
 from samsum_stream.showing.packs import shown_packs
@@ -18,6 +17,7 @@ from samsum_stream.showing.pages import as_html, as_text
 from samsum_stream.showing.pieces import Pieces
 from samsum_stream.showing.stats import shown_stats
 from samsum_stream.stats import Stats
+from samsum_stream.values.examples import Example, Pack
 
 __all__ = [
     "Pieces",

@@ -12,8 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from samsum_stream.samples import Pack
 from samsum_stream.showing.marks import HEADER, MASKED
+from samsum_stream.values.examples import Pack
 
 LEGEND = "█▒ examples in turn, · room left"
 _EXAMPLES = (("█", "cyan"), ("▒", "blue"))

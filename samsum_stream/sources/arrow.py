@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from samsum_stream.samples import Int64Array
 from samsum_stream.sources.locator import Locator
+from samsum_stream.values.examples import Int64Array
 
 Batch = Mapping[str, Sequence[Any]]
 """Columns by name."""

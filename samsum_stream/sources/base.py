@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from samsum_stream.errors import SourceError
-from samsum_stream.samples import Int64Array, RowPosition, Rows
+from samsum_stream.values.examples import Int64Array, RowPosition, Rows
 
 
 class Shard(NamedTuple):

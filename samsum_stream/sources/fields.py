@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samsum_stream.errors import RowError
-from samsum_stream.samples import Int32Array, Int64Array, Rows
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.gather import RawColumns, shown
 from samsum_stream.sources.locator import Locator
+from samsum_stream.values.examples import Int32Array, Int64Array, Rows
 
 
 class _Field(NamedTuple):

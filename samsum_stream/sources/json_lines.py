@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from samsum_stream.errors import SourceError
-from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import IndexedSource, Opener, Shard, Source
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import validated
@@ -20,6 +19,7 @@ from samsum_stream.sources.json_stretches import SequentialJsonl
 from samsum_stream.sources.json_text import parse_lines
 from samsum_stream.sources.lines import RowLines, row_lines
 from samsum_stream.sources.locator import Locator
+from samsum_stream.values.examples import Int64Array, Rows
 
 
 def jsonl(path: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> Opener:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 
 from samsum_stream.errors import SourceError
-from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import validated
@@ -26,6 +25,7 @@ from samsum_stream.sources.json_text import parse_lines
 from samsum_stream.sources.lines import BOM, WHITE_SPACE
 from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.rereading import BrokenFile, reread
+from samsum_stream.values.examples import Int64Array, Rows
 
 STRETCH = 1 << 23
 """Bytes of a remote file that are a shard."""

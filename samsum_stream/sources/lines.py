@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from samsum_stream.samples import Int64Array
+from samsum_stream.values.examples import Int64Array
 
 WHITE_SPACE = b" \t\r\n"
 """What JSON calls white space; a line of nothing else is blank."""

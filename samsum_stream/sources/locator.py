@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from samsum_stream.errors import RowError
-from samsum_stream.samples import Int32Array, Int64Array
 from samsum_stream.sources.base import Source
+from samsum_stream.values.examples import Int32Array, Int64Array
 
 
 class Locator(NamedTuple):

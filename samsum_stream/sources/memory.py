@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from samsum_stream.errors import SamsumStreamError, SourceError
-from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, IndexedSource, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import one_shard, validated
 from samsum_stream.sources.gather import from_rows
 from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.redaction import explain
+from samsum_stream.values.examples import Int64Array, Rows
 
 
 class ListSource(IndexedSource):

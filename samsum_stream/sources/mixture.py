@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from samsum_stream.errors import ConfigError
 from samsum_stream.mixing import Mix
-from samsum_stream.samples import Int64Array, RowPosition, Rows
 from samsum_stream.sources.base import Block, Leaf, Shard, Source
+from samsum_stream.values.examples import Int64Array, RowPosition, Rows
 
 
 class Child(NamedTuple):

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samsum_stream.errors import SourceError
-from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.arrow import ArrowColumn, decoded, holds_plain_values
 from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns, match_columns
@@ -24,6 +23,7 @@ from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.remote import Attempts, RemoteFile
 from samsum_stream.sources.rereading import BrokenFile, reread
 from samsum_stream.sources.transport import BadBytes
+from samsum_stream.values.examples import Int64Array, Rows
 
 MAX_OPENED_AT_ONCE = 16
 """Footers that are fetched at the same time."""

@@ -18,13 +18,13 @@ import fsspec.asyn
 import numpy as np
 
 from samsum_stream.errors import SourceError
-from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns, match_columns
 from samsum_stream.sources.fields import validated
 from samsum_stream.sources.gather import from_batch
 from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.redaction import explain
+from samsum_stream.values.examples import Int64Array, Rows
 
 _ROW_BY_ROW = frozenset(
     {

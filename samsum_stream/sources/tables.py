@@ -7,7 +7,6 @@ import datasets
 import numpy as np
 
 from samsum_stream.errors import SourceError
-from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.arrow import ArrowColumn, Batch, decoded, holds_plain_values
 from samsum_stream.sources.base import IndexedSource, Shard
 from samsum_stream.sources.columns import Columns, match_columns
@@ -15,6 +14,7 @@ from samsum_stream.sources.fields import one_shard, validated
 from samsum_stream.sources.gather import from_batch
 from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.memory import telling
+from samsum_stream.values.examples import Int64Array, Rows
 
 
 class TableSource(IndexedSource):

@@ -21,7 +21,6 @@ from braceexpand import braceexpand
 from webdataset.tariterators import base_plus_ext
 
 from samsum_stream.errors import ConfigError, SourceError
-from samsum_stream.samples import Int64Array, Rows
 from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
 from samsum_stream.sources.columns import Columns
 from samsum_stream.sources.fields import validated
@@ -30,6 +29,7 @@ from samsum_stream.sources.gather import from_rows, shown
 from samsum_stream.sources.locator import Locator
 from samsum_stream.sources.rereading import BrokenFile, reread
 from samsum_stream.sources.tar_members import members
+from samsum_stream.values.examples import Int64Array, Rows
 
 DECODERS: Mapping[str, Callable[[str], Any]] = {"json": json.loads, "txt": str}
 """How a member is read, by the end of its name, which is `json`, `column.json` or `column.txt`."""

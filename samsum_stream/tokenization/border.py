@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from samsum_stream.errors import TokenizerError
-from samsum_stream.samples import Int32Array, Ragged
 from samsum_stream.tokenization.backends import Backend, HFBackend
+from samsum_stream.values.examples import Int32Array, Ragged
 
 SENTINEL = "\n"
 LINE = "Answer:" + SENTINEL

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message
 from samsum_stream.rendering import RowRenderer, message_of
-from samsum_stream.samples import Int32Array, Ragged, RowPosition, Rows
 from samsum_stream.tokenization.backends import Backend
 from samsum_stream.tokenization.border import Border
 from samsum_stream.tokenization.special_tokens import SpecialTokens
+from samsum_stream.values.examples import Int32Array, Ragged, RowPosition, Rows
 
 
 class SideEncoder:

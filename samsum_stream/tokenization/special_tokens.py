@@ -13,9 +13,9 @@ import numpy as np
 from tokenizers import AddedToken
 
 from samsum_stream.errors import TokenizerError
-from samsum_stream.samples import Int64Array, Ragged, Segment
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.border import Border
+from samsum_stream.values.examples import Int64Array, Ragged, Segment
 
 RARE = "\U000f1234"
 """A character that no vocabulary has: its ids, such as unk, come out of ordinary text."""

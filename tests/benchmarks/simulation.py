@@ -20,8 +20,8 @@ from samsum_stream.lanes import Share
 from samsum_stream.order import Order
 from samsum_stream.pipeline import Pipeline
 from samsum_stream.positions import START
-from samsum_stream.samples import EXAMPLE_RECORD
 from samsum_stream.state import Progress, State, to_state
+from samsum_stream.values.examples import EXAMPLE_RECORD
 from tests.benchmarks.depth import open_stream
 
 

@@ -1,0 +1,1 @@
+"""The data types that the stages exchange."""
