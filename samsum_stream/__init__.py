@@ -14,6 +14,7 @@ from samsum_stream.errors import (
     TrustError,
     WorkerError,
 )
+from samsum_stream.loader.state.state import merge_states
 from samsum_stream.prompts import (
     ChatMLFormat,
     DefaultPrompt,
@@ -32,10 +33,11 @@ from samsum_stream.prompts import (
     VicunaFormat,
     ZeroShotQA,
 )
-from samsum_stream.state import merge_states
-from samsum_stream.stream import SFTStream
-from samsum_stream.training_checkpoints import last_complete_checkpoint
-from samsum_stream.values.examples import IGNORE_INDEX, Example, Pack, RowPosition
+from samsum_stream.stream.stream import SFTStream
+from samsum_stream.training.checkpoints import last_complete_checkpoint
+from samsum_stream.values.batches import Pack
+from samsum_stream.values.examples import IGNORE_INDEX, Example
+from samsum_stream.values.rows import RowPosition
 
 __all__ = [
     "IGNORE_INDEX",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from samsum_stream import SFTStream, merge_states
-from samsum_stream.loader import StreamLoader
+from samsum_stream.loader.loader import StreamLoader
 from tests.resuming import LANES, awkward_rows, equal, in_process, make_source, stream_of
 
 TOPOLOGIES = [(r, k) for r in range(1, LANES + 1) for k in range(7) if LANES % (r * max(k, 1)) == 0]

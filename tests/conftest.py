@@ -13,7 +13,7 @@ from hypothesis import settings
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from samsum_stream.notices import warn_once
+from samsum_stream.loader.epochs.plan import warn_once
 
 SMALL_TOKENIZER = Path(__file__).resolve().parents[1] / "examples" / "data" / "tokenizer"
 
@@ -21,7 +21,7 @@ settings.register_profile("suite", deadline=None, database=None)
 settings.load_profile("suite")
 
 
-FORKING = ("test_c6_resuming.py", "test_c5_topologies.py", "test_loader.py", "test_workers.py", "test_mixture.py")
+FORKING = ("test_c6_resuming.py", "test_c5_topologies.py", "test_loader.py", "test_supervision.py", "test_mixture.py")
 """These start hundreds of processes, which costs the more the more memory the tests before them have taken."""
 
 

@@ -30,8 +30,8 @@ import yaml
 
 from samsum_stream import RowError, SamsumStreamError, SFTStream
 from samsum_stream.config.loading import load_config, parse_config
-from samsum_stream.faults import RAISE, Faults
 from samsum_stream.sources import SOURCES, as_source
+from samsum_stream.sources.faults import RAISE, Faults
 from tests import oracles
 from tests.mutations import ARCHIVES, CONFIGS, GZIP_WORDS, JSON_WORDS, LINES, YAML_WORDS, mutated, mutated_tar
 from tests.resuming import equal

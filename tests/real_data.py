@@ -13,9 +13,9 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from samsum_stream import SFTStream
+from samsum_stream.loader.stats import Stats
 from samsum_stream.prompts import FORMATS, Prompt
-from samsum_stream.rendering import RowRenderer
-from samsum_stream.stats import Stats
+from samsum_stream.prompts.rendering import RowRenderer
 from samsum_stream.tokenization import RowTokenizer, SideEncoder
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"

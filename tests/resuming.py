@@ -19,8 +19,8 @@ import torch
 from webdataset import TarWriter
 
 from samsum_stream import SFTStream
-from samsum_stream.loader import StreamLoader
-from samsum_stream.messages import Parcel
+from samsum_stream.loader.loader import StreamLoader
+from samsum_stream.loader.worker import Parcel
 from tests.streams import make_stream, word, write_lines
 
 LANES = 24

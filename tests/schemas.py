@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 
-from samsum_stream.schema import config_schema
+from samsum_stream.inspection.schema import config_schema
 
 BEYOND_A_SCHEMA = (
     "invalid YAML",

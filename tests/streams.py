@@ -14,14 +14,14 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from samsum_stream import Pack, SFTStream
-from samsum_stream.faults import RAISE, Faults
-from samsum_stream.order import Order
-from samsum_stream.packing import Item
-from samsum_stream.positions import Place
-from samsum_stream.read_ahead import ReadAhead
-from samsum_stream.reading import make_reader
+from samsum_stream.lanes.order import Order
+from samsum_stream.lanes.position import Place
+from samsum_stream.pipeline.read_ahead import ReadAhead
+from samsum_stream.pipeline.readers import make_reader
 from samsum_stream.sources import Source
-from samsum_stream.values.examples import EXAMPLE_RECORD, IGNORE_INDEX, Rows
+from samsum_stream.sources.faults import RAISE, Faults
+from samsum_stream.values.examples import EXAMPLE_RECORD, IGNORE_INDEX, Item
+from samsum_stream.values.rows import Rows
 
 PAD, BOS, EOS, UNK, IM_END = range(5)
 FIRST_WORD = 10

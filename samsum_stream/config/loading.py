@@ -16,7 +16,7 @@ from samsum_stream.config.problems import Places, Problem, config_error
 from samsum_stream.config.rules import problems_of
 from samsum_stream.config.yaml_reader import read_yaml
 from samsum_stream.errors import ConfigError
-from samsum_stream.wording import shown
+from samsum_stream.errors.wording import shown
 
 
 def load_config(path: str | os.PathLike[str]) -> StreamConfig:

@@ -16,7 +16,7 @@ from pydantic import (
 
 from samsum_stream.config.problems import Places
 from samsum_stream.config.rules import Rule, problems_of, several
-from samsum_stream.wording import did_you_mean
+from samsum_stream.errors.wording import did_you_mean
 
 Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31), Rule("a whole number of 32 bits, -2147483648 to 2147483647")]
 PositiveInt = Annotated[int, Field(ge=1), Rule("a whole number of 1 or more")]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from samsum_stream.config.problems import Path, Problem
-from samsum_stream.wording import shown
+from samsum_stream.errors.wording import shown
 
 OLDER_KEYS = ("chunksize", "dataset_writer_config")
 """Keys at the top that only the older layout has; `ignore_index` and `num_proc` live on."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from samsum_stream.errors import ConfigError
-from samsum_stream.wording import quoted, without_secrets
+from samsum_stream.errors.wording import quoted, without_secrets
 
 Path = tuple[str | int, ...]
 """Keys and list indices from the top of a config down to a value."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from samsum_stream.config.problems import Path, Problem, dotted
-from samsum_stream.wording import closest, did_you_mean, quoted, shown, without_secrets
+from samsum_stream.errors.wording import closest, did_you_mean, quoted, shown, without_secrets
 
 _SEVERAL = "several_problems"
 

@@ -15,7 +15,7 @@ import yaml
 from samsum_stream.config.problems import Path, Places, Problem, config_error
 from samsum_stream.config.yaml_scalars import MAX_DIGITS, misread
 from samsum_stream.errors import ConfigError
-from samsum_stream.wording import names_a_secret, quoted, shown, without_secrets
+from samsum_stream.errors.wording import names_a_secret, quoted, shown, without_secrets
 
 MAX_CHARACTERS = 1_000_000
 """A file longer than this is data, not a config."""

@@ -9,7 +9,7 @@ import datetime
 import re
 from typing import Any
 
-from samsum_stream.wording import quoted, without_secrets
+from samsum_stream.errors.wording import quoted, without_secrets
 
 MAX_DIGITS = 100
 """Characters of a number: Python does not even print one of more than 4,300 digits."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from samsum_stream.errors import ConfigError
-from samsum_stream.wording import did_you_mean, shown
+from samsum_stream.errors.wording import did_you_mean, shown
 
 _RULE_AND_REMEDY: Mapping[type, tuple[str, str]] = {
     bool: ("true or false", "write it without quotes"),

@@ -12,10 +12,10 @@ import re
 from dataclasses import dataclass, fields
 
 from samsum_stream.errors import ConfigError
+from samsum_stream.errors.wording import shown
 from samsum_stream.prompts.checks import check_type
 from samsum_stream.prompts.role import Role, as_role
 from samsum_stream.prompts.segments import Pieces, fixed, join
-from samsum_stream.wording import shown
 
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|]+\|>")
 _ROLES = ("input", "response", "system", "contexts", "examples")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from samsum_stream.errors import ConfigError
+from samsum_stream.errors.wording import shown
 from samsum_stream.prompts.checks import check_keys, check_type
-from samsum_stream.wording import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from samsum_stream.errors import ConfigError
+from samsum_stream.errors.wording import quoted
 from samsum_stream.prompts.segments import Pieces, fixed
 from samsum_stream.values.examples import Segment
-from samsum_stream.wording import quoted
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from rich.console import Group
 from rich.text import Text
 
-from samsum_stream.provenance import BatchInfo
+from samsum_stream.errors.wording import counted
 from samsum_stream.showing.cells import cells_of_ids, cells_of_pieces
 from samsum_stream.showing.marks import HEADER, LEGEND, MASKED, Barred, marked
 from samsum_stream.showing.packs import Bar, shown_packs
 from samsum_stream.showing.pieces import Pieces
-from samsum_stream.values.examples import Example, Pack
-from samsum_stream.wording import counted
+from samsum_stream.values.batches import BatchInfo, Pack
+from samsum_stream.values.examples import Example
 
 
 def shown_example(example: Example, pieces: Pieces | None = None, *, ids: bool = False) -> Group:

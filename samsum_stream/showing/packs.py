@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from samsum_stream.showing.marks import HEADER, MASKED
-from samsum_stream.values.examples import Pack
+from samsum_stream.values.batches import Pack
 
 LEGEND = "█▒ examples in turn, · room left"
 _EXAMPLES = (("█", "cyan"), ("▒", "blue"))

@@ -7,10 +7,16 @@ from rich.terminal_theme import TerminalTheme
 
 COLUMNS = 100
 
+
 _WHITE, _GREY = (255, 255, 255), (128, 128, 128)
+
+
 _COLOURS = [_GREY, (205, 60, 60), (30, 145, 80), (150, 115, 0), (55, 120, 210), (175, 75, 185), (10, 140, 155), _GREY]
+
+
 _ON_ANY_GROUND = TerminalTheme(_WHITE, (0, 0, 0), _COLOURS)
 """Colours of a middle tone, to be read on a light page and on a dark one; whatever has none is the page's own."""
+
 
 _PRE = (
     '<pre style="white-space:pre;overflow-x:auto;line-height:1.3;padding:.5em .8em;color:inherit;'

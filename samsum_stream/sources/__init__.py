@@ -10,17 +10,17 @@ import datasets
 
 from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.sources.base import Block, IndexedSource, Leaf, Opener, SequentialSource, Shard, Source
-from samsum_stream.sources.columns import Columns, parse_columns
-from samsum_stream.sources.gather import shown
-from samsum_stream.sources.hub import load_dataset, load_from_disk, one_split
-from samsum_stream.sources.json_lines import jsonl
+from samsum_stream.sources.huggingface.load import load_dataset, load_from_disk, one_split
+from samsum_stream.sources.huggingface.streaming import StreamSource
+from samsum_stream.sources.huggingface.table import TableSource
+from samsum_stream.sources.json_lines.indexed import jsonl
 from samsum_stream.sources.memory import IterableSource, ListSource, telling
 from samsum_stream.sources.mixture import Mixture
 from samsum_stream.sources.names import default_name
 from samsum_stream.sources.parquet import parquet
-from samsum_stream.sources.streaming import StreamSource
-from samsum_stream.sources.tables import TableSource
-from samsum_stream.sources.tars import webdataset
+from samsum_stream.sources.rows.columns import Columns, parse_columns
+from samsum_stream.sources.rows.gather import shown
+from samsum_stream.sources.tars.samples import webdataset
 
 __all__ = [
     "SOURCES",

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from samsum_stream.errors import SourceError
-from samsum_stream.values.examples import Int64Array, RowPosition, Rows
+from samsum_stream.values.arrays import Int64Array
+from samsum_stream.values.rows import RowPosition, Rows
 
 
 class Shard(NamedTuple):

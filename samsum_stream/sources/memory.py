@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from samsum_stream.errors import SamsumStreamError, SourceError
+from samsum_stream.errors.redaction import explain
 from samsum_stream.sources.base import Block, IndexedSource, SequentialSource, Shard
-from samsum_stream.sources.columns import Columns
-from samsum_stream.sources.fields import one_shard, validated
-from samsum_stream.sources.gather import from_rows
-from samsum_stream.sources.locator import Locator
-from samsum_stream.sources.redaction import explain
-from samsum_stream.values.examples import Int64Array, Rows
+from samsum_stream.sources.rows.columns import Columns
+from samsum_stream.sources.rows.gather import from_rows
+from samsum_stream.sources.rows.locator import Locator
+from samsum_stream.sources.rows.validation import one_shard, validated
+from samsum_stream.values.arrays import Int64Array
+from samsum_stream.values.rows import Rows
 
 
 class ListSource(IndexedSource):

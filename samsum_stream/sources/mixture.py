@@ -3,12 +3,24 @@
 from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from samsum_stream.errors import ConfigError
-from samsum_stream.mixing import Mix
 from samsum_stream.sources.base import Block, Leaf, Shard, Source
-from samsum_stream.values.examples import Int64Array, RowPosition, Rows
+from samsum_stream.values.arrays import Int64Array
+from samsum_stream.values.rows import RowPosition, Rows
+
+
+class Mix(NamedTuple):
+    """How children are mixed: `weights` are relative, and `stops` says when an epoch of the mixture is over."""
+
+    weights: tuple[float, ...]
+    by: Literal["rows", "tokens"]
+    stops: Literal["first_exhausted", "all_exhausted", "endless"]
+
+    def is_over(self, ended: Sequence[bool]) -> bool:
+        """Whether an epoch is, in which these children have come to an end of theirs."""
+        return {"first_exhausted": any(ended), "all_exhausted": all(ended), "endless": False}[self.stops]
 
 
 class Child(NamedTuple):

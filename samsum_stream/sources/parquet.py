@@ -13,17 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samsum_stream.errors import SourceError
-from samsum_stream.sources.arrow import ArrowColumn, decoded, holds_plain_values
 from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
-from samsum_stream.sources.columns import Columns, match_columns
-from samsum_stream.sources.fields import validated
-from samsum_stream.sources.files import File, expand_files, has_remote, shard_names
-from samsum_stream.sources.gather import from_batch
-from samsum_stream.sources.locator import Locator
-from samsum_stream.sources.remote import Attempts, RemoteFile
-from samsum_stream.sources.rereading import BrokenFile, reread
-from samsum_stream.sources.transport import BadBytes
-from samsum_stream.values.examples import Int64Array, Rows
+from samsum_stream.sources.files.expand import File, expand_files, has_remote, shard_names
+from samsum_stream.sources.files.fetch import BadBytes
+from samsum_stream.sources.files.remote import Attempts, RemoteFile
+from samsum_stream.sources.files.reread import BrokenFile, reread
+from samsum_stream.sources.huggingface.arrow import ArrowColumn, decoded, holds_plain_values
+from samsum_stream.sources.rows.columns import Columns, match_columns
+from samsum_stream.sources.rows.gather import from_batch
+from samsum_stream.sources.rows.locator import Locator
+from samsum_stream.sources.rows.validation import validated
+from samsum_stream.values.arrays import Int64Array
+from samsum_stream.values.rows import Rows
 
 MAX_OPENED_AT_ONCE = 16
 """Footers that are fetched at the same time."""

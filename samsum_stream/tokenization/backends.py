@@ -10,7 +10,7 @@ import numpy as np
 import tokenizers
 
 from samsum_stream.errors import TokenizerError
-from samsum_stream.values.examples import Ragged, offsets_of
+from samsum_stream.values.arrays import Ragged, offsets_of
 
 
 class Backend(Protocol):

@@ -13,7 +13,7 @@ import numpy as np
 
 from samsum_stream.errors import TokenizerError
 from samsum_stream.tokenization.backends import Backend, HFBackend
-from samsum_stream.values.examples import Int32Array, Ragged
+from samsum_stream.values.arrays import Int32Array, Ragged
 
 SENTINEL = "\n"
 LINE = "Answer:" + SENTINEL

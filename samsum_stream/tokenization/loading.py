@@ -7,7 +7,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from samsum_stream.errors import TokenizerError
-from samsum_stream.wording import closest
+from samsum_stream.errors.wording import closest
 
 
 def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:

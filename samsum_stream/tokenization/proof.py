@@ -9,7 +9,7 @@ import numpy as np
 
 from samsum_stream.errors import BackendMismatchError, TokenizerError
 from samsum_stream.tokenization.backends import Backend, FastokensBackend, HFBackend, fastokens_is_installed
-from samsum_stream.values.examples import Ragged
+from samsum_stream.values.arrays import Ragged
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,13 @@ from itertools import pairwise
 import numpy as np
 
 from samsum_stream.errors import RowError
-from samsum_stream.rendering import message_of
+from samsum_stream.prompts.rendering import message_of
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.sides import SideEncoder
 from samsum_stream.tokenization.truncation import METHODS, Dropped, Fitted, LongRow
-from samsum_stream.values.examples import EXAMPLE_RECORD, Chunk, Int32Array, Int64Array, Ragged, Records, Rows
+from samsum_stream.values.arrays import Int32Array, Int64Array, Ragged
+from samsum_stream.values.examples import EXAMPLE_RECORD, Chunk, Records
+from samsum_stream.values.rows import Rows
 
 Events = list[tuple[int, str]]
 

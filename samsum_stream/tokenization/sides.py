@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message
-from samsum_stream.rendering import RowRenderer, message_of
+from samsum_stream.prompts.rendering import RowRenderer, message_of
 from samsum_stream.tokenization.backends import Backend
 from samsum_stream.tokenization.border import Border
 from samsum_stream.tokenization.special_tokens import SpecialTokens
-from samsum_stream.values.examples import Int32Array, Ragged, RowPosition, Rows
+from samsum_stream.values.arrays import Int32Array, Ragged
+from samsum_stream.values.rows import RowPosition, Rows
 
 
 class SideEncoder:

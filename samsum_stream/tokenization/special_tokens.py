@@ -15,7 +15,8 @@ from tokenizers import AddedToken
 from samsum_stream.errors import TokenizerError
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.border import Border
-from samsum_stream.values.examples import Int64Array, Ragged, Segment
+from samsum_stream.values.arrays import Int64Array, Ragged
+from samsum_stream.values.examples import Segment
 
 RARE = "\U000f1234"
 """A character that no vocabulary has: its ids, such as unk, come out of ordinary text."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from samsum_stream.prompts import Message
-from samsum_stream.values.examples import Int32Array
+from samsum_stream.values.arrays import Int32Array
 
 
 class Fitted(NamedTuple):

@@ -1,1 +1,1 @@
-"""The data types that the stages exchange."""
+"""The data types that the stages exchange: rows, examples, batches, counts."""

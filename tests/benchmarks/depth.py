@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from samsum_stream import SFTStream
-from samsum_stream.state import State
+from samsum_stream.loader.state.state import State
 from tests.streams import make_stream
 
 

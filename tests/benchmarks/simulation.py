@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from samsum_stream import merge_states
-from samsum_stream.faults import Window
-from samsum_stream.lanes import Share
-from samsum_stream.order import Order
-from samsum_stream.pipeline import Pipeline
-from samsum_stream.positions import START
-from samsum_stream.state import Progress, State, to_state
+from samsum_stream.lanes.order import Order
+from samsum_stream.lanes.position import START
+from samsum_stream.lanes.share import Share
+from samsum_stream.loader.state.state import Progress, State, to_state
+from samsum_stream.pipeline.pipeline import Pipeline
+from samsum_stream.sources.faults import Window
 from samsum_stream.values.examples import EXAMPLE_RECORD
 from tests.benchmarks.depth import open_stream
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from samsum_stream.packing import PACKERS
+from samsum_stream.batching.packing import PACKERS
 from tests.benchmarks.corpora import ROOT, markdown, open_stream, read_rows
 
 NAMES = {"samsum": "SAMSum", "dolly": "Dolly"}

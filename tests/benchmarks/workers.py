@@ -18,11 +18,11 @@ from statistics import median
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from samsum_stream.lanes import Share
-from samsum_stream.messages import Message, Messages, Work
-from samsum_stream.positions import START
-from samsum_stream.wire import from_buffer
-from samsum_stream.workers import as_it_is
+from samsum_stream.lanes.position import START
+from samsum_stream.lanes.share import Share
+from samsum_stream.loader.processes.supervision import as_it_is
+from samsum_stream.loader.wire import from_buffer
+from samsum_stream.loader.worker import Message, Messages, Work
 from tests.benchmarks.corpora import open_stream, read_rows, run_apart
 
 ONE_THREAD = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

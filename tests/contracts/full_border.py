@@ -19,9 +19,9 @@ import numpy as np
 
 from samsum_stream import SFTStream
 from samsum_stream.prompts import FORMATS, Message
+from samsum_stream.prompts.rendering import message_of
 from samsum_stream.prompts.segments import text_of
-from samsum_stream.rendering import message_of
-from samsum_stream.values.examples import Rows
+from samsum_stream.values.rows import Rows
 from tests.real_data import DATASETS, PROMPTS, TOKENIZERS, load_rows, make_stream, with_prompt
 from tests.text import as_read, decode_continuations
 

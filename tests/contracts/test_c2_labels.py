@@ -13,10 +13,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from samsum_stream import IGNORE_INDEX, SFTStream
 from samsum_stream.errors import RowError
+from samsum_stream.loader.stats import Stats
 from samsum_stream.prompts import FORMATS
 from samsum_stream.sources import as_source
-from samsum_stream.stats import COUNTED, Counts, Stats
 from samsum_stream.tokenization.truncation import METHODS
+from samsum_stream.values.counts import COUNTED, Counts
 from samsum_stream.values.examples import Example
 from tests.conftest import SMALL_TOKENIZER
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samsum_stream import SFTStream
-from samsum_stream.packing import PACKERS
+from samsum_stream.batching.packing import PACKERS
 from tests.real_data import FOLDER, load_tokenizer, needs_real_data
 from tests.streams import make_items, make_stream, row_of
 

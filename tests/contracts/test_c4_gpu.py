@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from samsum_stream.fidelity import Layout, ModelReport
+from samsum_stream.training.model_report import Layout, ModelReport
 from tests.models import make_model
 from tests.streams import make_rows, make_stream
 

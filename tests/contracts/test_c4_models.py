@@ -10,7 +10,7 @@ from packaging.version import Version
 from transformers import PreTrainedModel
 
 from samsum_stream import ContaminationError, SFTStream
-from samsum_stream.fidelity import LAYOUTS, Layout, ModelReport
+from samsum_stream.training.model_report import LAYOUTS, Layout, ModelReport
 from tests.contracts.test_c4_batches import log_probs, loss_and_gradient, one_by_one
 from tests.models import make_model, one_thread
 from tests.streams import make_rows, make_stream

@@ -14,7 +14,8 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from samsum_stream import RowError, SFTStream, TopologyError
 from samsum_stream.tokenization import RowTokenizer
-from samsum_stream.values.examples import Chunk, Rows
+from samsum_stream.values.examples import Chunk
+from samsum_stream.values.rows import Rows
 from tests.resuming import LANES, awkward_rows, stream_of
 from tests.streams import make_rows, make_stream, workers_that_end_at_once
 

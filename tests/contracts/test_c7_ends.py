@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samsum_stream import IGNORE_INDEX, RowError, SFTStream, SourceError
-from samsum_stream.loader import StreamLoader
+from samsum_stream.loader.loader import StreamLoader
 from tests.real_data import load_rows, load_tokenizer, needs_real_data
 from tests.resuming import LANES, awkward_rows, stream_of, take
 from tests.streams import make_rows, make_stream
@@ -166,7 +166,7 @@ def test_bad_rows_are_reported_before_the_first_batch() -> None:
 def test_rows_are_counted_once_for_all_loaders_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = stream_of()
     first = len(stream.loader())
-    monkeypatch.setattr("samsum_stream.stream.count_lengths", None)
+    monkeypatch.setattr("samsum_stream.stream.stream.count_lengths", None)
     assert len(stream.loader(rank=1, world_size=2)) == first // 2
 
 

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from samsum_stream import ConfigError, RowError, SFTStream, SourceError, merge_states
-from samsum_stream.loader import StreamLoader
+from samsum_stream.loader.loader import StreamLoader
 from tests.resuming import assert_resumes_exactly, in_process, steps_of_two_epochs, take
 from tests.streams import make_rows, make_stream, rows_of_packs, workers_that_end_at_once, write_lines
 
@@ -185,7 +185,7 @@ def test_ranks_write_files_of_their_own_which_a_job_of_other_ranks_goes_on_with(
 
 
 def test_tracing_a_batch_leaves_the_file_alone(path: Path, tmp_path: Path) -> None:
-    from samsum_stream.trace import trace_batch
+    from samsum_stream.inspection.trace import trace_batch
 
     stream = make(path, folder=tmp_path)
     read_whole(stream.loader())
@@ -251,7 +251,7 @@ def test_a_list_that_cannot_be_written_is_an_error(path: Path, tmp_path: Path) -
     (tmp_path / "full").mkdir()
     (tmp_path / "full/bad.jsonl").symlink_to("/dev/full")
     with (
-        mock.patch("samsum_stream.quarantine._cut"),  # which would read zeros for ever
+        mock.patch("samsum_stream.loader.quarantine._cut"),  # which would read zeros for ever
         pytest.raises(ConfigError, match=r"bad\.jsonl cannot be written to \(OSError: .*No space left"),
     ):
         read_whole(loader)

@@ -21,13 +21,14 @@ from datasets import Dataset
 from fsspec.implementations.memory import MemoryFileSystem
 
 from samsum_stream import SFTStream, SourceError
-from samsum_stream.sources import SequentialSource, as_source, remote
-from samsum_stream.sources.lookup import look_up
-from samsum_stream.sources.tars import webdataset
+from samsum_stream.sources import SequentialSource, as_source
+from samsum_stream.sources.files import remote
+from samsum_stream.sources.files.lookup import look_up
+from samsum_stream.sources.tars.samples import webdataset
 from tests.resuming import assert_resumes_exactly, equal
 from tests.s3 import FLIPPED, TRANSIENT, Server, serve
+from tests.sources.test_tars import tar_of
 from tests.streams import make_rows, make_stream
-from tests.test_tars import tar_of
 from tests.web import serve_folder
 
 NUM_ROWS = 240
@@ -51,9 +52,9 @@ def server() -> Iterator[Server]:
 def short_waits() -> Iterator[None]:
     with (
         mock.patch.multiple(remote, FIRST_DELAY=0.001, MAX_DELAY=0.01),
-        mock.patch("samsum_stream.sources.json_stretches.STRETCH", 3000),
-        mock.patch("samsum_stream.sources.files.READ_AT_ONCE", 1 << 14),
-        mock.patch("samsum_stream.sources.files.WHOLE", 0),
+        mock.patch("samsum_stream.sources.json_lines.sequential.STRETCH", 3000),
+        mock.patch("samsum_stream.sources.files.expand.READ_AT_ONCE", 1 << 14),
+        mock.patch("samsum_stream.sources.files.expand.WHOLE", 0),
     ):
         yield
 
@@ -106,7 +107,7 @@ def test_every_row_is_read_once(kind: str, server: Server) -> None:
 @pytest.mark.parametrize("epochs", [None, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", quickly("parquet", "jsonl", "gzip jsonl"))
 def test_goes_on_exactly_where_it_was(kind: str, server: Server, epochs: int | None) -> None:
-    with mock.patch("samsum_stream.order.SHUFFLED_BLOCK", 16):
+    with mock.patch("samsum_stream.lanes.order.SHUFFLED_BLOCK", 16):
         assert_resumes_exactly(open_stream(kind, server, epochs=epochs).loader, num_steps=12)
 
 
@@ -126,7 +127,7 @@ def test_faults_that_pass_change_no_batch(kind: str, server: Server, num_workers
 @pytest.mark.parametrize("kind", quickly("parquet", "jsonl", "saved"))
 def test_other_bytes_on_the_way_change_no_batch(kind: str, server: Server, num_workers: int) -> None:
     """Files that are fetched as a whole are verified, and so are the pages of parquet files that have checksums."""
-    with mock.patch("samsum_stream.sources.files.WHOLE", 1 << 23):
+    with mock.patch("samsum_stream.sources.files.expand.WHOLE", 1 << 23):
         stream = open_stream(kind, server, epochs=None)
         expected = batches(stream)
         with server.broken(0.2, kinds=[FLIPPED], seed=num_workers) as faults:
@@ -151,7 +152,7 @@ def test_a_fault_that_stays_is_an_error_without_a_secret(kind: str, fault: str, 
     stream = None if kind == "saved" else make_stream(source_config=source, lanes=4)
     with (
         mock.patch.object(remote, "MAX_ATTEMPTS", 2),  # each of which s3fs makes five of, with waits of its own
-        mock.patch("samsum_stream.sources.files.WHOLE", 1 << 23),
+        mock.patch("samsum_stream.sources.files.expand.WHOLE", 1 << 23),
         server.broken(1.0, kinds=[fault], where=f"{kind}/part-"),
         pytest.raises(SourceError) as caught,
     ):

@@ -1,0 +1,1 @@
+"""Examples to packs, and packs to tensors."""

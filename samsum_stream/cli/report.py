@@ -1,0 +1,38 @@
+"""`samsum-stream report`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samsum_stream.cli.options import Config, Trust
+from samsum_stream.errors import ConfigError
+
+
+def report(
+    config: Config,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the page to write", dir_okay=False)] = Path(
+        "report.html"
+    ),
+    num_workers: Annotated[int, typer.Option(min=0, help="processes that read and tokenize")] = 0,
+    trust: Trust = None,
+) -> None:
+    """Write one page to look at and to keep: rows with their masks, lengths, packs, shares, drops, findings, config."""
+    try:
+        from samsum_stream.inspection.report import make_page
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"report draws with matplotlib and jinja2, and {error.name} is not installed; "
+            "pip install 'samsum-stream[plot]'"
+        ) from error
+    if not output.parent.is_dir():
+        raise ConfigError(f"--output: there is no folder {output.parent} to write {output.name} in; make it first")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise ConfigError(f"--output: {output} may not be written; name another place")
+    page = make_page(config, num_workers=num_workers, trust=trust or [])
+    try:
+        output.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--output: {output} cannot be written ({error}); name another place") from error
+    typer.echo(f"{output} is written: open it in a browser")

@@ -1,0 +1,12 @@
+"""`samsum-stream schema`."""
+
+import json
+
+import typer
+
+from samsum_stream.inspection.schema import config_schema
+
+
+def schema() -> None:
+    """Print the JSON schema of the YAML, for editors to complete and check it."""
+    typer.echo(json.dumps(config_schema(), indent=2, ensure_ascii=False))

@@ -1,0 +1,25 @@
+"""`samsum-stream stats`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from samsum_stream.cli.options import Config, Json, Trust, show
+from samsum_stream.inspection.survey.shown import shown_survey, survey_for_machines
+from samsum_stream.inspection.survey.survey import survey
+from samsum_stream.stream.stream import SFTStream
+
+
+def stats(
+    config: Config,
+    num_workers: Annotated[int, typer.Option(min=0, help="processes that read and tokenize")] = 0,
+    as_json: Json = False,
+    trust: Trust = None,
+) -> None:
+    """Read all rows once: how long they are, what becomes of them, and how full packs of other sizes would be."""
+    found = survey(SFTStream.from_yaml(config, trust=trust or []), num_workers=num_workers)
+    if as_json:
+        typer.echo(json.dumps(survey_for_machines(found), indent=2))
+    else:
+        show(shown_survey(found))

@@ -1,0 +1,1 @@
+"""What the commands show: check, stats, report, bench and trace."""

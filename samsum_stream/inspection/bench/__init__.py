@@ -1,0 +1,1 @@
+"""How many tokens per second each stage produces."""

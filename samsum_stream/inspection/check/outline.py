@@ -1,0 +1,174 @@
+"""What a stream will feed, and how, in a few lines that a person reads before training."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig
+from samsum_stream.errors.wording import counted
+from samsum_stream.inspection.check.facts import Facts, Sample
+from samsum_stream.inspection.lengths import WHOLE, trained_share
+from samsum_stream.sources import IndexedSource, SequentialSource, Source
+from samsum_stream.sources.huggingface.table import TableSource
+from samsum_stream.sources.memory import IterableSource
+
+QUANTILES = (0.5, 0.9, 0.99, 1.0)
+
+
+def outline(facts: Facts) -> list[tuple[str, str]]:
+    """Lines of a heading and a text."""
+    samples = facts.samples
+    loaded = [sample for sample in samples if _method(facts, sample) == "load_dataset"]
+    return [
+        *(("rows", f"{sample.title}: {_rows(sample, shuffle=facts.config.shuffle)}") for sample in samples),
+        ("prompt", _prompt(facts)),
+        ("tokenizer", _tokenizer(facts)),
+        ("lengths", _lengths(facts)),
+        ("packs", _packs(facts)),
+        ("batches", _batches(facts)),
+        ("lanes", _lanes(facts)),
+        ("layout", _layout(facts)),
+        *(("resume", text) for text in _each(samples, _resume, total=len(samples))),
+        *(("cache", text) for text in _each(loaded, _cache, total=len(samples))),
+    ]
+
+
+def numbers(facts: Facts) -> dict[str, Any]:
+    """The same for machines, as far as it is numbers."""
+    lengths, epoch = facts.measured[:, WHOLE], facts.epoch
+    return {
+        "rows": {sample.title: sample.leaf.source.num_rows for sample in facts.samples},
+        "rows_looked_at": len(lengths),
+        "length_quantiles": {str(share): _quantile(facts, share) for share in QUANTILES},
+        "trained_share": trained_share(facts.measured),
+        "efficiency": facts.efficiency,
+        "packs_in_epoch": None if epoch is None else epoch.num_packs,
+        "batches_in_epoch": None if epoch is None else epoch.num_batches,
+        "is_exact": None if epoch is None else epoch.is_exact,
+        "lanes": facts.num_lanes,
+        "readers": _divisors(facts.num_lanes),
+        "backend": facts.pipeline.tokenizer.sides.backend.name,
+    }
+
+
+def _rows(sample: Sample, *, shuffle: bool) -> str:
+    source = sample.leaf.source
+    number = "rows that only reading counts" if source.num_rows is None else f"{source.num_rows:,} rows"
+    shards = "" if isinstance(source, IndexedSource) else f", in {counted(len(source.shards), 'shard')}"
+    contexts = f", {sample.with_contexts:.0%} of them with contexts" if sample.with_contexts else ""
+    blocks = "as a whole" if isinstance(source, IndexedSource) else "in blocks"
+    return f"{number}{contexts}{shards}, {f'shuffled {blocks}' if shuffle else 'in their order'}"
+
+
+def _prompt(facts: Facts) -> str:
+    prompt = facts.pipeline.tokenizer.sides.renderer.prompt
+    shots = f", {counted(len(prompt.examples), 'example')} before each row" if prompt.examples else ""
+    return f"{type(prompt).__name__} in {type(prompt.format).__name__}{shots}"
+
+
+def _tokenizer(facts: Facts) -> str:
+    """That the stream could be made says that both are proven."""
+    sides, tokenizer = facts.pipeline.tokenizer.sides, facts.stream.tokenizer
+    added = " ".join(tokenizer.convert_ids_to_tokens(sides.border.added.tolist()))
+    behind = "behind a newline" if len(sides.border.sentinel) else "as they are"
+    proven = "" if sides.backend.name == "hf" else ", proven on the first rows"
+    front = f"; adds {added} in front" if added else ""
+    return f"backend {sides.backend.name}{proven}; border proven, responses encoded {behind}{front}"
+
+
+def _lengths(facts: Facts) -> str:
+    half, most, longest = (f"{_quantile(facts, share):,}" for share in (0.5, 0.99, 1.0))
+    rows = f"all {len(facts.measured):,}" if facts.is_whole else f"{len(facts.measured):,}"
+    return (
+        f"half up to {half} tokens, 99% up to {most}, longest {longest} (of {rows} rows); of what is kept, "
+        f"{trained_share(facts.measured):.0%} is trained"
+    )
+
+
+def _packs(facts: Facts) -> str:
+    section = facts.config.packing_config
+    window = "" if section.method in ("none", "greedy") else f", window {section.kwargs.buffer_size}"
+    return f"{section.method} of {facts.max_length:,} tokens{window}: {facts.efficiency:.1%} full"
+
+
+def _batches(facts: Facts) -> str:
+    epoch, epochs = facts.epoch, facts.pipeline.epochs
+    size = f"of {counted(facts.pipeline.batch_size, 'pack')}"
+    end = "no end (epochs: null)" if epochs is None else counted(epochs, "epoch")
+    if epoch is None:
+        return f"{size}; {end}" if epochs is None else f"{size}; {end}, of as many as counting will tell"
+    about = "" if epoch.is_exact else "about "
+    filled = epoch.num_packs / (epoch.num_batches * facts.pipeline.batch_size)
+    if epochs is not None and epoch.is_exact and filled < 1 and facts.stream.collator.has_fixed_shape:
+        end += f", {filled:.1%} of its places filled with packs and the rest with padding,"
+    batches = f"{about}{counted(epoch.num_batches, 'batch')}"
+    steps = f"{about}{-(-epoch.num_batches // facts.ranks):,} steps of {facts.ranks} ranks"
+    each = f"{batches}, {steps}" if facts.ranks > 1 else batches
+    return f"{size}; {end}; {each} a pass over the rows" if epochs is None else f"{size}; {end} of {each}"
+
+
+def _lanes(facts: Facts) -> str:
+    *some, last = map(str, _divisors(facts.num_lanes))
+    readers = f"{', '.join(some)} or {last} readers" if some else "1 reader"
+    here = f" (auto, for {counted(facts.ranks, 'rank')} × {counted(facts.workers, 'worker')})"
+    auto = here if facts.config.lanes == "auto" else ""
+    return f"{facts.num_lanes}{auto}; a run can go on with {readers} (ranks × workers)"
+
+
+def _layout(facts: Facts) -> str:
+    section = facts.config.collator_config
+    if section.method != "packed":
+        return section.method
+    attention = section.kwargs.attention
+    until = " (position_ids until a model is measured: --model)" if attention == "auto" else ""
+    return f"packed, attention {attention}{until}"
+
+
+def _resume(source: Source) -> str:
+    if isinstance(source, IndexedSource) or (isinstance(source, SequentialSource) and source.seeks):
+        return "goes to its row at once, and reads only rows that waited for a pack again"
+    if isinstance(source, IterableSource):
+        return "reads all rows again that were read before"
+    return "reads the shard again from its start" if len(source.shards) > 1 else "reads its only shard from the start"
+
+
+def _cache(source: Source) -> str:
+    files = source.arrow_files if isinstance(source, TableSource) else []
+    if not files:
+        return "nothing is written; each pass reads the rows from where they are"
+    size = sum(file.stat().st_size for file in files)
+    folder = os.path.commonpath([file.parent for file in files])
+    return f"{counted(len(files), 'Arrow file')} ({size / 1e6:,.1f} MB) of load_dataset in {folder}"
+
+
+def _each(samples: Sequence[Sample], tell: Callable[[Source], str], *, total: int) -> list[str]:
+    """What holds for each of some sources, out of `total`; once, where it is the same for all."""
+    texts = [tell(sample.leaf.source) for sample in samples]
+    if len(texts) == total and len(set(texts)) == 1:
+        return texts[:1]
+    return [f"{sample.title}: {text}" for sample, text in zip(samples, texts, strict=True)]
+
+
+def _method(facts: Facts, sample: Sample) -> str | None:
+    return dict(_methods(facts.config.source_config))[sample.leaf.name]
+
+
+def _methods(section: SourceConfig, name: str = "") -> Iterator[tuple[str, str | None]]:
+    """The method of each source by the name of its leaf."""
+    if section.method != MIXTURE:
+        yield name, section.method
+        return
+    for child, inner in MixtureKwargs.model_validate(section.kwargs).sources.items():
+        yield from _methods(inner, "/".join(filter(None, (name, child))))
+
+
+def _quantile(facts: Facts, share: float) -> int:
+    """So long is that share of the rows at most, before truncation."""
+    lengths = facts.measured[:, WHOLE]
+    return int(np.quantile(lengths[lengths > 0], share, method="higher")) if lengths.any() else 0
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]

@@ -1,0 +1,1 @@
+"""One pass over all rows: lengths, outcomes, packing."""

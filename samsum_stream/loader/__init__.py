@@ -1,0 +1,5 @@
+"""Batches over process borders, in order and resumable: `StreamLoader`."""
+
+from samsum_stream.loader.loader import StreamLoader
+
+__all__ = ["StreamLoader"]

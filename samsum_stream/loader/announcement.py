@@ -1,0 +1,63 @@
+"""What will be fed, in one line of the log when a stream is read for the first time."""
+
+import logging
+from typing import Protocol
+from weakref import WeakSet
+
+from samsum_stream.batching.collation import COLLATORS, Collator, Packed
+from samsum_stream.errors.wording import counted
+from samsum_stream.lanes.epochs import Ends
+from samsum_stream.loader.processes.ranks import Ranks
+from samsum_stream.loader.stats import Stats
+from samsum_stream.pipeline.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+
+_announced: WeakSet[Stats] = WeakSet()
+"""Those of the streams that were announced: all loaders of a stream share them."""
+
+
+class Loader(Protocol):
+    """What is announced: a `StreamLoader`, which stands above this module."""
+
+    pipeline: Pipeline
+    collator: Collator
+    stats: Stats
+    ranks: Ranks
+    num_workers: int
+
+    @property
+    def ends(self) -> Ends | None: ...
+
+
+def announce(loader: Loader, *, num_lanes: int) -> None:
+    """Log it at INFO, on rank 0 alone and once for each stream."""
+    if loader.ranks.rank == 0 and loader.stats not in _announced and logger.isEnabledFor(logging.INFO):
+        _announced.add(loader.stats)
+        logger.info("%s", _announcement(loader, num_lanes))
+
+
+def _announcement(loader: Loader, num_lanes: int) -> str:
+    """`samsum: 14,732 rows, 1 epoch of 27 batches a rank; 24 lanes for 8 ranks x 3 workers; packed/position_ids, ...`
+
+    Layout, backend, the size of a batch and how full it will be follow.
+    """
+    pipeline, collator = loader.pipeline, loader.collator
+    rows = "rows" if pipeline.num_rows is None else counted(pipeline.num_rows, "row")
+    readers = f"{counted(loader.ranks.world_size, 'rank')} x {counted(loader.num_workers, 'worker')}"
+    method = next(name for name, kind in COLLATORS.items() if type(collator) is kind)
+    layout = f"{method}/{collator.attention}" if isinstance(collator, Packed) else method
+    backend, size = pipeline.tokenizer.sides.backend.name, f"{pipeline.batch_size} x {collator.max_length:,} tokens"
+    return (
+        f"{pipeline.source.name}: {rows}, {_end(loader)}; {counted(num_lanes, 'lane')} for {readers}; {layout}, "
+        f"backend {backend}, batches of {size}"
+    )
+
+
+def _end(loader: Loader) -> str:
+    if (ends := loader.ends) is None:
+        return "endless"
+    world_size = loader.ranks.world_size
+    batches = counted(ends.batches_in_epoch // world_size, "batch")
+    return f"{counted(len(ends.num_packs), 'epoch')} of {batches}{' a rank' if world_size > 1 else ''}"

@@ -1,0 +1,1 @@
+"""Finite streams: the lengths of all examples, and the plan of each epoch."""

@@ -1,0 +1,1 @@
+"""The whole flow for the lanes of one worker: rows to packs."""

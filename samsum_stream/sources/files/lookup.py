@@ -1,0 +1,92 @@
+"""Which files behind URLs there are, in which version: one that is named, or those that a glob matches."""
+
+import glob
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fsspec.utils import glob_translate
+
+from samsum_stream.sources.files.remote import RemoteFile, retried, status_of
+
+Info = Mapping[str, Any]
+"""What a filesystem says of a file or a folder."""
+
+_NOT_FOUND = 404
+
+
+def forget(url: str, options: Mapping[str, Any]) -> None:
+    """What a filesystem remembers of earlier listings may not be so any more."""
+    retried(lambda files, path: files.invalidate_cache(), url, options, "looking up")
+
+
+def find_remote(pattern: str, options: Mapping[str, Any]) -> list[RemoteFile]:
+    """The files that a URL, or a glob of them, names; sorted, and none where there are none."""
+
+    def find(files: Any, path: str) -> list[RemoteFile]:
+        is_glob = _is_glob(files, path)
+        if "[" in path or not is_glob:  # a name with brackets is a file before it is a glob
+            found = [_file(files, pattern, options, info) for info in _infos(files, path)]
+            if found or not is_glob:
+                return found
+        infos = sorted(_matches(files, path), key=lambda info: str(info["name"]))
+        return [_file(files, files.unstrip_protocol(info["name"]), options, info) for info in infos]
+
+    return retried(find, pattern, options, "looking up")
+
+
+def look_up(url: str, options: Mapping[str, Any]) -> RemoteFile | None:
+    """The file that a URL names, whatever signs it has in it; None where there is none."""
+
+    def find(files: Any, path: str) -> RemoteFile | None:
+        return next((_file(files, url, options, info) for info in _infos(files, path)), None)
+
+    return retried(find, url, options, "looking up")
+
+
+def _is_glob(files: Any, path: str) -> bool:
+    """Whether a path is a pattern; on the web, a question mark starts a query."""
+    return glob.has_magic(path.replace("?", "") if "https" in type(files).protocol else path)
+
+
+def _file(files: Any, url: str, options: Mapping[str, Any], info: Info) -> RemoteFile:
+    if info.get("size") is None:  # a listing of the web has names alone
+        info = files.info(info["name"])
+    if info.get("size") is None:
+        raise ValueError("the server does not say how long the file is")
+    return RemoteFile(url, options, int(info["size"]), str(info.get("ETag") or ""))
+
+
+def _infos(files: Any, path: str) -> Iterator[Info]:
+    try:  # `isfile` would take any error for a file that is not there
+        if (info := files.info(path))["type"] == "file":
+            yield info
+    except FileNotFoundError as error:
+        if not _is_missing(error.__cause__):
+            raise
+
+
+def _is_missing(cause: BaseException | None) -> bool:
+    """Whether a file is not there; fsspec says so of whatever fails on the web, and has what it was as the cause."""
+    return cause is None or isinstance(cause, FileNotFoundError | LookupError) or status_of(cause) == _NOT_FOUND
+
+
+def _matches(files: Any, pattern: str) -> Iterator[Info]:
+    """The files that a glob matches; fsspec's own leaves out the folders that cannot be listed."""
+    root = re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0]
+    depth = None if "**" in pattern else pattern.count("/", len(root) + 1)
+    matches = re.compile(glob_translate(pattern)).match
+    return (info for info in _below(files, root, depth) if matches(info["name"]))
+
+
+def _below(files: Any, folder: str, depth: int | None) -> Iterator[Info]:
+    """The files in a folder, and in those inside it down to `depth` (None: all)."""
+    try:
+        entries = files.ls(folder, detail=True)
+    except FileNotFoundError:
+        return
+    for info in entries:
+        if info["type"] == "file":
+            yield info
+        elif depth != 0 and info["name"].strip("/") != folder.strip("/"):
+            yield from _below(files, info["name"], None if depth is None else depth - 1)

@@ -1,0 +1,76 @@
+"""What a config may not ask of a loader: code from elsewhere, and URLs that run or reach more than data."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from samsum_stream.errors import ConfigError, TrustError
+from samsum_stream.errors.redaction import redact, texts_in
+from samsum_stream.errors.wording import did_you_mean
+
+SCHEMES = frozenset(
+    {"file", "local", "memory", "http", "https", "hf", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
+    | {"wasb", "wasbs", "oci", "oss", "hdfs", "webhdfs", "zip", "tar", "gzip", "bz2", "xz", "zstd"}
+    | {"simplecache", "filecache"}
+)
+"""The fsspec filesystems that a config can name; `ssh`, `sftp`, `reference`, `github` and the like are left out."""
+
+_BUILDERS = {
+    "pandas": "unpickles files, which runs their code",
+    "sql": "sends a query to a database, which can change data and run code",
+    "spark": "runs a job on a Spark cluster",
+    "iceberg": "asks a catalog server, which says what else to load",
+}
+"""Builders of the `datasets` library that do more than read data files, and what they do."""
+
+_PLACES = ("path", "data_files", "data_dir", "dataset_path")
+_OTHER_FILESYSTEMS = ("protocol", "target_protocol", "remote_protocol")
+_OTHER_FILE = "fo"
+
+
+def refuse_code(kwargs: Mapping[str, Any]) -> None:
+    """An error for the arguments of `load_dataset` that would run code, unpickle files or query servers."""
+    if kwargs.get("trust_remote_code"):
+        raise TrustError("load_dataset: a config cannot set `trust_remote_code`; leave it out and name data files")
+    if reason := _BUILDERS.get(str(kwargs.get("path"))):
+        raise TrustError(
+            f"load_dataset: `path: {kwargs['path']}` {reason}; use parquet instead, or read it in your own code and "
+            f"pass `rows=`"
+        )
+
+
+def refuse_schemes(kwargs: Mapping[str, Any]) -> None:
+    """An error for a URL, also one inside a chain (`zip://a.json::https://...`), whose scheme is not in `SCHEMES`.
+
+    The options of a filesystem that reads through another one can name that, and what it reads.
+    """
+    for key in _PLACES:
+        for place in texts_in(kwargs[key]) if key in kwargs else ():
+            _refuse_scheme(key, place)
+    _refuse_options(kwargs.get("storage_options"))
+
+
+def _refuse_options(options: object) -> None:
+    for key, value in options.items() if isinstance(options, Mapping) else ():
+        if isinstance(value, str) and key in _OTHER_FILESYSTEMS:
+            _refuse_scheme(f"storage_options.{key}", f"{value}://")
+        elif isinstance(value, str) and key == _OTHER_FILE:
+            _refuse_scheme(f"storage_options.{key}", value)
+        else:
+            _refuse_options(value)
+
+
+def _refuse_scheme(key: str, place: str) -> None:
+    for scheme in _schemes(place):
+        if scheme not in SCHEMES:
+            raise ConfigError(
+                f"{key}: the scheme {scheme!r} of {redact(place)} is not among those that a config can use; "
+                f"{did_you_mean(scheme, sorted(SCHEMES))}; or open it in your own code and pass `rows=`"
+            )
+
+
+def _schemes(place: str) -> Iterator[str]:
+    *wrappers, last = place.split("::")
+    for link in wrappers:
+        yield link.partition("://")[0]
+    if "://" in last:
+        yield last.partition("://")[0]

@@ -1,0 +1,82 @@
+"""A `datasets.Dataset` as an indexed source."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from samsum_stream.errors import SourceError
+from samsum_stream.sources.base import IndexedSource, Shard
+from samsum_stream.sources.huggingface.arrow import ArrowColumn, Batch, decoded, holds_plain_values
+from samsum_stream.sources.memory import telling
+from samsum_stream.sources.rows.columns import Columns, match_columns
+from samsum_stream.sources.rows.gather import from_batch
+from samsum_stream.sources.rows.locator import Locator
+from samsum_stream.sources.rows.validation import one_shard, validated
+from samsum_stream.values.arrays import Int64Array
+from samsum_stream.values.rows import Rows
+
+
+class TableSource(IndexedSource):
+    """Rows of a dataset, read from the needed columns of its Arrow table.
+
+    A format (`set_format("torch")`, hidden columns) does not change the rows and is undone; a transform
+    (`set_transform`) does, and runs on every chunk.
+    """
+
+    def __init__(self, dataset: datasets.Dataset, *, name: str, columns: Columns) -> None:
+        num_rows = len(dataset)
+        if num_rows == 0:
+            raise SourceError(f"{name}: the dataset has no rows; check its split and its filters")
+        super().__init__(name=name, shards=(Shard(str(dataset.split or ""), num_rows),))
+        is_transformed = dataset.format["type"] == "custom"
+        known = list(dataset[:1]) if is_transformed else dataset.column_names
+        self._columns = match_columns(columns, known, name=name)
+        self._dataset = dataset if is_transformed else dataset.with_format(None).select_columns(self._columns.names)
+        self._is_transformed = is_transformed
+        self._arrow = self._arrow_columns()
+
+    @property
+    def arrow_files(self) -> list[Path]:
+        """The files that the rows lie in; none where they are in memory."""
+        return [Path(file["filename"]) for file in self._dataset.cache_files]
+
+    def take(self, indices: Int64Array) -> Rows:
+        """The rows at `indices`, `[n]`, in the order asked for: one Arrow `take` a column."""
+        shards, rows = one_shard(len(indices)), indices.astype(np.int64)
+        locate = Locator(self, shards, rows)
+        with telling(self.name, "reading rows"):
+            batch = decoded(self._batch, rows, locate)
+        raw = from_batch(batch, columns=self._columns, locate=locate)
+        is_unicode = self._arrow is not None
+        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows, is_unicode=is_unicode)
+
+    def _batch(self, rows: Int64Array) -> Batch:
+        if self._arrow is None:
+            batch: Batch = self._dataset[rows.tolist()]
+            return batch
+        stored = rows if self._mapping is None else self._mapping[rows]
+        return {name: column.take(stored) for name, column in self._arrow.items()}
+
+    def _arrow_columns(self) -> dict[str, ArrowColumn] | None:
+        """Fast columns, or None where only the dataset itself knows what its values are."""
+        table = self._dataset.data.table
+        self._mapping = _row_mapping(self._dataset)
+        if self._is_transformed or not all(holds_plain_values(field.type) for field in table.schema):
+            return None
+        return {name: ArrowColumn(table.column(name)) for name in self._columns.names}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The dataset pickles as paths where it lives on disk; the fast columns would travel as copies of the text.
+        return {key: value for key, value in self.__dict__.items() if key not in ("_arrow", "_mapping")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._arrow = self._arrow_columns()
+
+
+def _row_mapping(dataset: datasets.Dataset) -> Int64Array | None:
+    """Where `select`, `shuffle` or `filter` left each row in the table, `[num_rows]`; None where nothing moved."""
+    indices = dataset._indices
+    return None if indices is None else indices.column(0).to_numpy().view(np.int64)

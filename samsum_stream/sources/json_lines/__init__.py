@@ -1,0 +1,1 @@
+"""JSON lines, by byte offset or from start to end."""

@@ -1,0 +1,119 @@
+"""Raw columns to validated rows: whole columns are checked at once, and only a column that fails is searched."""
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from samsum_stream.errors import RowError
+from samsum_stream.sources.rows.columns import Columns
+from samsum_stream.sources.rows.gather import RawColumns, shown
+from samsum_stream.sources.rows.locator import Locator
+from samsum_stream.values.arrays import Int32Array, Int64Array
+from samsum_stream.values.rows import Rows
+
+
+class _Field(NamedTuple):
+    """A field under validation: what an error about one of its values needs to know."""
+
+    name: str
+    column: str
+    locate: Locator
+
+    def error(self, index: int, *, rule: "_Rule", value: object) -> RowError:
+        origin = "" if self.column == self.name else f" (column {self.column!r})"
+        return self.locate.error(
+            index,
+            f"field {self.name!r}{origin} must be {rule.text}, got {shown(value)}; fix the row or leave it out, skip "
+            "bad rows by fault_config, or name another column under `columns:`",
+            field=self.name,
+            reason=rule.reason,
+        )
+
+
+class _Rule(NamedTuple):
+    """What a field must be, and what `stats.skipped` calls a row where it is not."""
+
+    text: str
+    reason: str
+
+
+_TEXT = _Rule("a str", "wrong_type")
+_NOT_BLANK = _Rule("a str that is not blank", "empty_response")
+_UNICODE = _Rule("text without lone surrogates", "not_unicode")
+_TEXTS = _Rule("a list of str, one str, or null", "wrong_type")
+
+
+def validated(
+    raw: RawColumns,
+    *,
+    columns: Columns,
+    locate: Locator,
+    shards: Int32Array,
+    rows: Int64Array,
+    is_unicode: bool = False,
+) -> Rows:
+    """`raw` as rows; `is_unicode` promises that no text can hold half of a surrogate pair."""
+    input_field = _Field("input", columns.input, locate)
+    response_field = _Field("response", columns.response, locate)
+    contexts_field = _Field("contexts", columns.contexts[0] if columns.contexts_required else "contexts", locate)
+    inputs = _texts(raw.inputs, input_field)
+    responses = _texts(raw.responses, response_field)
+    if not all(map(str.strip, responses)):
+        _fail_first(responses, response_field, rule=_NOT_BLANK, is_good=lambda text: bool(text.strip()))
+    contexts = _context_lists(raw.contexts, contexts_field)
+    if not is_unicode:
+        _check_unicode(inputs, input_field)
+        _check_unicode(responses, response_field)
+        if contexts is not None:
+            _check_unicode(["".join(texts) for texts in contexts], contexts_field)
+    return Rows(inputs=inputs, responses=responses, contexts=contexts, shards=shards, rows=rows)
+
+
+def one_shard(num_rows: int) -> Int32Array:
+    """The shard numbers of rows that all come from shard 0, `[num_rows]`."""
+    return np.zeros(num_rows, dtype=np.int32)
+
+
+def _texts(values: list[Any], field: _Field) -> list[str]:
+    if set(map(type, values)) <= {str}:
+        return values
+    _fail_first(values, field, rule=_TEXT, is_good=lambda value: isinstance(value, str))
+    # Subclasses (numpy.str_, enums of str) become plain texts without running their own __str__.
+    return list(map(str.__str__, values))
+
+
+def _fail_first(values: list[Any], field: _Field, *, rule: _Rule, is_good: Callable[[Any], bool]) -> None:
+    for index, value in enumerate(values):
+        if not is_good(value):
+            raise field.error(index, rule=rule, value=value)
+
+
+def _check_unicode(texts: list[str], field: _Field) -> None:
+    try:
+        "".join([text for text in texts if not text.isascii()]).encode()
+    except UnicodeEncodeError:
+        _fail_first(texts, field, rule=_UNICODE, is_good=_is_unicode)
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _context_lists(values: list[Any] | None, field: _Field) -> list[list[str]] | None:
+    if values is None:
+        return None
+    is_plain = set(map(type, values)) <= {list} and set(map(type, chain.from_iterable(values))) <= {str}
+    lists = values if is_plain else [_context_list(value, field, index) for index, value in enumerate(values)]
+    return lists if any(lists) else None
+
+
+def _context_list(value: Any, field: _Field, index: int) -> list[str]:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if value is None or isinstance(value, str):
+        return [str.__str__(value)] if value else []
+    if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
+        return list(map(str.__str__, value))
+    raise field.error(index, rule=_TEXTS, value=value)

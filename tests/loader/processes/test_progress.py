@@ -1,0 +1,38 @@
+"""What a terminal shows while something takes long, and that nothing else sees it."""
+
+import pytest
+
+from samsum_stream.loader.processes.progress import counting, waiting
+from tests.models import make_model
+from tests.streams import make_rows, make_stream
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich takes whatever it writes to for a terminal."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_shows_what_is_waited_for_and_rows_that_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    with waiting("measuring"):
+        pass
+    with counting("counting rows") as bar:
+        bar.advance(bar.add_task("", total=4), 4)
+    out, err = capsys.readouterr()
+    assert "measuring" in err
+    assert "counting rows" in err
+    assert not out
+
+
+@pytest.mark.usefixtures("terminal")
+def test_measuring_a_model_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_model("llama")
+    make_stream(make_rows(30), epochs=None).loader(model=model)
+    assert f"measuring which layouts keep documents apart in {type(model).__name__}" in capsys.readouterr().err
+
+
+def test_a_file_or_a_pipe_gets_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with waiting("measuring"), counting("counting rows"):
+        pass
+    assert capsys.readouterr() == ("", "")
