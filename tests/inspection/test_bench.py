@@ -15,7 +15,7 @@ from samsum_stream.inspection.bench.bench import STAGES, measure
 from samsum_stream.inspection.bench.stopwatch import Stopwatch, replaced
 from tests.streams import make_rows, make_stream, write_lines
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 
 

@@ -25,7 +25,7 @@ from tests.browser import DARK, LIGHT, needs_browser, open_page
 from tests.real_data import TOKENIZERS, needs_real_data, sample_stream
 from tests.streams import make_stream, write_lines
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = ["findings", "rows", "lengths", "packs", "efficiency", "drops", "config"]
 
 SCRIPT = "<script>alert(1)</script>"

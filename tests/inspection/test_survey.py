@@ -19,7 +19,7 @@ from samsum_stream.inspection.survey.survey import Survey, histogram, survey
 from samsum_stream.values.counts import LEFT_OUT, by_reason
 from tests.streams import MAX_LENGTH, make_rows, make_stream, write_lines
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def long_row(num_words: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from samsum_stream.cli import app
 from samsum_stream.inspection.trace import read_state, trace_batch
 from tests.resuming import stream_of, take
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(params=[None, 1, 2], ids=["endless", "1 epoch", "2 epochs"])

@@ -34,7 +34,7 @@ from samsum_stream.prompts import (
 from samsum_stream.prompts.frame import make_frame
 from samsum_stream.values.examples import Segment
 
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "render.json"
+GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "render.json"
 CASES: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else []
 SUMMARY = {"input_template": "Conversation: {text}", "response_template": "Summary: {text}"}
 

@@ -15,7 +15,7 @@ from samsum_stream import ConfigError, SFTStream, SourceError
 from samsum_stream.cli import app
 from tests.streams import make_rows, make_stream, rows_of_packs, write_lines
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
