@@ -10,7 +10,7 @@ import pytest
 from samsum_stream import SFTStream, load_config
 from tests.streams import make_rows, rows_of_batches, word_tokenizer
 
-TOP = Path(__file__).resolve().parents[1]
+TOP = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((TOP / "configs").glob("*.y*ml"))
 EACH = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 

@@ -17,7 +17,7 @@ from tests.config.test_configs_folder import OLDER
 from tests.schemas import problems_by_schema
 from tests.streams import word_tokenizer
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def test_the_schema_beside_the_configs_is_the_one_that_is_printed() -> None:
