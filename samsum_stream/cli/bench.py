@@ -18,9 +18,7 @@ def bench(
     num_workers: Annotated[
         int | None, typer.Option(min=0, help="processes that read and tokenize; default: as in stream.loader()")
     ] = None,
-    seconds: Annotated[
-        float, typer.Option(min=0, help="seconds to measure the whole flow, and again its stages")
-    ] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0, help="seconds for the whole flow, and again for its stages")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     trust: Trust = None,
 ) -> None:

@@ -56,7 +56,7 @@ def _validated(data: Mapping[str, Any], locations: Locations, problems: list[Pro
 
 
 def _checked(data: dict[str, Any]) -> tuple[StreamConfig | None, list[Problem]]:
-    # The caller raises the ConfigError. Raised here, it would have pydantic's error, which quotes values, as its context.
+    # The caller raises the ConfigError, so that pydantic's error, which quotes values, does not become its context.
     try:
         return StreamConfig.model_validate(data), []
     except ValidationError as error:

@@ -86,7 +86,7 @@ def _bind_columns(section: Schema) -> None:
 
 
 def _correct_messages(sections: Schema) -> None:
-    """Adds the rules of prompts: an example needs a response, contexts can be one string, and `format` has its own key."""
+    """Adds the rules of prompts: examples need a response, contexts can be one string, and `format` has its own key."""
     message = sections["Message"]
     message["required"] = ["input", "response"]
     message["properties"]["response"] = {"type": "string"}
