@@ -251,7 +251,7 @@ class StreamConfig(_Section):
     @model_validator(mode="before")
     @classmethod
     def _padded_rows_hold_one_example(cls, data: Any) -> Any:
-        """Turns packing off for `padded`, where a row holds one example, if the config names no packing method."""
+        """Sets the packing method `none` for `padded` if the config names none, because a row holds one example."""
         packing = data.get("packing_config", {})
         if _names_padded(data) and isinstance(packing, dict) and "method" not in packing:
             return {**data, "packing_config": {**packing, "method": "none"}}

@@ -28,7 +28,7 @@ def quoted(text: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """The text with access tokens masked, and the credentials, queries and fragments of its URLs.
+    """The text with `***` instead of access tokens, and of the credentials, queries and fragments of URLs.
 
     `s3://me:pw@bucket/a?X-Signature=b` becomes `s3://***@bucket/a?***`.
     """

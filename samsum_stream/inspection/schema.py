@@ -123,11 +123,7 @@ def _bind_padded(top: Schema) -> None:
 
 def _add_older_keys(top: Schema, chunksize: Schema) -> None:
     top["properties"] |= {
-        "chunksize": {
-            **chunksize,
-            "deprecated": True,
-            "description": "the older name of packing_config.kwargs.max_length",
-        },
+        "chunksize": {**chunksize, "deprecated": True, "description": "older name of packing_config.kwargs.max_length"},
         "dataset_writer_config": {
             "type": "object",
             "deprecated": True,
