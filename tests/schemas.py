@@ -1,4 +1,4 @@
-"""What an independent library says of a config by our JSON schema."""
+"""Checks configs against the JSON schema of the project with an independent library."""
 
 from functools import cache
 from typing import Any
@@ -10,10 +10,10 @@ from samsum_stream.inspection.schema import config_schema
 
 BEYOND_A_SCHEMA = (
     "invalid YAML",
-    "the key stands twice",
+    "the key occurs twice",
     "YAML reads",
     "aliases repeat",
-    "an alias stands inside of what it stands for",
+    "an alias refers to a value that contains it",
     "is not allowed",  # a tag
     "a key must be text",
     "nested too deeply",
@@ -22,9 +22,9 @@ BEYOND_A_SCHEMA = (
     "half of a character",
     "merge keys",
     "(decimal number); write ",  # 8.0 is a whole number to JSON
-    "which means the same, says",  # two keys that must be equal
+    "which means the same, is",  # two keys that must be equal
 )
-"""What is said of bad configs that are no matter of structure, in parts of their messages."""
+"""Parts of the messages about rules that a JSON schema cannot express."""
 
 
 @cache
@@ -39,8 +39,8 @@ def problems_by_schema(data: Any) -> list[str]:
 
 
 def require_rejection(config: Any, message: str) -> None:
-    """Fails where the schema takes a config, or the YAML of one, that is refused with `message`."""
+    """Fails if the schema accepts a config, or its YAML, that loading refuses with `message`."""
     if any(part in message for part in BEYOND_A_SCHEMA):
         return
     data = yaml.safe_load(config) if isinstance(config, str) else config
-    assert problems_by_schema(data), f"the schema takes what is refused with: {message}"
+    assert problems_by_schema(data), f"the schema accepts a config that is refused with: {message}"

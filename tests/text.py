@@ -1,4 +1,4 @@
-"""What token ids say, told by the `tokenizers` library alone."""
+"""Decodes token ids with the `tokenizers` library alone."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 
 def decode_continuations(tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Sequence[int]]) -> list[str]:
-    """The texts of ids that go on from another text: behind a line, since some decoders change the start of a text."""
+    """The texts of ids that continue another text; decoded after a newline, because some decoders change a start."""
     backend = tokenizer.backend_tokenizer
     line = backend.encode("\n", add_special_tokens=False).ids
     start = backend.decode(line)
@@ -18,6 +18,6 @@ def decode_continuations(tokenizer: PreTrainedTokenizerBase, sequences: Sequence
 
 
 def as_read(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """The text that a tokenizer sees: some compose accents first."""
+    """The text after the normalization of the tokenizer: some tokenizers compose accents (NFC)."""
     composes = isinstance(tokenizer.backend_tokenizer.normalizer, normalizers.NFC)
     return unicodedata.normalize("NFC", text) if composes else text

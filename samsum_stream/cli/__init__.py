@@ -1,4 +1,4 @@
-"""The command `samsum-stream`: its subcommands, each in a file of `commands/`."""
+"""The command `samsum-stream`, with one file per subcommand."""
 
 import sys
 from collections.abc import Callable
@@ -19,31 +19,30 @@ from samsum_stream.errors import SamsumStreamError
 
 Params = ParamSpec("Params")
 
-
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.callback()
 def main() -> None:
-    """Looks into streams of fine-tuning data."""
+    """Inspect streams of fine-tuning data."""
     for output in (sys.stdout, sys.stderr):
-        if isinstance(output, TextIOWrapper):  # a terminal of plain ASCII shows "?" for what it does not have
+        if isinstance(output, TextIOWrapper):  # an ASCII terminal shows "?" for characters that it cannot encode
             output.reconfigure(errors="replace")
 
 
-def _told(command: Callable[Params, None]) -> Callable[Params, None]:
-    """A user's error is a message and exit code 1, no traceback."""
+def _reporting_errors(command: Callable[Params, None]) -> Callable[Params, None]:
+    """Prints an error of the user as a message without traceback, and exits with code 1."""
 
     @wraps(command)
-    def told(*args: Params.args, **kwargs: Params.kwargs) -> None:
+    def reporting(*args: Params.args, **kwargs: Params.kwargs) -> None:
         try:
             command(*args, **kwargs)
         except SamsumStreamError as error:
             typer.echo(f"{type(error).__name__}: {error}", err=True)
             raise typer.Exit(1) from None
 
-    return told
+    return reporting
 
 
 for command in (bench, check, preview, report, schema, stats, trace):
-    app.command()(_told(command))
+    app.command()(_reporting_errors(command))

@@ -16,17 +16,17 @@ from samsum_stream.stream.stream import SFTStream
 def bench(
     config: Config,
     num_workers: Annotated[
-        int | None, typer.Option(min=0, help="processes that read and tokenize; by default as the loader has it")
+        int | None, typer.Option(min=0, help="processes that read and tokenize; default: as in stream.loader()")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="how long to measure the whole, and then its stages")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0, help="seconds for the whole flow, and again for its stages")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     trust: Trust = None,
 ) -> None:
-    """Measure how many tokens a second each stage makes, and all of them together, and which is the limit."""
-    typer.echo(f"the whole flow is measured for {seconds:g} s, and its stages for as long", err=True)
-    opened = partial(SFTStream.from_yaml, config, trust=trust or [])
-    found = measure(opened, num_workers=num_workers, seconds=seconds)
+    """Measure the tokens per second of every stage and of the whole flow, and name the slowest stage."""
+    typer.echo(f"measuring the whole flow for {seconds:g} s, then its stages for {seconds:g} s", err=True)
+    open_stream = partial(SFTStream.from_yaml, config, trust=trust or [])
+    benchmark = measure(open_stream, num_workers=num_workers, seconds=seconds)
     if as_json:
-        typer.echo(json.dumps(asdict(found)))
+        typer.echo(json.dumps(asdict(benchmark)))
     else:
-        show(shown_benchmark(found))
+        show(shown_benchmark(benchmark))

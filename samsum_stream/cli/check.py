@@ -12,22 +12,22 @@ from samsum_stream.inspection.check import check_config, for_machines, shown_che
 def check(
     config: Config,
     model: Annotated[
-        str | None, typer.Option(help="a causal language model, on which layouts are measured: a Hub id or a folder")
+        str | None, typer.Option(help="a causal language model to measure layouts with: a Hub id or a folder")
     ] = None,
     attn_implementation: Annotated[
-        str | None, typer.Option(help="how the model attends: eager, sdpa, flash_attention_2, ...")
+        str | None, typer.Option(help="the attention of the model: eager, sdpa, flash_attention_2, ...")
     ] = None,
-    ranks: Annotated[int, typer.Option(min=1, help="how many ranks of data parallelism will train")] = 1,
+    ranks: Annotated[int, typer.Option(min=1, help="the number of data-parallel ranks in training")] = 1,
     num_workers: Annotated[
-        int | None, typer.Option(min=0, help="how many workers each of them will have; else the config's num_proc")
+        int | None, typer.Option(min=0, help="the number of workers per rank; default: num_proc of the config")
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="warnings too are exit code 1")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="exit with code 1 also after a warning")] = False,
     as_json: Json = False,
     trust: Trust = None,
 ) -> None:
-    """Say what a config will feed, and what is amiss: from some hundred rows, before any time is spent on training.
+    """Describe the data of a config and find its problems from a few hundred rows, before training.
 
-    With a model, measure which layouts keep the documents of a batch apart in it, and how fast each is.
+    With a model, measure which layouts isolate the documents of a batch, and the speed of each layout.
     """
     checked = check_config(
         config,
@@ -45,5 +45,5 @@ def check(
     levels = {finding.level for finding in checked.findings}
     if levels & failing:
         if "error" not in levels:
-            typer.echo("exit code 1, because --strict lets no warning pass", err=True)
+            typer.echo("exit code 1, because --strict allows no warning", err=True)
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What several subcommands take, and where they print."""
+"""The options and the output of several subcommands."""
 
 import os
 from pathlib import Path
@@ -10,17 +10,18 @@ from rich.console import Console, RenderableType
 from samsum_stream.showing.pages import COLUMNS
 
 Config = Annotated[Path, typer.Argument(help="the YAML file of a stream")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON, for machines")]
-Trust = Annotated[list[str] | None, typer.Option(help="a module whose code the config may name; may be repeated")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Trust = Annotated[list[str] | None, typer.Option(help="a module from which the config may import code; repeatable")]
 
 
 def show(picture: RenderableType, *, as_long_lines: bool = False) -> None:
-    """Print a picture; to a file or a pipe without the blanks that fill up its lines.
+    """Print a picture; without trailing spaces if the output is a file or a pipe.
 
     Args:
-        as_long_lines: There, lines of text are not broken, so that they can be searched.
+        picture: A renderable of rich.
+        as_long_lines: Do not wrap lines in a file or a pipe, so that they can be searched.
     """
-    # Rows contain brackets and colons, which rich would otherwise read as markup and emoji.
+    # Rows contain brackets and colons, which rich would read as markup and emoji.
     console = Console(markup=False, emoji=False, highlight=False)
     if console.is_terminal:
         console.print(picture)

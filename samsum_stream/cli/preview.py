@@ -10,12 +10,12 @@ from samsum_stream.stream.stream import SFTStream
 
 def preview(
     config: Config,
-    n: Annotated[int, typer.Option("-n", min=1, help="how many examples, or packs")] = 3,
-    packs: Annotated[bool, typer.Option("--packs", help="packs as bars, in the place of examples")] = False,
-    source: Annotated[str | None, typer.Option(help="the name of a mixture's child, to see that one alone")] = None,
-    ids: Annotated[bool, typer.Option("--ids", help="each token above its id, in the place of text")] = False,
+    n: Annotated[int, typer.Option("-n", min=1, help="the number of examples or packs")] = 3,
+    packs: Annotated[bool, typer.Option("--packs", help="show packs as bars instead of examples")] = False,
+    source: Annotated[str | None, typer.Option(help="show only this child of a mixture")] = None,
+    ids: Annotated[bool, typer.Option("--ids", help="show every token above its id instead of text")] = False,
     trust: Trust = None,
 ) -> None:
-    """Show the first examples as the model will see them, or the first packs, without reading the whole source."""
+    """Show the first examples as the model sees them, or the first packs, without reading the whole source."""
     stream = SFTStream.from_yaml(config, trust=trust or [])
     show(stream.preview(n, packs=packs, source=source, ids=ids), as_long_lines=True)

@@ -18,21 +18,20 @@ def report(
     num_workers: Annotated[int, typer.Option(min=0, help="processes that read and tokenize")] = 0,
     trust: Trust = None,
 ) -> None:
-    """Write one page to look at and to keep: rows with their masks, lengths, packs, shares, drops, findings, config."""
+    """Write an HTML page with rows and their masks, lengths, packs, shares, dropped rows, findings, and the config."""
     try:
         from samsum_stream.inspection.report import make_page
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"report draws with matplotlib and jinja2, and {error.name} is not installed; "
-            "pip install 'samsum-stream[plot]'"
+            f"report needs matplotlib and jinja2, but {error.name} is not installed; pip install 'samsum-stream[plot]'"
         ) from error
     if not output.parent.is_dir():
-        raise ConfigError(f"--output: there is no folder {output.parent} to write {output.name} in; make it first")
+        raise ConfigError(f"--output: there is no folder {output.parent} for {output.name}; create it first")
     if not os.access(output if output.exists() else output.parent, os.W_OK):
-        raise ConfigError(f"--output: {output} may not be written; name another place")
+        raise ConfigError(f"--output: {output} is not writable; name another file")
     page = make_page(config, num_workers=num_workers, trust=trust or [])
     try:
         output.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"--output: {output} cannot be written ({error}); name another place") from error
+        raise ConfigError(f"--output: {output} cannot be written ({error}); name another file") from error
     typer.echo(f"{output} is written: open it in a browser")

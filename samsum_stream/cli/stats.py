@@ -17,9 +17,9 @@ def stats(
     as_json: Json = False,
     trust: Trust = None,
 ) -> None:
-    """Read all rows once: how long they are, what becomes of them, and how full packs of other sizes would be."""
-    found = survey(SFTStream.from_yaml(config, trust=trust or []), num_workers=num_workers)
+    """Read all rows once, and print their lengths, their outcomes, and how full packs of other sizes would be."""
+    result = survey(SFTStream.from_yaml(config, trust=trust or []), num_workers=num_workers)
     if as_json:
-        typer.echo(json.dumps(survey_for_machines(found), indent=2))
+        typer.echo(json.dumps(survey_for_machines(result), indent=2))
     else:
-        show(shown_survey(found))
+        show(shown_survey(result))

@@ -16,21 +16,22 @@ def trace(
     config: Config,
     batch: Annotated[int, typer.Option(min=0, help="the number of a global batch, from 0")],
     state: Annotated[
-        Path | None, typer.Option(help="a saved state to read on from: a file, or the folder that loader.save wrote to")
+        Path | None, typer.Option(help="a saved state to start from: a file, or the folder of loader.save")
     ] = None,
     lanes: Annotated[
-        int | None, typer.Option(min=1, help="how many lanes the run had, where the config says auto")
+        int | None, typer.Option(min=1, help="the number of lanes of the run, if the config has lanes: auto")
     ] = None,
     trust: Trust = None,
 ) -> None:
-    """Print the rows of one global batch, rendered with their mask: what the model saw when the loss spiked."""
+    """Print the rows of one global batch with their mask, to see the input of the model when the loss spiked."""
     parsed = load_config(config)
     if lanes is not None:
         parsed = parsed.model_copy(update={"lanes": lanes})
     stream = SFTStream(parsed, trust=trust or [])
     if parsed.lanes == "auto" and state is None:
         number = stream.pipeline.lanes_for(1)
-        typer.echo(f"lanes: auto is taken as for one process: {number}; say --lanes if the run had others", err=True)
+        text = f"lanes: auto means lanes: {number}, as for one process; pass --lanes if the run had another number"
+        typer.echo(text, err=True)
     info = trace_batch(stream, batch, state=None if state is None else read_state(state, up_to=batch))
     picture = shown_batch(info, Pieces(stream.tokenizer), max_length=stream.collator.max_length)
     show(picture, as_long_lines=True)

@@ -1,4 +1,4 @@
-"""Strict YAML to frozen models; knows no stage."""
+"""Reads strict YAML into frozen models; depends on no stage."""
 
 from samsum_stream.config.loading import load_config, parse_config
 from samsum_stream.config.models import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig

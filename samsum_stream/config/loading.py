@@ -1,7 +1,7 @@
-"""From a file or a mapping to a validated config.
+"""Reads a file or a mapping into a validated config.
 
-file ──yaml_reader──▶ data + lines ──older_layout──▶ today's keys ──models──▶ StreamConfig
-                 every problem, a line each, in one ConfigError ◀──┘
+file ──yaml_reader──▶ data + lines ──older_layout──▶ current keys ──models──▶ StreamConfig
+                one ConfigError with one line per problem ◀──┘
 """
 
 import os
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from samsum_stream.config.models import StreamConfig
 from samsum_stream.config.older_layout import OLDER_KEYS, from_older_layout, warn_of_writer
-from samsum_stream.config.problems import Places, Problem, config_error
+from samsum_stream.config.problems import Locations, Problem, config_error
 from samsum_stream.config.rules import problems_of
 from samsum_stream.config.yaml_reader import read_yaml
 from samsum_stream.errors import ConfigError
@@ -20,36 +20,43 @@ from samsum_stream.errors.wording import shown
 
 
 def load_config(path: str | os.PathLike[str]) -> StreamConfig:
-    """Reads a YAML file; `ConfigError` tells all its problems, each with file, line and dotted path.
+    """Reads a YAML file.
 
-    Paths in the file stay as they are written: relative ones start from the working directory.
+    Paths in the file are not changed: a relative path starts from the working directory.
+
+    Raises:
+        ConfigError: The file cannot be read or breaks rules. The message lists all problems with file, line and path.
     """
     document = read_yaml(path)
-    return _validated(document.data, Places(document.origin, document.lines), document.problems)
+    return _validated(document.data, Locations(document.origin, document.lines), document.problems)
 
 
 def parse_config(data: Mapping[str, Any], *, origin: str = "config") -> StreamConfig:
-    """The same for a mapping with the YAML's keys; `origin` is what messages call it."""
+    """Validates a mapping with the keys of the YAML; error messages start with `origin`.
+
+    Raises:
+        ConfigError: The mapping breaks rules. The message lists all problems, each with its dotted path.
+    """
     if not isinstance(data, Mapping):
         raise ConfigError(f"{origin}: a config is a mapping of keys to values; got {shown(data)}")
-    return _validated(data, Places(origin), [])
+    return _validated(data, Locations(origin), [])
 
 
-def _validated(data: Mapping[str, Any], places: Places, problems: list[Problem]) -> StreamConfig:
-    modern = from_older_layout(data)
-    places = Places(places.origin, places.lines, modern.written_as)
-    config, found = _checked(modern.data)
-    told = {problem.path for problem in problems}
-    problems = [*problems, *modern.problems, *(problem for problem in found if problem.path not in told)]
+def _validated(data: Mapping[str, Any], locations: Locations, problems: list[Problem]) -> StreamConfig:
+    converted = from_older_layout(data)
+    locations = Locations(locations.origin, locations.lines, converted.written_as)
+    config, broken_rules = _checked(converted.data)
+    paths = {problem.path for problem in problems}
+    problems = [*problems, *converted.problems, *(problem for problem in broken_rules if problem.path not in paths)]
     if config is None or problems:
-        raise config_error(problems, places)
-    warn_of_writer(modern, places.origin, stacklevel=3)
-    config._places = places
+        raise config_error(problems, locations)
+    warn_of_writer(converted, locations.origin, stacklevel=3)
+    config._locations = locations
     return config
 
 
 def _checked(data: dict[str, Any]) -> tuple[StreamConfig | None, list[Problem]]:
-    # The error is raised elsewhere: pydantic's own, which quotes values, must not hang on to it as its context.
+    # The caller raises the ConfigError, so that pydantic's error, which quotes values, does not become its context.
     try:
         return StreamConfig.model_validate(data), []
     except ValidationError as error:

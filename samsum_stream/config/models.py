@@ -1,4 +1,4 @@
-"""The keys of a config as strict, frozen models: types, bounds, defaults, and which of them belong together."""
+"""The keys of a config as strict, frozen models: types, bounds, defaults, and rules between keys."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from samsum_stream.config.problems import Places
+from samsum_stream.config.problems import Locations
 from samsum_stream.config.rules import Rule, problems_of, several
 from samsum_stream.errors.wording import did_you_mean
 
@@ -25,38 +25,37 @@ CountOrRate = (
     Annotated[int, Field(ge=0), Rule("a number of 0 or more")]
     | Annotated[float, Field(ge=0, allow_inf_nan=False), Rule("a number of 0 or more")]
 )
-Weight = (  # far enough from where floats end, in which shares are reckoned
+Weight = (  # these bounds keep the arithmetic of shares far from the limits of a float
     Annotated[int, Field(gt=0, le=10**15), Rule("a number above 0, from 1e-15 to 1e15")]
     | Annotated[float, Field(ge=1e-15, le=1e15, allow_inf_nan=False), Rule("a number above 0, from 1e-15 to 1e15")]
 )
 Name = Annotated[str, Field(min_length=1), Rule("non-empty text")]
 
 COLUMN_NAMES = ("input", "response", "contexts", "context")
-"""What `columns` can rename a dataset's columns to."""
+"""The keys that `columns` can have."""
 
 COLLATOR_KWARGS: dict[str, tuple[str, ...]] = {
     "packed": ("attention",),
     "padded": ("pad_to_multiple_of", "padding_side"),
     "padding_free": (),
 }
-"""Which collator takes which kwargs."""
-
+"""The kwargs of each collator."""
 
 MIXTURE = "mixture"
-"""The source method whose kwargs are sources."""
+"""The source method that combines other sources."""
 
 
 class _Section(BaseModel):
-    # Inputs may hold credentials, so pydantic's own messages must not show them either.
+    # Inputs can contain credentials, so the messages of pydantic must not show them.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
 class SourceConfig(_Section):
-    """Where rows come from; the method is left out where rows are passed in memory."""
+    """The source of the rows; omit the method if the rows are passed in memory."""
 
-    method: Name | None = Field(default=None, description="which source: a registered name, or path.to.module::name")
-    kwargs: dict[str, Any] = Field(default_factory=dict, repr=False, description="the source's own arguments")
-    columns: dict[str, str] = Field(default_factory=dict, description="the dataset's own names of the columns")
+    method: Name | None = Field(default=None, description="the source: a registered name, or path.to.module::name")
+    kwargs: dict[str, Any] = Field(default_factory=dict, repr=False, description="the arguments of the source")
+    columns: dict[str, str] = Field(default_factory=dict, description="the names of the columns in the dataset")
 
     @field_validator("columns")
     @classmethod
@@ -70,186 +69,189 @@ class SourceConfig(_Section):
 
     @model_validator(mode="after")
     def _mixtures_are_well_formed(self) -> "SourceConfig":
-        """A mixture's kwargs are sections of their own."""
+        """Validates the kwargs of a mixture, which contain source sections."""
         if self.method != MIXTURE:
             return self
         if self.columns:
-            text = "each child of a mixture names its own; write it beside the child's method"
+            text = "a mixture has no columns of its own; write columns beside the method of each child"
             raise several([(("columns",), text)])
         try:
             MixtureKwargs.model_validate(self.kwargs)
         except ValidationError as error:
-            found = problems_of(error, model=MixtureKwargs)
+            problems = problems_of(error, model=MixtureKwargs)
         else:
             return self
-        raise several((("kwargs", *problem.path), problem.text) for problem in found)
+        raise several((("kwargs", *problem.path), problem.text) for problem in problems)
 
 
 class MixtureChild(SourceConfig):
     """A child of a mixture."""
 
-    method: Name = Field(description="which source: a registered name, or path.to.module::name")
-    weight: Weight = Field(default=1, description="its share, next to the weights of the other children")
+    method: Name = Field(description="the source: a registered name, or path.to.module::name")
+    weight: Weight = Field(default=1, description="the share of this child, relative to the weights of all children")
 
 
 class MixtureKwargs(_Section):
-    """Several sources as one, in shares that are kept."""
+    """Several sources as one, in fixed shares."""
 
     sources: Annotated[
         dict[Name, MixtureChild], Field(min_length=1), Rule("a mapping of names to sources, one or more")
     ] = Field(description="the children by name")
-    weight_by: Literal["rows", "tokens"] = Field(default="rows", description="what the weights are shares of")
+    weight_by: Literal["rows", "tokens"] = Field(default="rows", description="the unit of the weights")
     stopping_strategy: Literal["first_exhausted", "all_exhausted", "endless"] = Field(
-        default="first_exhausted", description="when an epoch ends: with the first child or the last; endless never"
+        default="first_exhausted", description="when an epoch ends: after the first child, after the last one, or never"
     )
 
 
 class PromptConfig(_Section):
-    """The task: what to say."""
+    """The task: the texts of a prompt."""
 
-    method: Name = Field(default="Prompt", description="which prompt: a registered name, or path.to.module::name")
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="the prompt's own arguments")
+    method: Name = Field(default="Prompt", description="the prompt: a registered name, or path.to.module::name")
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="the arguments of the prompt")
 
 
 class PromptFormatConfig(_Section):
-    """The model's dialect: how to say it."""
+    """The prompt format of the model: roles and separators."""
 
-    method: Name = Field(description="which format: a registered name, or path.to.module::name")
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="the format's own arguments")
+    method: Name = Field(description="the format: a registered name, or path.to.module::name")
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="the arguments of the format")
 
 
 class TokenizerConfig(_Section):
-    """How text becomes tokens."""
+    """How text is converted to tokens."""
 
     backend: Literal["auto", "hf", "fastokens"] = Field(
-        default="auto", description="who encodes; auto takes fastokens where it is proven to agree with hf"
+        default="auto", description="the encoder; auto uses fastokens if it provably agrees with hf"
     )
     special_tokens_in_rows: Literal["text", "parse", "error"] = Field(
-        default="text", description="what becomes of a special token that a row's own text spells"
+        default="text", description="how to treat a special token that is spelled in the text of a row"
     )
     verify_every: PositiveInt = Field(
-        default=1000, description="how many chunks pass from one that both backends encode to the next"
+        default=1000, description="the interval, in chunks, at which the ids of both backends are compared"
     )
 
 
 class PackingKwargs(_Section):
     """The arguments of every packing method."""
 
-    max_length: PositiveInt = Field(default=2048, description="how many tokens fit in a pack")
-    buffer_size: PositiveInt = Field(default=64, description="how many examples wait for a pack that they fit")
+    max_length: PositiveInt = Field(default=2048, description="the maximum number of tokens in a pack")
+    buffer_size: PositiveInt = Field(default=64, description="the number of examples that can wait for a pack")
 
 
 class PackingConfig(_Section):
-    """How examples share a pack."""
+    """How examples are combined into packs."""
 
     method: Literal["greedy", "first_fit", "best_fit", "none"] = Field(
-        default="best_fit", description="how the examples of a pack are chosen; none is one example a pack"
+        default="best_fit", description="how the examples of a pack are chosen; none: one example per pack"
     )
     kwargs: PackingKwargs = Field(default=PackingKwargs(), description="the sizes of a pack and of the window")
 
 
 class TruncationConfig(_Section):
-    """What becomes of an example that is longer than a pack."""
+    """How to treat an example that is longer than a pack."""
 
     method: Literal["drop", "contexts", "input", "right", "error"] = Field(
-        default="drop", description="what is cut from an example that is too long, or whether it is dropped"
+        default="drop", description="the part to cut from an example that is too long, or drop, or error"
     )
 
 
 class CollatorKwargs(_Section):
-    """The arguments of all collators; `COLLATOR_KWARGS` says which of them take which."""
+    """The arguments of all collators; `COLLATOR_KWARGS` lists those of each collator."""
 
     attention: Literal["auto", "position_ids", "block_mask", "varlen", "full"] = Field(
-        default="auto", description="how a packed batch keeps its documents apart (packed only)"
+        default="auto", description="how a packed batch isolates its documents (packed only)"
     )
     pad_to_multiple_of: PositiveInt | None = Field(
-        default=None, description="what the padded length is a multiple of (padded only)"
+        default=None, description="the padded length is a multiple of this number (padded only)"
     )
-    padding_side: Literal["right", "left"] = Field(default="right", description="where padding goes (padded only)")
+    padding_side: Literal["right", "left"] = Field(default="right", description="the side of the padding (padded only)")
 
 
 class CollatorConfig(_Section):
-    """How packs become the tensors of a batch."""
+    """How packs are converted to the tensors of a batch."""
 
     method: Literal["packed", "padded", "padding_free"] = Field(default="packed", description="the layout of a batch")
-    kwargs: CollatorKwargs = Field(default=CollatorKwargs(), description="the layout's own arguments")
+    kwargs: CollatorKwargs = Field(default=CollatorKwargs(), description="the arguments of the layout")
 
     @model_validator(mode="after")
     def _kwargs_belong_to_method(self) -> "CollatorConfig":
-        strange = self.kwargs.model_fields_set.difference(COLLATOR_KWARGS[self.method])
-        if strange:
-            raise several((("kwargs", name), self._homeless(name)) for name in sorted(strange))
+        misplaced = self.kwargs.model_fields_set.difference(COLLATOR_KWARGS[self.method])
+        if misplaced:
+            raise several((("kwargs", name), self._misplaced(name)) for name in sorted(misplaced))
         return self
 
-    def _homeless(self, name: str) -> str:
-        home = next(method for method, names in COLLATOR_KWARGS.items() if name in names)
-        own = ", ".join(COLLATOR_KWARGS[self.method]) or "none"
-        return f'is for method "{home}", and the method is "{self.method}"; known to {self.method}: {own}'
+    def _misplaced(self, name: str) -> str:
+        owner = next(method for method, names in COLLATOR_KWARGS.items() if name in names)
+        known = ", ".join(COLLATOR_KWARGS[self.method]) or "none"
+        return f'belongs to method "{owner}", but the method is "{self.method}"; arguments of {self.method}: {known}'
 
     @field_serializer("kwargs")
-    def _own_kwargs(self, kwargs: CollatorKwargs) -> dict[str, Any]:
+    def _kwargs_of_method(self, kwargs: CollatorKwargs) -> dict[str, Any]:
         return {name: getattr(kwargs, name) for name in COLLATOR_KWARGS[self.method]}
 
 
 class FaultConfig(_Section):
-    """What becomes of a bad row."""
+    """How to treat a bad row."""
 
-    on_bad_row: Literal["raise", "skip"] = Field(default="raise", description="whether a bad row ends the stream")
+    on_bad_row: Literal["raise", "skip"] = Field(default="raise", description="how to treat a bad row")
     max_bad_rows: CountOrRate = Field(
-        default=0, description="how many bad rows of a rank are skipped, or which share of every 1,000 rows of a lane"
+        default=0, description="the limit of skipped rows: a number per rank, or a share of every 1,000 rows of a lane"
     )
-    quarantine_path: Name | None = Field(default=None, description="the jsonl file that says which rows were skipped")
+    quarantine_path: Name | None = Field(default=None, description="the jsonl file that lists the skipped rows")
 
     @model_validator(mode="after")
     def _only_skipped_rows_have_a_limit(self) -> "FaultConfig":
         if self.on_bad_row == "skip" and not self.max_bad_rows:
             raise several([(("max_bad_rows",), _NO_LIMIT)])
         if isinstance(self.max_bad_rows, float) and self.max_bad_rows >= 1:
-            text = f"a decimal number is a share, and below 1; got {self.max_bad_rows}; write a whole number of rows"
+            text = f"a decimal number is a share below 1; got {self.max_bad_rows}; write a whole number of rows"
             raise several([(("max_bad_rows",), text)])
         if self.on_bad_row == "raise":
-            told = [name for name in ("max_bad_rows", "quarantine_path") if getattr(self, name)]
-            raise_or = "is for on_bad_row: skip, and the first bad row raises; write skip, or leave it out"
-            if told:
-                raise several(((name,), raise_or) for name in told)
+            unused = [name for name in ("max_bad_rows", "quarantine_path") if getattr(self, name)]
+            text = "requires on_bad_row: skip, but on_bad_row is raise; write skip, or remove this key"
+            if unused:
+                raise several(((name,), text) for name in unused)
         if self.quarantine_path is not None and "://" in self.quarantine_path:
-            raise several([(("quarantine_path",), "must be a local file, which every rank writes beside its work")])
+            text = "must be a local file, because every rank writes its own; write a path without a scheme"
+            raise several([(("quarantine_path",), text)])
         return self
 
 
-_NO_LIMIT = "with on_bad_row: skip, say how many bad rows may be: 10 of a rank, or 0.005 of every 1,000 rows of a lane"
+_NO_LIMIT = "on_bad_row: skip needs a limit; write a number per rank (10), or a share of 1,000 rows of a lane (0.005)"
 
 
 class StreamConfig(_Section):
-    """Everything that a YAML file says about a stream."""
+    """The content of a YAML file."""
 
-    source_config: SourceConfig = Field(default=SourceConfig(), description="where rows come from")
-    base_model: Name | None = Field(default=None, description="whose tokenizer to load: an id or a folder")
-    prompt_config: PromptConfig = Field(default=PromptConfig(), description="the task: what to say")
+    source_config: SourceConfig = Field(default=SourceConfig(), description="the source of the rows")
+    base_model: Name | None = Field(default=None, description="the model of the tokenizer: a Hub id or a folder")
+    prompt_config: PromptConfig = Field(default=PromptConfig(), description="the task: the texts of a prompt")
     prompt_format_config: PromptFormatConfig | None = Field(
-        default=None, description="the model's dialect; null follows from base_model"
+        default=None, description="the prompt format of the model; null: the format that belongs to base_model"
     )
-    tokenizer_config: TokenizerConfig = Field(default=TokenizerConfig(), description="how text becomes tokens")
-    packing_config: PackingConfig = Field(default=PackingConfig(), description="how examples share a pack")
+    tokenizer_config: TokenizerConfig = Field(default=TokenizerConfig(), description="how text is converted to tokens")
+    packing_config: PackingConfig = Field(default=PackingConfig(), description="how examples are combined into packs")
     truncation_config: TruncationConfig = Field(
-        default=TruncationConfig(), description="what becomes of an example that is too long"
+        default=TruncationConfig(), description="how to treat an example that is too long"
     )
-    collator_config: CollatorConfig = Field(default=CollatorConfig(), description="how packs become tensors")
-    fault_config: FaultConfig = Field(default=FaultConfig(), description="what becomes of a bad row")
-    batch_size: PositiveInt = Field(default=8, description="how many packs make a batch")
-    shuffle: bool = Field(default=True, description="whether every epoch shuffles the rows")
-    seed: NaturalInt = Field(default=0, description="what the shuffled order follows from")
-    epochs: PositiveInt | None = Field(default=1, description="how many passes over the rows; null is endless")
-    lanes: Literal["auto"] | PositiveInt = Field(default="auto", description="how many lanes divide the rows")
-    ignore_index: Int32 = Field(default=-100, description="the label that the loss leaves out")
-    num_proc: PositiveInt = Field(default=1, description="how many processes the older layout prepared rows with")
+    collator_config: CollatorConfig = Field(
+        default=CollatorConfig(), description="how packs are converted to the tensors of a batch"
+    )
+    fault_config: FaultConfig = Field(default=FaultConfig(), description="how to treat a bad row")
+    batch_size: PositiveInt = Field(default=8, description="the number of packs in a batch")
+    shuffle: bool = Field(default=True, description="whether the rows are shuffled in every epoch")
+    seed: NaturalInt = Field(default=0, description="the seed of the shuffled order")
+    epochs: PositiveInt | None = Field(default=1, description="the number of epochs; null: endless")
+    lanes: Literal["auto"] | PositiveInt = Field(default="auto", description="the number of lanes")
+    ignore_index: Int32 = Field(default=-100, description="the label of tokens that the loss ignores")
+    num_proc: PositiveInt = Field(default=1, description="the number of worker processes (a key of the older layout)")
 
-    _places: Places = PrivateAttr(default_factory=Places)
+    _locations: Locations = PrivateAttr(default_factory=Locations)
 
     @model_validator(mode="before")
     @classmethod
     def _padded_rows_hold_one_example(cls, data: Any) -> Any:
-        """`padded` lays out one example a row, so packing is off with it unless the config says otherwise."""
+        """Sets the packing method `none` for `padded` if the config names none, because a row holds one example."""
         packing = data.get("packing_config", {})
         if _names_padded(data) and isinstance(packing, dict) and "method" not in packing:
             return {**data, "packing_config": {**packing, "method": "none"}}
@@ -258,15 +260,14 @@ class StreamConfig(_Section):
     @model_validator(mode="after")
     def _padded_rows_are_not_packed(self) -> "StreamConfig":
         if self.collator_config.method == "padded" and self.packing_config.method != "none":
-            text = (
-                f'is "{self.packing_config.method}", but a padded row holds one example; write none, or collate packed'
-            )
+            got = f'is "{self.packing_config.method}", but a padded row holds one example'
+            text = f"{got}; write none, or collator_config.method: packed"
             raise several([(("packing_config", "method"), text)])
         return self
 
     def where(self, *path: str | int) -> str:
         """The start of a message about a value: `configs/samsum.yaml:3: source_config.method`."""
-        return self._places.where(path)
+        return self._locations.where(path)
 
 
 def _names_padded(data: Mapping[str, Any]) -> bool:

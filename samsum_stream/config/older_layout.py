@@ -1,4 +1,4 @@
-"""The older offline layout, read as today's: `chunksize` is `max_length`, and no writer writes."""
+"""Converts the older offline layout to the current one: `chunksize` is `max_length`, and the writer is ignored."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from samsum_stream.config.problems import Path, Problem
 from samsum_stream.errors.wording import shown
 
 OLDER_KEYS = ("chunksize", "dataset_writer_config")
-"""Keys at the top that only the older layout has; `ignore_index` and `num_proc` live on."""
+"""Top-level keys of the older layout only; the current layout kept `ignore_index` and `num_proc`."""
 
 _MAX_LENGTH = ("packing_config", "kwargs", "max_length")
 
 
 @dataclass
-class Modern:
-    """A config in today's layout, and what came of the older keys."""
+class Converted:
+    """A config in the current layout, and the results of converting older keys."""
 
     data: dict[str, Any]
     written_as: dict[Path, Path] = field(default_factory=dict)
@@ -24,42 +24,42 @@ class Modern:
     names_a_writer: bool = False
 
 
-def from_older_layout(data: Mapping[str, Any]) -> Modern:
-    """Moves the older keys to where they live today; leaves the caller's mapping as it is."""
-    modern = Modern({key: value for key, value in data.items() if key not in OLDER_KEYS})
+def from_older_layout(data: Mapping[str, Any]) -> Converted:
+    """Converts the older keys to current ones; does not change `data`."""
+    converted = Converted({key: value for key, value in data.items() if key not in OLDER_KEYS})
     if "chunksize" in data:
-        _move_chunksize(modern, data["chunksize"])
+        _move_chunksize(converted, data["chunksize"])
     if "dataset_writer_config" in data:
-        _drop_writer(modern, data["dataset_writer_config"])
-    return modern
+        _drop_writer(converted, data["dataset_writer_config"])
+    return converted
 
 
-def warn_of_writer(modern: Modern, origin: str, *, stacklevel: int) -> None:
-    """Says once for a config that its writer has nothing to do."""
-    if modern.names_a_writer:
+def warn_of_writer(converted: Converted, origin: str, *, stacklevel: int) -> None:
+    """Warns once per config that its writer is ignored."""
+    if converted.names_a_writer:
         message = f"{origin}: dataset_writer_config is ignored: rows are streamed, and nothing is written to disk"
         warnings.warn(message, UserWarning, stacklevel=stacklevel + 1)
 
 
-def _move_chunksize(modern: Modern, chunksize: Any) -> None:
-    packing = modern.data.get("packing_config", {})
+def _move_chunksize(converted: Converted, chunksize: Any) -> None:
+    packing = converted.data.get("packing_config", {})
     kwargs = packing.get("kwargs", {}) if isinstance(packing, dict) else None
     if not isinstance(kwargs, dict):
-        # Validation tells what is wrong with packing_config; until then there is no place to move to.
+        # Validation reports the problem with packing_config.
         return
     if "max_length" not in kwargs:
         kwargs = {**kwargs, "max_length": chunksize}
-        modern.data["packing_config"] = {**packing, "kwargs": kwargs}
-        modern.written_as[_MAX_LENGTH] = ("chunksize",)
+        converted.data["packing_config"] = {**packing, "kwargs": kwargs}
+        converted.written_as[_MAX_LENGTH] = ("chunksize",)
     elif kwargs["max_length"] != chunksize:
-        other = f"packing_config.kwargs.max_length, which means the same, says {shown(kwargs['max_length'])}"
-        text = f"says {shown(chunksize)}, and {other}; keep one of the two"
-        modern.problems.append(Problem(("chunksize",), text))
+        other = f"packing_config.kwargs.max_length, which means the same, is {shown(kwargs['max_length'])}"
+        text = f"is {shown(chunksize)}, but {other}; keep one of the two"
+        converted.problems.append(Problem(("chunksize",), text))
 
 
-def _drop_writer(modern: Modern, writer: Any) -> None:
+def _drop_writer(converted: Converted, writer: Any) -> None:
     if isinstance(writer, dict):
-        modern.names_a_writer = True
+        converted.names_a_writer = True
     else:
-        text = f"must be a mapping; got {shown(writer)}; leave the key out, as nothing is written to disk"
-        modern.problems.append(Problem(("dataset_writer_config",), text))
+        text = f"must be a mapping; got {shown(writer)}; remove the key, because nothing is written to disk"
+        converted.problems.append(Problem(("dataset_writer_config",), text))

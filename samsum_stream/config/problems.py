@@ -1,4 +1,4 @@
-"""Problems of a config, each with its place, told together in one `ConfigError`."""
+"""Problems of a config, and the `ConfigError` that lists all of them with their locations."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import quoted, without_secrets
 
 Path = tuple[str | int, ...]
-"""Keys and list indices from the top of a config down to a value."""
+"""The keys and list indices from the top of a config to a value."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One broken rule; `line` is for places that the path's own line does not tell."""
+    """One broken rule; `line` overrides the line of the path."""
 
     path: Path
     text: str
@@ -20,19 +20,19 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where a config was read; two configs that say the same are equal wherever they stand."""
+class Locations:
+    """The origin and the lines of a config; all instances are equal, so that configs are compared by content alone."""
 
     origin: str = field(default="config", compare=False)
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False)
     written_as: Mapping[Path, Path] = field(default_factory=dict, compare=False)
-    """The path in the file, for values that stand elsewhere in the older layout."""
+    """The path in the file, for values that the older layout has at another path."""
 
     def line(self, path: Path) -> int | None:
-        """The line of a key, or of the nearest key above it that stands in the file."""
+        """The line of a key, or of its nearest parent that is in the file."""
         path = self.written_as.get(path, path)
-        known = (path[:depth] for depth in range(len(path), -1, -1) if path[:depth] in self.lines)
-        return next((self.lines[above] for above in known), None)
+        parents = (path[:depth] for depth in range(len(path), -1, -1))
+        return next((self.lines[parent] for parent in parents if parent in self.lines), None)
 
     def where(self, path: Path, *, line: int | None = None) -> str:
         """The start of a message: `configs/samsum.yaml:3: source_config.method`."""
@@ -43,16 +43,17 @@ class Places:
 
 
 def dotted(path: Path) -> str:
-    """A path as people write it: `source_config.kwargs.path[0]`."""
+    """A path as text: `source_config.kwargs.path[0]`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{_readable(part)}" for part in path)
     return "".join(parts).removeprefix(".")
 
 
-def config_error(problems: Iterable[Problem], places: Places) -> ConfigError:
-    """One error for all problems, a line each, in the order of the file."""
-    placed = [(places.line(each.path) if each.line is None else each.line, each) for each in problems]
-    placed.sort(key=lambda pair: pair[0] or 0)
-    return ConfigError("\n".join(f"{places.where(each.path, line=line)}: {each.text}" for line, each in placed))
+def config_error(problems: Iterable[Problem], locations: Locations) -> ConfigError:
+    """One error for all problems, with one line per problem, in the order of the file."""
+    lines = [(locations.line(problem.path) if problem.line is None else problem.line, problem) for problem in problems]
+    lines.sort(key=lambda pair: pair[0] or 0)
+    messages = (f"{locations.where(problem.path, line=line)}: {problem.text}" for line, problem in lines)
+    return ConfigError("\n".join(messages))
 
 
 def _readable(key: str) -> str:

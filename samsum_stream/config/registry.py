@@ -1,4 +1,4 @@
-"""Names to callables: registered ones from a literal table, `path.to.module::name` for trusted modules only.
+"""Resolves names to callables: registered names from a table, and `path.to.module::name` for trusted modules only.
 
 "load_dataset"      ──table──────────────────────────────────────────▶ callable
 "my_pkg.data::rows" ──trusted?──▶ import ──callable, defined there?──▶ callable
@@ -9,6 +9,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -17,11 +18,23 @@ from samsum_stream.errors.wording import did_you_mean, quoted, shown
 
 T = TypeVar("T")
 
+_BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+_VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
 
 def resolve(name: str, *, table: Mapping[str, T], kind: str, trust: Sequence[str] = (), where: str = "") -> T | Any:
-    """The callable behind a name in a config; nothing is imported before the caller's trust is checked.
+    """The callable that a name in a config refers to; trust is checked before anything is imported.
 
-    `kind` is what messages call it ("source"); `where` is the start of a message, as `StreamConfig.where` gives it.
+    Args:
+        name: A key of `table`, or `path.to.module::name`.
+        table: The registered callables by name.
+        kind: The noun for messages, such as "source".
+        trust: The modules that the caller trusts; a module covers its submodules.
+        where: The start of messages, as `StreamConfig.where` returns it.
+
+    Raises:
+        ConfigError: The name is unknown or malformed, or its module cannot be imported or has no such callable.
+        TrustError: `trust` does not cover the module, or the module that defines the callable.
     """
     start = f"{where}: " if where else ""
     if isinstance(trust, str):
@@ -38,11 +51,14 @@ def resolve(name: str, *, table: Mapping[str, T], kind: str, trust: Sequence[str
 
 
 def call(function: Callable[..., Any], kwargs: Mapping[str, Any], *, where: str) -> Any:
-    """Calls a function with kwargs from a config; kwargs that do not fit its signature are told first.
+    """Calls a function with kwargs from a config, after comparing them with its signature.
 
-    `where` is the place of the kwargs: `prompt_config.kwargs`.
+    `where` is the path of the kwargs, such as `prompt_config.kwargs`.
+
+    Raises:
+        ConfigError: An argument is unknown or missing, or the function raised this error.
     """
-    problems = _misfits(function, kwargs)
+    problems = _signature_problems(function, kwargs)
     if problems:
         raise ConfigError("\n".join(f"{where}.{problem}" for problem in problems))
     try:
@@ -54,21 +70,21 @@ def call(function: Callable[..., Any], kwargs: Mapping[str, Any], *, where: str)
 def _split(name: str, start: str) -> tuple[str, str]:
     module_name, _, attribute = name.partition("::")
     if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
-        raise ConfigError(f"{start}a name of your own code reads path.to.module::name; got {quoted(name)}")
+        raise ConfigError(f"{start}a name of your own code has the form path.to.module::name; got {quoted(name)}")
     if attribute.startswith("_"):
         raise ConfigError(f"{start}a name that starts with an underscore is private; got {quoted(name)}")
     return module_name, attribute
 
 
 def _covers(trust: Sequence[str], module_name: str) -> bool:
-    """Whole dotted segments: `my_pkg` covers `my_pkg` and `my_pkg.data`, and not `my_pkgs`."""
+    """Compares whole dotted segments: `my_pkg` covers `my_pkg` and `my_pkg.data`, but not `my_pkgs`."""
     return any(module_name == trusted or module_name.startswith(f"{trusted}.") for trusted in trust)
 
 
 def _untrusted(name: str, module_name: str) -> str:
     package = module_name.partition(".")[0]
-    how = f'SFTStream.from_yaml(..., trust=["{package}"])'
-    return f"{quoted(name)} would import code, and a config alone may not; if you trust {package}, say so: {how}"
+    remedy = f'if you trust {package}, write SFTStream.from_yaml(..., trust=["{package}"])'
+    return f"{quoted(name)} would import code, which a config alone may not do; {remedy}"
 
 
 def _imported(module_name: str, start: str) -> ModuleType:
@@ -76,63 +92,63 @@ def _imported(module_name: str, start: str) -> ModuleType:
         return importlib.import_module(module_name)
     except Exception as error:
         cause = f"{type(error).__name__}: {error}"
-        remedy = "mend it, or put its folder on PYTHONPATH if it is not found"
+        remedy = "fix it, or add its folder to PYTHONPATH if it is not found"
         raise ConfigError(f"{start}the module {module_name} cannot be imported ({cause}); {remedy}") from error
 
 
 def _defined_callable(module: ModuleType, attribute: str, trust: Sequence[str], subject: str) -> Any:
-    found = getattr(module, attribute, None)
-    if found is None:
-        raise ConfigError(f"{subject}: {module.__name__} has no {attribute}; {_own_names(module, attribute, trust)}")
-    if not callable(found):
-        raise ConfigError(f"{subject} is of type {type(found).__name__}; name a function or a class")
-    home = _home(found)
-    if not _is_trusted_home(home, module.__name__, trust):
-        raise TrustError(f"{subject} is not defined in {module.__name__} but in {_trust_of_home(home)}")
-    return found
+    value = getattr(module, attribute, None)
+    if value is None:
+        raise ConfigError(f"{subject}: {module.__name__} has no {attribute}; {_known_names(module, attribute, trust)}")
+    if not callable(value):
+        raise ConfigError(f"{subject} is of type {type(value).__name__}; name a function or a class")
+    definer = _defining_module(value)
+    if not _is_trusted(definer, module.__name__, trust):
+        raise TrustError(f"{subject} is not defined in {module.__name__} but in {_remedy_for(definer)}")
+    return value
 
 
-def _own_names(module: ModuleType, attribute: str, trust: Sequence[str]) -> str:
-    names = [name for name in vars(module) if not name.startswith("_")]
-    own = [name for name in names if callable(vars(module)[name]) and _covers(trust, _home(vars(module)[name]))]
-    return did_you_mean(attribute, own)
+def _known_names(module: ModuleType, attribute: str, trust: Sequence[str]) -> str:
+    public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    known = [name for name, value in public.items() if callable(value) and _covers(trust, _defining_module(value))]
+    return did_you_mean(attribute, known)
 
 
-def _home(found: Any) -> str:
-    """The module whose author wrote the callable; a `partial` is as much its inner function as a name for it."""
-    while isinstance(found, functools.partial):
-        found = found.func
-    home = getattr(found, "__module__", None)
-    return home if isinstance(home, str) else ""
+def _defining_module(value: Any) -> str:
+    """The name of the module that defines a callable, or of the inner function if it is a `partial`."""
+    while isinstance(value, functools.partial):
+        value = value.func
+    name = getattr(value, "__module__", None)
+    return name if isinstance(name, str) else ""
 
 
-def _is_trusted_home(home: str, module_name: str, trust: Sequence[str]) -> bool:
-    """A trusted module's imports are not trusted with it: `my_pkg::system` may be `os.system`.
+def _is_trusted(definer: str, module_name: str, trust: Sequence[str]) -> bool:
+    """Trust in a module does not include what it imports: `my_pkg::system` can be `os.system`.
 
-    The standard library is one home: `os.system` is defined in `posix`, and who trusts `os` asked for it.
+    The standard library counts as one module: `posix` defines `os.system`, and trust in `os` includes it.
     """
-    both = {home.partition(".")[0], module_name.partition(".")[0]}
-    return _covers(trust, home) or both <= sys.stdlib_module_names
+    both = {definer.partition(".")[0], module_name.partition(".")[0]}
+    return _covers(trust, definer) or both <= sys.stdlib_module_names
 
 
-def _trust_of_home(home: str) -> str:
-    if not home:
-        return "a place that Python does not tell; define a function of your own around it"
-    return f"{home}; trust {home.partition('.')[0]} as well, or define a function of your own around it"
+def _remedy_for(definer: str) -> str:
+    if not definer:
+        return "an unknown module; wrap it in a function of your own"
+    return f"{definer}; trust {definer.partition('.')[0]} as well, or wrap it in a function of your own"
 
 
-def _misfits(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> list[str]:
+def _signature_problems(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> list[str]:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        # Some builtins tell no signature; calling them is the only check there is.
+        # Some builtins have no signature, so that only the call itself can check the arguments.
         return []
-    named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    names = [each.name for each in named]
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    names = [parameter.name for parameter in parameters if parameter.kind in _BY_NAME]
+    takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
     unknown = [] if takes_any else [name for name in kwargs if name not in names]
-    needed = [each for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
-    missing = [each.name for each in needed if each.default is each.empty and each.name not in kwargs]
+    single = [parameter for parameter in parameters if parameter.kind not in _VARIADIC]
+    required = [parameter.name for parameter in single if parameter.default is Parameter.empty]
+    missing = [name for name in required if name not in kwargs]
     title = _title(function)
     return [f"{name}: {title} takes no such argument; {did_you_mean(name, names)}" for name in unknown] + [
         f"{name}: {title} needs this argument; known: {', '.join(names)}" for name in missing

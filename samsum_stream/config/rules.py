@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a config, in the words of `config_errors`.
+"""Translates the validation errors of pydantic to the messages of a config.
 
 loc ("lanes", "constrained-int")  ──▶  lanes: must be "auto" or a whole number of 1 or more; got 0 (whole number)
 """
@@ -19,23 +19,23 @@ _SEVERAL = "several_problems"
 
 @dataclass(frozen=True)
 class Rule:
-    """Stands in an `Annotated` type and says its rule aloud: `must be {text}`."""
+    """Annotates a type with the text of its rule: messages say `must be {text}`."""
 
     text: str
 
 
 def several(problems: Iterable[tuple[Path, str]]) -> PydanticCustomError:
-    """What a validator raises for problems that lie below its own place in the config."""
+    """The error that a validator raises for problems at paths below its own path."""
     return PydanticCustomError(_SEVERAL, "several problems", {"problems": list(problems)})
 
 
 def problems_of(error: ValidationError, *, model: type[BaseModel], older_keys: Sequence[str] = ()) -> list[Problem]:
-    """One problem for each place, in the order of the model; `older_keys` are known at the top beside the fields."""
-    found: dict[tuple[Path, str], Problem] = {}
+    """The problems in the order of the model, without duplicates; `older_keys` are further known keys at the top."""
+    unique: dict[tuple[Path, str], Problem] = {}
     for details in error.errors(include_url=False):
         for problem in _translated(details, model, older_keys):
-            found.setdefault((problem.path, problem.text), problem)
-    return list(found.values())
+            unique.setdefault((problem.path, problem.text), problem)
+    return list(unique.values())
 
 
 def _translated(details: ErrorDetails, model: type[BaseModel], older_keys: Sequence[str]) -> Iterator[Problem]:
@@ -46,7 +46,7 @@ def _translated(details: ErrorDetails, model: type[BaseModel], older_keys: Seque
     elif details["type"] == "extra_forbidden":
         yield Problem(path, _unknown_key(path, model, older_keys))
     elif details["type"] == "missing":
-        yield Problem(path, f"this key is missing; it says {_description(model, path)}")
+        yield Problem(path, f"this key is missing; write {_description(model, path)}")
     elif details["type"] == "value_error":
         yield Problem(path, str(context["error"]))
     elif details["loc"][-1:] == ("[key]",):
@@ -58,7 +58,7 @@ def _translated(details: ErrorDetails, model: type[BaseModel], older_keys: Seque
 
 
 def _descend(model: Any, loc: Path) -> tuple[Path, Any]:
-    """The place in the file, and its type: pydantic goes on with the branches of a union, which no file spells."""
+    """The path in the file and its type; `loc` also contains branches of unions, which are not in the file."""
     path: Path = ()
     annotation: Any = model
     for part in loc[:-2] if loc[-1:] == ("[key]",) else loc:
@@ -70,7 +70,7 @@ def _descend(model: Any, loc: Path) -> tuple[Path, Any]:
 
 
 def _holder(annotation: Any) -> Any:
-    """The model or the dict among the types that a place accepts; None where nothing lies below."""
+    """The model or the dict among the types of an annotation; None if the value has no keys."""
     for leaf in map(_base, _leaves(annotation)):
         if get_origin(leaf) is dict or _is_model(leaf):
             return leaf
@@ -87,7 +87,7 @@ def _below(holder: Any, part: str | int) -> Any:
 
 
 def _leaves(annotation: Any) -> list[Any]:
-    """The types of a union, one by one, with what their `Annotated` says."""
+    """The types of a union, with their `Annotated` metadata."""
     if get_origin(annotation) in (Union, types.UnionType):
         return [leaf for part in get_args(annotation) for leaf in _leaves(part)]
     return [annotation]
@@ -108,7 +108,7 @@ def _must_be(annotation: Any, value: Any, *, key: str) -> str:
 
 
 def _names(annotation: Any) -> list[str]:
-    """The names that a `Literal` allows, where nothing else is allowed beside them."""
+    """The names that a `Literal` allows; empty for other types and for unions."""
     return list(get_args(annotation)) if get_origin(annotation) is Literal else []
 
 
@@ -120,8 +120,8 @@ def _rule(annotation: Any) -> str:
 
 def _rule_of_leaf(leaf: Any) -> str:
     if get_origin(leaf) is Annotated:
-        told = [note.text for note in get_args(leaf)[1:] if isinstance(note, Rule)]
-        return told[0] if told else _rule(get_args(leaf)[0])
+        texts = [note.text for note in get_args(leaf)[1:] if isinstance(note, Rule)]
+        return texts[0] if texts else _rule(get_args(leaf)[0])
     if get_origin(leaf) is Literal:
         return " or ".join(quoted(name) for name in get_args(leaf))
     if _is_model(leaf):
@@ -135,7 +135,7 @@ def _base(leaf: Any) -> Any:
 
 
 def _remedy(accepted: list[Any], value: Any, key: str) -> str:
-    """How to write what was probably meant; empty where nobody can tell."""
+    """How to write the value that was probably meant; empty if that is unknown."""
     if isinstance(value, str):
         return _remedy_for_text(accepted, value)
     if str in accepted and isinstance(value, (bool, int, float)) and key:
@@ -159,22 +159,22 @@ def _remedy_for_text(accepted: list[Any], value: str) -> str:
 
 def _unknown_key(path: Path, model: type[BaseModel], older_keys: Sequence[str]) -> str:
     name = str(path[-1])
-    homes = [dotted(home) for home in _homes(model, name) if home != path]
-    if homes:
-        return f"unknown key here; it belongs in {' or '.join(homes)}"
+    sections = [dotted(section) for section in _sections_with(model, name)]
+    if sections:
+        return f"unknown key here; it belongs in {' or '.join(sections)}"
     known = list(_holder(_descend(model, path[:-1])[1]).model_fields)
     return f"unknown key; {did_you_mean(name, [*known, *older_keys] if len(path) == 1 else known)}"
 
 
-def _homes(model: Any, name: str, above: Path = ()) -> Iterator[Path]:
-    """The mappings of a config that know the key: `max_length` is at home in `packing_config.kwargs`."""
+def _sections_with(model: Any, name: str, above: Path = ()) -> Iterator[Path]:
+    """The sections of a config that have the key: `max_length` belongs in `packing_config.kwargs`."""
     for key, field in model.model_fields.items():
         holder = _holder(field.annotation)
         if not _is_model(holder):
             continue
         if name in holder.model_fields and name not in ("method", "kwargs"):
             yield (*above, key)
-        yield from _homes(holder, name, (*above, key))
+        yield from _sections_with(holder, name, (*above, key))
 
 
 def _description(model: type[BaseModel], path: Path) -> str:

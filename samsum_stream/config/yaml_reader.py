@@ -1,4 +1,4 @@
-"""YAML to plain data that means what it looks like, with the line of every key.
+"""Reads YAML into plain data with the line of every key, and reports values that YAML reads unexpectedly.
 
 text ──compose (safe loader)──▶ nodes with lines ──▶ dicts, lists and scalars + lines + problems
 """
@@ -12,16 +12,16 @@ from typing import Any
 
 import yaml
 
-from samsum_stream.config.problems import Path, Places, Problem, config_error
+from samsum_stream.config.problems import Locations, Path, Problem, config_error
 from samsum_stream.config.yaml_scalars import MAX_DIGITS, misread
 from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import names_a_secret, quoted, shown, without_secrets
 
 MAX_CHARACTERS = 1_000_000
-"""A file longer than this is data, not a config."""
+"""The limit for the length of a file; a longer file is data, not a config."""
 
 MAX_REPEATS = 1_000
-"""Values that aliases may repeat in one file: nine aliases of nine aliases, nine deep, are four hundred million."""
+"""The limit for values repeated by aliases: nine aliases per level on nine levels repeat four hundred million."""
 
 _STANDARD = "tag:yaml.org,2002:"
 _NUMBERS = (f"{_STANDARD}int", f"{_STANDARD}float")
@@ -32,7 +32,7 @@ _HALF_A_CHARACTER = r"an escape from \ud800 to \udfff is half of a character; wr
 
 @dataclass
 class Document:
-    """The data of one YAML file, and what is wrong with it so far."""
+    """The data of one YAML file, and its problems so far."""
 
     origin: str
     data: dict[str, Any] = field(default_factory=dict)
@@ -42,7 +42,11 @@ class Document:
 
 
 def read_yaml(path: str | os.PathLike[str]) -> Document:
-    """Reads a file; raises `ConfigError` where it is not one YAML mapping, and collects every other problem."""
+    """Reads a file, and collects its problems.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not one YAML mapping.
+    """
     origin = os.fspath(path)
     try:
         with open(path, "rb") as file:
@@ -57,10 +61,10 @@ def read_yaml(path: str | os.PathLike[str]) -> Document:
 
 
 def parse_yaml(text: str, *, origin: str) -> Document:
-    """The same for a text; `origin` is what messages call it."""
+    """Parses a text like `read_yaml`; messages start with `origin`."""
     if len(text) > MAX_CHARACTERS:
         raise ConfigError(f"{origin}: longer than {MAX_CHARACTERS:,} characters, so it is data and not a config")
-    with _yaml_errors_told(text, origin):
+    with _yaml_errors_as_config_errors(text, origin):
         loader = yaml.SafeLoader(text)
         try:
             root = _composed(loader, origin)
@@ -72,14 +76,14 @@ def parse_yaml(text: str, *, origin: str) -> Document:
 def _composed(loader: yaml.SafeLoader, origin: str) -> yaml.Node | None:
     try:
         root: yaml.Node | None = loader.get_single_node()
-    except (ValueError, OverflowError) as error:  # PyYAML's own `chr` of what an escape says
-        text = f"an escape such as \\U0001F600 names no character ({error}); write the character itself"
+    except (ValueError, OverflowError) as error:  # PyYAML calls `chr` with the number in an escape
+        text = f"an escape such as \\U0001F600 is not a character ({error}); write the character itself"
         raise ConfigError(f"{origin}:{loader.line + 1}: invalid YAML: {text}") from None
     return root
 
 
 @contextmanager
-def _yaml_errors_told(text: str, origin: str) -> Iterator[None]:
+def _yaml_errors_as_config_errors(text: str, origin: str) -> Iterator[None]:
     try:
         yield
     except yaml.MarkedYAMLError as error:
@@ -103,19 +107,19 @@ def _syntax_remedy(problem: str) -> str:
     if "'\\t'" in problem:
         return "; indent with spaces instead of tabs"
     if "mapping values are not allowed" in problem:
-        return "; indent the key as those beside it, or put a value that holds a colon and a space in quotes"
+        return "; indent the key like its neighbors, or put a value that contains a colon and a space in quotes"
     if "<block end>" in problem:
-        return "; indent the keys of a mapping, or the items of a list, alike"
+        return "; give all keys of a mapping, or all items of a list, the same indent"
     return ""
 
 
 class _Builder:
-    """Walks the composed nodes once; safe values only, nothing is constructed by a tag's word."""
+    """Walks the composed nodes once; constructs only safe values, and ignores the constructors of tags."""
 
     def __init__(self, loader: yaml.SafeLoader, origin: str) -> None:
         self._loader = loader
         self._document = Document(origin)
-        self._met: set[int] = set()
+        self._seen: set[int] = set()
         self._open: set[int] = set()
         self._repeats = 0
 
@@ -132,7 +136,7 @@ class _Builder:
     def _value(self, node: yaml.Node, path: Path) -> Any:
         self._count(node, path)
         if id(node) in self._open:
-            return self._problem(path, "an alias stands inside of what it stands for; write the value out")
+            return self._problem(path, "an alias refers to a value that contains it; write the value out")
         self._open.add(id(node))
         try:
             return self._plain(node, path)
@@ -142,7 +146,7 @@ class _Builder:
     def _plain(self, node: yaml.Node, path: Path) -> Any:
         if node.tag != self._implicit_tag(node):
             tag = quoted(node.tag.replace(_STANDARD, "!!"))
-            text = f"the tag {tag} is not allowed, as a config is data only; leave the tag out"
+            text = f"the tag {tag} is not allowed, because a config contains only data; remove the tag"
             return self._problem(path, text, node)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -164,7 +168,7 @@ class _Builder:
                 continue
             line = _line(key_node)
             if key in first_lines:
-                text = f"the key stands twice, on line {first_lines[key]} and on line {line}; keep one of the two"
+                text = f"the key occurs twice, on line {first_lines[key]} and on line {line}; keep one of the two"
                 self._problem((*path, key), text, key_node)
             first_lines.setdefault(key, line)
             self._document.lines[*path, key] = line
@@ -201,7 +205,7 @@ class _Builder:
         if warning is None:
             return value
         if any(names_a_secret(str(key)) for key in path):
-            warning = "YAML reads this unquoted value as something else than it looks; write it in quotes"
+            warning = "YAML reads this unquoted value differently than it looks; write it in quotes"
         return self._problem(path, warning, node)
 
     def _construct(self, node: yaml.Node) -> Any:
@@ -210,16 +214,16 @@ class _Builder:
         try:
             return self._loader.construct_object(node)
         except (ValueError, yaml.constructor.ConstructorError):
-            # A date such as 2024-02-31, or a lone "=": plain scalars with a meaning of their own but no value.
+            # A date such as 2024-02-31, or a single "=": YAML gives these scalars a special type, but no value.
             return object()
 
     def _count(self, node: yaml.Node, path: Path) -> None:
-        self._repeats += id(node) in self._met
-        self._met.add(id(node))
+        self._repeats += id(node) in self._seen
+        self._seen.add(id(node))
         if self._repeats > MAX_REPEATS:
-            places = Places(self._document.origin, self._document.lines)
+            locations = Locations(self._document.origin, self._document.lines)
             text = f"aliases repeat more than {MAX_REPEATS:,} values; write the values out"
-            raise config_error([Problem(path, text)], places)
+            raise config_error([Problem(path, text)], locations)
 
     def _problem(self, path: Path, text: str, node: yaml.Node | None = None) -> None:
         self._document.problems.append(Problem(path, text, None if node is None else _line(node)))

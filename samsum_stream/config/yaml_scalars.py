@@ -1,4 +1,4 @@
-"""Unquoted YAML values that YAML reads as something else than they look.
+"""Finds unquoted values that YAML reads differently than they look.
 
 no, off, yes, on     a boolean           012       an octal number
 2024-01-01           a date              1:30      a number to base 60
@@ -12,7 +12,7 @@ from typing import Any
 from samsum_stream.errors.wording import quoted, without_secrets
 
 MAX_DIGITS = 100
-"""Characters of a number: Python does not even print one of more than 4,300 digits."""
+"""The limit for the characters of a number; Python cannot print a number of more than 4,300 digits."""
 
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _OCTAL_OF_YAML_1_2 = re.compile(r"0o[0-7]+")
@@ -20,9 +20,9 @@ _NUMBER = re.compile(r"(?P<whole>[-+]?\d*)(\.(?P<fraction>\d*))?([eE](?P<exponen
 
 
 def misread(text: str, value: Any) -> str | None:
-    """Why the unquoted `text` does not mean what it looks like, with the remedy; None where it does.
+    """The reason and the remedy if YAML reads the unquoted `text` differently than it looks; otherwise None.
 
-    `value` is what YAML reads: `misread("no", False)` says to write false.
+    `value` is the value that YAML reads: `misread("no", False)` says to write false.
     """
     reading = _reading(text, value)
     if reading is None:
@@ -34,7 +34,7 @@ def misread(text: str, value: Any) -> str | None:
 
 
 def _reading(text: str, value: Any) -> tuple[str, str] | None:
-    """What YAML makes of the text, and how to write what it looks like (empty: only in quotes)."""
+    """The meaning of the text in YAML, and the unquoted text for the apparent value (empty if there is none)."""
     if isinstance(value, bool):
         word = str(value).lower()
         return None if text.lower() == word else (word, word)
@@ -44,7 +44,7 @@ def _reading(text: str, value: Any) -> tuple[str, str] | None:
         return _reading_of_number(text, value)
     if isinstance(value, str):
         return _reading_of_text(text)
-    return None if value is None else ("something that is no plain value", "")
+    return None if value is None else ("a value that a config cannot contain", "")
 
 
 def _reading_of_number(text: str, value: float) -> tuple[str, str] | None:
@@ -67,7 +67,7 @@ def _reading_of_text(text: str) -> tuple[str, str] | None:
 
 
 def _as_yaml_number(match: re.Match[str]) -> str:
-    """How YAML 1.1 wants the number written: with a point, and with a sign before the exponent."""
+    """The number as YAML 1.1 requires it: with a decimal point, and with a sign before the exponent."""
     number = float(match[0])
     if number.is_integer() and abs(number) < 1e15:
         return str(int(number))

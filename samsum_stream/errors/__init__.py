@@ -1,18 +1,18 @@
-"""Every error that a user can cause.
+"""All errors that a user can cause.
 
     SamsumStreamError
-    ├── ConfigError             the YAML, a key, or the value of a key
-    │   └── TrustError          a name that would import code nobody trusted
-    ├── SourceError             rows that cannot be opened or read
-    │   └── RowError            one row that breaks a rule, with its position
-    ├── TokenizerError          a tokenizer that cannot be loaded or proven
-    │   └── BackendMismatchError    two backends that disagree about a text
-    ├── ContaminationError      documents of a batch that see each other in the model at hand
-    ├── TopologyError           ranks, workers and lanes that do not fit together
-    ├── StateError              a position that is missing, torn, or of another stream
-    └── WorkerError             a worker process that died or hangs
+    ├── ConfigError                 a config, a key, or a value breaks a rule
+    │   └── TrustError              a name would import code from a module that is not trusted
+    ├── SourceError                 rows cannot be opened or read
+    │   └── RowError                one row breaks a rule
+    ├── TokenizerError              a tokenizer cannot be loaded, or its borders cannot be proven
+    │   └── BackendMismatchError    two backends encode a text differently
+    ├── ContaminationError          documents of a batch attend to each other in the model
+    ├── TopologyError               the numbers of ranks, workers and lanes do not fit together
+    ├── StateError                  a saved state is missing, incomplete, or belongs to another stream
+    └── WorkerError                 a worker process died or hangs
 
-A message says the rule, the value it got, where, and the remedy.
+A message gives the place, the rule, the value, and after the last "; " the remedy.
 """
 
 from typing import Any
@@ -33,11 +33,11 @@ __all__ = [
 
 
 class SamsumStreamError(Exception):
-    """The root of all errors that this package raises on purpose."""
+    """The base class of all errors that this package raises on purpose."""
 
 
 class ConfigError(SamsumStreamError):
-    """A config that breaks a rule; the message names file, line and dotted path where they are known."""
+    """A config, a key or a value breaks a rule; the message gives file, line and dotted path if they are known."""
 
 
 class TrustError(ConfigError):
@@ -52,9 +52,9 @@ class RowError(SourceError):
     """One row breaks a rule; the message starts with its position.
 
     Attributes:
-        position: Where the row stands, a `RowPosition`; None where no source gave it.
-        field: Which of its fields is bad; empty where the row is bad as a whole.
-        reason: The rule, as `stats.skipped` names it; empty where a config asked for the error.
+        position: The `RowPosition` of the row; None if no source read the row.
+        field: The bad field; empty if the whole row is bad.
+        reason: The rule, as a key of `stats.skipped`; empty if a policy of the config makes the row an error.
     """
 
     def __init__(self, message: str, *, position: Any = None, field: str = "", reason: str = "") -> None:
@@ -63,15 +63,19 @@ class RowError(SourceError):
 
 
 class TokenizerError(SamsumStreamError):
-    """A tokenizer cannot be loaded, or its border between prompt and response cannot be proven."""
+    """A tokenizer cannot be loaded, or its border between prompt and completion cannot be proven."""
 
 
 class BackendMismatchError(TokenizerError):
-    """Two backends give different ids for the same text."""
+    """Two backends encode the same text to different ids."""
 
 
 class ContaminationError(SamsumStreamError):
-    """Documents of a batch see each other in the model at hand; `report` has what was measured."""
+    """Documents of a batch attend to each other in the model.
+
+    Attributes:
+        report: The `ModelReport` with the measurements.
+    """
 
     def __init__(self, message: str, *, report: Any) -> None:
         super().__init__(message)
@@ -79,12 +83,12 @@ class ContaminationError(SamsumStreamError):
 
 
 class TopologyError(SamsumStreamError):
-    """Ranks, workers and lanes do not fit together."""
+    """The numbers of ranks, workers and lanes do not fit together."""
 
 
 class StateError(SamsumStreamError):
-    """A saved position is missing, torn, or belongs to another stream."""
+    """A saved state is missing, incomplete, or belongs to another stream."""
 
 
 class WorkerError(SamsumStreamError):
-    """A worker process died or hangs; the loader's state still holds everything that was handed over."""
+    """A worker process died or hangs; the state of the loader still covers all delivered batches."""

@@ -1,4 +1,4 @@
-"""What other libraries say about a failure, without the credentials that they may say along."""
+"""Removes credentials from the error messages of other libraries."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -6,24 +6,24 @@ from typing import Any
 from samsum_stream.errors.wording import names_a_secret, without_secrets
 
 _MIN_SECRET = 4
-"""Shorter values (a flag, a number) would blank out ordinary words."""
+"""The minimum length of a secret in characters; masking shorter values, such as flags, would mask ordinary words."""
 
 
 def explain(error: BaseException, *, secrets: Iterable[str] = ()) -> str:
-    """An exception as `Type: message`, with the error that caused it, and nothing secret."""
-    causes = [each for each in (error, error.__cause__) if each is not None]
-    return redact("; caused by ".join(f"{type(each).__name__}: {each}" for each in causes), secrets=secrets)
+    """An exception and its cause as `Type: message`, without secrets."""
+    errors = [error] if error.__cause__ is None else [error, error.__cause__]
+    return redact("; caused by ".join(f"{type(item).__name__}: {item}" for item in errors), secrets=secrets)
 
 
 def redact(text: str, *, secrets: Iterable[str] = ()) -> str:
-    """`text` without the queries and users of URLs, access tokens, and `secrets`."""
+    """`text` with the users and queries of URLs, access tokens, and `secrets` masked."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     return without_secrets(text)
 
 
 def redacted(value: Any, *, key: str = "") -> Any:
-    """Nested values with `***` in the place of what `secrets_in` hides, and without the secrets of URLs."""
+    """Nested values with secret values replaced by `***`, and the secrets of URLs masked."""
     if value is not None and _hides(key):
         return "***"
     if isinstance(value, Mapping):
@@ -34,13 +34,13 @@ def redacted(value: Any, *, key: str = "") -> Any:
 
 
 def secrets_in(kwargs: Mapping[str, Any]) -> list[str]:
-    """The texts among `kwargs` that no message may show: `storage_options`, and whatever is named a secret.
+    """The texts in `kwargs` that no message may show: `storage_options`, and values of keys that name a secret.
 
-    Of those, the address of a server may show, because a slip in it could not be found otherwise.
+    Messages may show the address of a server, because a user could not find a mistake in it otherwise.
     """
     hidden = [value for key, value in kwargs.items() if _hides(key)]
-    found = (each for value in hidden for each in _keyed_texts(value))
-    return [text for key, text in found if len(text) >= _MIN_SECRET and not _is_address(key, text)]
+    keyed_texts = (pair for value in hidden for pair in _keyed_texts(value))
+    return [text for key, text in keyed_texts if len(text) >= _MIN_SECRET and not _is_address(key, text)]
 
 
 def _hides(key: str) -> bool:
@@ -48,12 +48,12 @@ def _hides(key: str) -> bool:
 
 
 def texts_in(value: object) -> Iterator[str]:
-    """The texts in nested mappings and lists."""
+    """Yields the texts in nested mappings and lists."""
     return (text for _, text in _keyed_texts(value))
 
 
 def _keyed_texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
-    """The same, each with the key that it stands under."""
+    """Yields the texts in nested mappings and lists, with the nearest key above each text."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, Mapping):
@@ -65,5 +65,5 @@ def _keyed_texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _is_address(key: str, text: str) -> bool:
-    """Whether a text is where a server is, and no more: no user, no query, no fragment."""
+    """Whether a text is the address of a server only, without user, query and fragment."""
     return key in ("endpoint", "endpoint_url") and not any(sign in text for sign in "@?#")

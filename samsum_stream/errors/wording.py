@@ -1,4 +1,4 @@
-"""The words that messages share: a closest name, and a value shown without its secrets."""
+"""Helpers for messages: values without their secrets, counts, and the closest known name."""
 
 import difflib
 import json
@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 MAX_SHOWN = 80
-"""Characters of a text that a message shows; longer ones are cut."""
+"""The maximum number of characters of a text in a message; a longer text is cut."""
 
 MAX_KNOWN = 24
-"""Known names that a message lists."""
+"""The maximum number of known names in a message."""
 
 _SECRET_WORDS = re.compile(r"apikey|auth(orization)?|credentials?|keys?|pass(phrase|w(or)?d)|pwd|secrets?|token")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -21,27 +21,27 @@ _ACCESS_TOKEN = re.compile(r"\b(hf_|github_pat_|gh[oprsu]_|glpat-|xox[abeprs]-|s
 
 
 def quoted(text: str) -> str:
-    """A text in double quotes, on one line, cut where it is long."""
+    """A text in double quotes, on one line, cut after `MAX_SHOWN` characters."""
     if len(text) > MAX_SHOWN:
         return f'{json.dumps(text[:MAX_SHOWN], ensure_ascii=False)[:-1]}…" ({len(text):,} characters)'
     return json.dumps(text, ensure_ascii=False)
 
 
 def without_secrets(text: str) -> str:
-    """The text with the credentials, queries and fragments of its URLs, and what looks like an access token, masked.
+    """The text with `***` instead of access tokens, and of the credentials, queries and fragments of URLs.
 
-    `s3://me:pw@bucket/a?X-Signature=b` reads `s3://***@bucket/a?***`.
+    `s3://me:pw@bucket/a?X-Signature=b` becomes `s3://***@bucket/a?***`.
     """
     return _ACCESS_TOKEN.sub(r"\1***", _URL.sub(_masked_url, text))
 
 
 def names_a_secret(key: str) -> bool:
-    """Whether a key such as `hf_token` or `secretAccessKey` says that its value is a secret (`max_tokens` is none)."""
+    """Whether a key such as `hf_token` or `secretAccessKey` names a secret value (`max_tokens` does not)."""
     return any(_SECRET_WORDS.fullmatch(word.lower()) for word in _WORD.findall(key))
 
 
 def shown(value: object, *, key: str = "") -> str:
-    """A value as messages show it, with its type: `"abc" (text)`; `key` is the name it stands under."""
+    """A value and its type for a message: `"abc" (text)`; the value is masked if `key` names a secret."""
     if value is None:
         return "null"
     if isinstance(value, (Mapping, list, tuple)):
@@ -56,20 +56,20 @@ def shown(value: object, *, key: str = "") -> str:
 
 
 def type_name(value: object) -> str:
-    """What people call the type of a value that a config can hold."""
+    """The type of a value in plain words."""
     names = {str: "text", bool: "true or false", int: "whole number", float: "decimal number"}
     names |= {dict: "a mapping", list: "a list", tuple: "a list", type(None): "null"}
     return names.get(type(value), f"a Python {type(value).__name__}")
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 epoch`, `1,200 batches`."""
+    """A number with its noun: `1 epoch`, `1,200 batches`."""
     plural = f"{noun}es" if noun.endswith("tch") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is nearest to a misspelt one, in whatever case it is written; None if none is near."""
+    """The known name that is closest to a misspelled one, ignoring case; None if no name is close."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return by_lower[near[0]] if near else None

@@ -1,12 +1,12 @@
-"""The JSON schema of the YAML, by which editors complete and check a config while it is written.
+"""The JSON schema of the YAML, with which editors complete and check a config.
 
     StreamConfig ──────────────▶ keys, types, bounds, descriptions ┐
     SOURCES, PROMPTS, FORMATS ──signatures──▶ kwargs of each method ├─▶ one schema
     rules between keys, older keys ────────────────────────────────┘
 
-A schema cannot say everything that loading a config checks: keys that stand twice, values that YAML reads as something
-else than they look, 8.0 where 8 is meant, a `chunksize` beside another `max_length`, the placeholders of templates,
-and whether files, columns and modules are there.
+The schema does not contain every rule that is checked when a config is loaded. The following rules are missing:
+duplicate keys, values that YAML reads differently than they look, 8.0 instead of 8, a `chunksize` that differs from
+`max_length`, the placeholders of templates, and whether files, columns and modules exist.
 """
 
 import inspect
@@ -22,11 +22,11 @@ from samsum_stream.sources import SOURCES
 
 Schema = dict[str, Any]
 
-_OWN_CODE = {"type": "string", "pattern": "^[^:]+::[^:]+$", "description": "code of your own: path.to.module::name"}
+_OWN_CODE = {"type": "string", "pattern": "^[^:]+::[^:]+$", "description": "your own code: path.to.module::name"}
 
 
 class _Untitled(GenerateJsonSchema):
-    """Fields need no titles, which would say their names once more."""
+    """Omits the titles of fields, which would repeat their names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -36,13 +36,13 @@ def config_schema() -> Schema:
     """The schema of a config, in draft 2020-12."""
     types: dict[str, Any] = {**SOURCES, **PROMPTS, **FORMATS, MIXTURE: MixtureKwargs, "chunksize": PositiveInt}
     types["config"] = StreamConfig
-    made, shared = TypeAdapter.json_schemas(
-        [(name, "validation", TypeAdapter(each)) for name, each in types.items()], schema_generator=_Untitled
+    schemas, shared = TypeAdapter.json_schemas(
+        [(name, "validation", TypeAdapter(type_)) for name, type_ in types.items()], schema_generator=_Untitled
     )
     sections: dict[str, Schema] = shared["$defs"]
     for section in sections.values():
-        section.setdefault("additionalProperties", False)  # of dataclasses
-    sections |= {name: made[name, "validation"] for name in SOURCES}
+        section.setdefault("additionalProperties", False)  # pydantic does not set it for dataclasses
+    sections |= {name: schemas[name, "validation"] for name in SOURCES}
     sections[MIXTURE] = sections.pop("MixtureKwargs")
     _correct_messages(sections)
     for name in ("SourceConfig", "MixtureChild"):
@@ -54,17 +54,17 @@ def config_schema() -> Schema:
     _bind_faults(sections["FaultConfig"])
     top = sections.pop("StreamConfig")
     _bind_padded(top)
-    _add_older_keys(top, made["chunksize", "validation"])
+    _add_older_keys(top, schemas["chunksize", "validation"])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": sections}
 
 
 def _name_methods(section: Schema, table: Mapping[str, Callable[..., Any]], sections: Mapping[str, Schema]) -> None:
-    """The names that `method` can have, with what each is for, and the kwargs of each, which stand in `sections`."""
+    """Lists the names of `method` with their descriptions, and binds the kwargs of a method to its section."""
     method = section["properties"]["method"]
-    known: list[Schema] = [{"const": name, "description": _first_line(each)} for name, each in table.items()]
-    nothing = [{"type": "null"}] if {"type": "null"} in method.get("anyOf", []) else []
+    names: list[Schema] = [{"const": name, "description": _first_line(value)} for name, value in table.items()]
+    null = [{"type": "null"}] if {"type": "null"} in method.get("anyOf", []) else []
     kept = {key: method[key] for key in ("default", "description") if key in method}
-    section["properties"]["method"] = {"anyOf": [*known, _OWN_CODE, *nothing], **kept}
+    section["properties"]["method"] = {"anyOf": [*names, _OWN_CODE, *null], **kept}
     section["allOf"] = [
         _where(
             "method",
@@ -78,7 +78,7 @@ def _name_methods(section: Schema, table: Mapping[str, Callable[..., Any]], sect
 
 
 def _bind_columns(section: Schema) -> None:
-    """Those of our names, of which two are one column's; a mixture has none of its own."""
+    """Allows the known column names, only one of `contexts` and `context`, and no columns for a mixture."""
     columns = section["properties"]["columns"]
     columns["propertyNames"] = {"enum": list(COLUMN_NAMES)}
     columns["not"] = {"required": ["contexts", "context"]}
@@ -86,13 +86,13 @@ def _bind_columns(section: Schema) -> None:
 
 
 def _correct_messages(sections: Schema) -> None:
-    """Examples of a prompt show an answer, and one string counts as a list of contexts; a format is named elsewhere."""
+    """Adds the rules of prompts: examples need a response, contexts can be one string, and `format` has its own key."""
     message = sections["Message"]
     message["required"] = ["input", "response"]
     message["properties"]["response"] = {"type": "string"}
     message["properties"]["contexts"] = {"anyOf": [message["properties"]["contexts"], {"type": ["string", "null"]}]}
     for name in PROMPTS:
-        sections[name]["properties"]["format"] = {"type": "null", "description": "stands in prompt_format_config"}
+        sections[name]["properties"]["format"] = {"type": "null", "description": "belongs in prompt_format_config"}
 
 
 def _bind_collator_kwargs(section: Schema) -> None:
@@ -104,7 +104,7 @@ def _bind_collator_kwargs(section: Schema) -> None:
 
 
 def _bind_faults(section: Schema) -> None:
-    """A limit is for rows that are skipped, and needed there: a whole number of rows, or a share below 1."""
+    """Requires a limit with `skip` (a whole number of rows, or a share below 1), and allows none with `raise`."""
     limit = {"anyOf": [{"type": "integer", "minimum": 1}, {"exclusiveMinimum": 0, "exclusiveMaximum": 1}]}
     unset = {"enum": [0, None]}
     section["properties"]["quarantine_path"]["not"] = {"type": "string", "pattern": "://"}
@@ -123,20 +123,20 @@ def _bind_padded(top: Schema) -> None:
 
 def _add_older_keys(top: Schema, chunksize: Schema) -> None:
     top["properties"] |= {
-        "chunksize": {**chunksize, "deprecated": True, "description": "the older name of packing's max_length"},
+        "chunksize": {**chunksize, "deprecated": True, "description": "older name of packing_config.kwargs.max_length"},
         "dataset_writer_config": {
             "type": "object",
             "deprecated": True,
-            "description": "of the older layout, and ignored: nothing is written to disk",
+            "description": "a key of the older layout; ignored, because nothing is written to disk",
         },
     }
 
 
 def _where(key: str, value: str, then: Schema, *, needs: Sequence[str] = (), is_default: bool = False) -> Schema:
-    """What the other keys must be where `key` is `value`, or is left out if that means the same."""
-    found: Schema = {"properties": {key: {"const": value}}}
+    """The schema `then` of the other keys if `key` is `value`, or is omitted and `value` is its default."""
+    condition: Schema = {"properties": {key: {"const": value}}}
     return {
-        "if": found if is_default else {**found, "required": [key]},
+        "if": condition if is_default else {**condition, "required": [key]},
         "then": {"properties": then, **({"required": needs} if needs else {})},
     }
 

@@ -1,4 +1,4 @@
-"""What a config may say, and what each problem of it is called."""
+"""Configs are read and validated, and the messages name every problem."""
 
 import json
 import pickle
@@ -48,7 +48,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def problem_of_file(folder: Path, text: str) -> str:
-    """The message, with the file's path shortened to `F`."""
+    """The message, with the path of the file replaced by `F`."""
     path = write(folder, text)
     with pytest.raises(ConfigError) as caught:
         load_config(path)
@@ -64,7 +64,7 @@ def problem_of(**changes: Any) -> str:
     return str(caught.value)
 
 
-# ---------------------------------------------------------------------------------- what is read
+# ---------------------------------------------------------------------------------- valid configs
 
 
 def test_the_documented_yaml_is_read(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_documented_yaml_is_read(tmp_path: Path) -> None:
     assert config.epochs is None
 
 
-def test_defaults_are_those_of_the_documentation() -> None:
+def test_defaults_agree_with_the_documentation() -> None:
     config = parse_config({"source_config": SOURCE})
     assert (config.prompt_config.method, config.prompt_format_config, config.base_model) == ("Prompt", None, None)
     assert (config.packing_config.method, config.truncation_config.method) == ("best_fit", "drop")
@@ -93,13 +93,13 @@ def test_defaults_are_those_of_the_documentation() -> None:
 
 
 @pytest.mark.parametrize("method", ["packed", "padded", "padding_free"])
-def test_what_a_config_dumps_is_read_again(method: str) -> None:
+def test_a_dumped_config_is_read_again(method: str) -> None:
     config = parse_config({"source_config": SOURCE, "collator_config": {"method": method}})
     assert parse_config(config.model_dump()) == config
     assert parse_config(json.loads(config.model_dump_json())) == config
 
 
-def test_a_file_and_a_mapping_that_say_the_same_are_equal(tmp_path: Path) -> None:
+def test_a_file_and_a_mapping_with_the_same_content_are_equal(tmp_path: Path) -> None:
     path = write(tmp_path, f"source_config: {json.dumps(SOURCE)}")
     assert load_config(path) == parse_config({"source_config": SOURCE})
 
@@ -109,7 +109,7 @@ def test_a_config_cannot_be_changed() -> None:
         parse_config({"source_config": SOURCE}).seed = 3
 
 
-def test_a_config_travels_to_worker_processes_with_its_places(tmp_path: Path) -> None:
+def test_a_pickled_config_keeps_its_locations(tmp_path: Path) -> None:
     path = write(tmp_path, FULL)
     config = pickle.loads(pickle.dumps(load_config(path)))
     assert config == load_config(path)
@@ -129,40 +129,40 @@ def test_every_key_is_described() -> None:
     assert StreamConfig.model_json_schema()["properties"]["batch_size"]["description"]
 
 
-def test_paths_stay_as_they_are_written(tmp_path: Path) -> None:
+def test_paths_are_not_changed(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "source_config: {method: jsonl, kwargs: {path: ../a.jsonl}}"))
     assert config.source_config.kwargs["path"] == "../a.jsonl"
 
 
-def test_aliases_stand_for_their_values(tmp_path: Path) -> None:
+def test_aliases_are_replaced_by_their_values(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "source_config: {method: &m jsonl, kwargs: {path: *m}}"))
     assert config.source_config.kwargs == {"path": "jsonl"}
 
 
-# ------------------------------------------------------------------------------------ unknown and wrong
+# ------------------------------------------------------------------------------------ unknown keys and wrong values
 
 
-def test_an_unknown_key_is_told_with_its_line_the_known_keys_and_the_closest(tmp_path: Path) -> None:
+def test_the_message_for_an_unknown_key_has_its_line_the_known_keys_and_the_closest(tmp_path: Path) -> None:
     message = problem_of_file(tmp_path, FULL + "batchsize: 8\n")
     assert message.startswith("F:22: batchsize: unknown key; known: source_config, base_model, ")
     assert message.endswith('; did you mean "batch_size"?')
 
 
-def test_an_unknown_key_inside_a_section_knows_that_sections_keys(tmp_path: Path) -> None:
+def test_the_message_for_an_unknown_key_of_a_section_lists_the_keys_of_this_section(tmp_path: Path) -> None:
     message = problem_of_file(tmp_path, FULL.replace("buffer_size", "bufer_size"))
     known = 'known: max_length, buffer_size; did you mean "buffer_size"?'
     assert message == f"F:13: packing_config.kwargs.bufer_size: unknown key; {known}"
 
 
-def test_a_key_in_the_wrong_section_is_told_where_it_belongs() -> None:
+def test_the_message_for_a_key_in_the_wrong_section_names_the_right_section() -> None:
     assert problem_of(max_length=5) == "config: max_length: unknown key here; it belongs in packing_config.kwargs"
     message = problem_of(packing_config={"method": "greedy", "max_length": 5})
     assert message == "config: packing_config.max_length: unknown key here; it belongs in packing_config.kwargs"
 
 
-def test_a_missing_key_says_what_it_is_for(tmp_path: Path) -> None:
+def test_the_message_for_a_missing_key_describes_the_key(tmp_path: Path) -> None:
     message = problem_of_file(tmp_path, "seed: 1\nprompt_format_config:\n  kwargs: {}\n")
-    assert message.startswith("F:2: prompt_format_config.method: this key is missing; it says which format")
+    assert message.startswith("F:2: prompt_format_config.method: this key is missing; write the format: ")
 
 
 def test_a_padded_collator_turns_packing_off() -> None:
@@ -199,7 +199,7 @@ def test_a_padded_collator_refuses_packs_of_many_examples() -> None:
         ({"fault_config": {"max_bad_rows": -0.5}}, "max_bad_rows: must be a number of 0 or more; got -0.5"),
     ],
 )
-def test_a_wrong_value_is_told_with_the_rule_and_its_type(changes: dict[str, Any], message: str) -> None:
+def test_the_message_for_a_wrong_value_has_the_rule_and_the_type(changes: dict[str, Any], message: str) -> None:
     assert message in problem_of(**changes)
 
 
@@ -211,7 +211,7 @@ def test_a_wrong_value_is_told_with_the_rule_and_its_type(changes: dict[str, Any
         ("collator_config", "Padded", "padded"),
     ],
 )
-def test_a_misspelt_method_is_told_the_known_ones(section: str, method: str, guess: str) -> None:
+def test_the_message_for_a_misspelled_method_lists_the_known_methods(section: str, method: str, guess: str) -> None:
     message = problem_of(**{section: {"method": method}})
     assert message.startswith(f'config: {section}.method: must be a known name; got "{method}" (text); known: ')
     assert message.endswith(f'did you mean "{guess}"?')
@@ -223,12 +223,12 @@ def test_keys_of_a_mapping_must_be_text(bad: dict[Any, Any]) -> None:
         parse_config({"source_config": SOURCE, **bad})
 
 
-def test_what_is_no_mapping_is_no_config() -> None:
+def test_a_config_must_be_a_mapping() -> None:
     with pytest.raises(ConfigError, match="mapping of keys to values"):
         parse_config("stream.yaml")  # type: ignore[arg-type]
 
 
-def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_one_message_lists_all_problems_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = "seed: no\nsource_config: {method: jsonl}\nlanes: 0\nseed: 1\nwrong: 1\n"
     lines = problem_of_file(tmp_path, text).splitlines()
     assert [line.split(": ")[:2] for line in lines] == [
@@ -242,7 +242,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
 # ------------------------------------------------------------------------------------- rules between keys
 
 
-def test_columns_can_only_be_the_rows_own() -> None:
+def test_columns_are_limited_to_the_known_fields_of_a_row() -> None:
     message = problem_of(source_config={**SOURCE, "columns": {"inputs": "dialogue"}})
     known = 'known: input, response, contexts, context; did you mean "input"?'
     assert message == f"config: source_config.columns.inputs: unknown column; {known}"
@@ -254,17 +254,18 @@ def test_columns_can_only_be_the_rows_own() -> None:
 def test_collator_kwargs_belong_to_their_method() -> None:
     message = problem_of(collator_config={"method": "packed", "kwargs": {"padding_side": "left"}})
     assert message == (
-        'config: collator_config.kwargs.padding_side: is for method "padded", and the method is "packed"; '
-        "known to packed: attention"
+        'config: collator_config.kwargs.padding_side: belongs to method "padded", but the method is "packed"; '
+        "arguments of packed: attention"
     )
     message = problem_of(collator_config={"method": "padding_free", "kwargs": {"attention": "auto"}})
-    assert message.endswith('is for method "packed", and the method is "padding_free"; known to padding_free: none')
+    ending = 'belongs to method "packed", but the method is "padding_free"; arguments of padding_free: none'
+    assert message.endswith(ending)
     kwargs = {"padding_side": "left", "pad_to_multiple_of": 8}
     config = parse_config({"source_config": SOURCE, "collator_config": {"method": "padded", "kwargs": kwargs}})
     assert config.collator_config.model_dump()["kwargs"] == kwargs
 
 
-def test_a_form_of_attention_is_one_of_those_there_are() -> None:
+def test_attention_must_be_a_known_name() -> None:
     message = problem_of(collator_config={"kwargs": {"attention": "blockmask"}})
     assert "collator_config.kwargs.attention" in message
     assert "block_mask" in message
@@ -273,20 +274,20 @@ def test_a_form_of_attention_is_one_of_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"on_bad_row": "skip"}, "max_bad_rows: with on_bad_row: skip, say how many bad rows may be"),
+        ({"on_bad_row": "skip"}, "max_bad_rows: on_bad_row: skip needs a limit; write a number per rank"),
         (
             {"on_bad_row": "skip", "max_bad_rows": 1.5},
-            "max_bad_rows: a decimal number is a share, and below 1; got 1.5",
+            "max_bad_rows: a decimal number is a share below 1; got 1.5",
         ),
-        ({"max_bad_rows": 3}, "max_bad_rows: is for on_bad_row: skip, and the first bad row raises; write skip"),
-        ({"quarantine_path": "bad.jsonl"}, "quarantine_path: is for on_bad_row: skip"),
+        ({"max_bad_rows": 3}, "max_bad_rows: requires on_bad_row: skip, but on_bad_row is raise; write skip"),
+        ({"quarantine_path": "bad.jsonl"}, "quarantine_path: requires on_bad_row: skip"),
         (
             {"on_bad_row": "skip", "max_bad_rows": 1, "quarantine_path": "s3://bucket/bad.jsonl"},
             "quarantine_path: must be a local file",
         ),
     ],
 )
-def test_limits_are_for_bad_rows_that_are_skipped(kwargs: dict[str, Any], message: str) -> None:
+def test_limits_require_that_bad_rows_are_skipped(kwargs: dict[str, Any], message: str) -> None:
     assert f"fault_config.{message}" in problem_of(fault_config=kwargs)
 
 
@@ -310,13 +311,13 @@ dataset_writer_config: {method: save_to_disk, kwargs: {dataset_path: out}}
     assert config.source_config.kwargs == {"dataset_path": "data/samsum"}
 
 
-def test_a_config_without_a_writer_warns_of_nothing() -> None:
+def test_a_config_without_a_writer_gives_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         parse_config({"source_config": SOURCE, "chunksize": 512})
 
 
-def test_chunksize_joins_the_other_packing_keys_and_leaves_the_mapping_alone() -> None:
+def test_chunksize_is_added_to_the_packing_kwargs_without_changing_the_mapping() -> None:
     packing = {"method": "greedy", "kwargs": {"buffer_size": 2}}
     config = parse_config({"source_config": SOURCE, "chunksize": 512, "packing_config": packing})
     assert config.packing_config.kwargs.model_dump() == {"max_length": 512, "buffer_size": 2}
@@ -327,17 +328,17 @@ def test_chunksize_and_max_length_must_agree() -> None:
     same = {"kwargs": {"max_length": 512}}
     assert parse_config({"source_config": SOURCE, "chunksize": 512, "packing_config": same})
     message = problem_of(chunksize=256, packing_config=same)
-    assert message.startswith("config: chunksize: says 256 (whole number), and packing_config.kwargs.max_length")
+    assert message.startswith("config: chunksize: is 256 (whole number), but packing_config.kwargs.max_length")
     assert "keep one of the two" in message
 
 
-def test_a_wrong_chunksize_is_told_under_its_own_name(tmp_path: Path) -> None:
+def test_the_message_for_a_wrong_chunksize_names_chunksize(tmp_path: Path) -> None:
     message = problem_of_file(tmp_path, "source_config: {method: jsonl}\nchunksize: 0\n")
     assert message == "F:2: chunksize: must be a whole number of 1 or more; got 0 (whole number)"
     assert 'did you mean "chunksize"?' in problem_of(chunk_size=5)
 
 
-def test_a_writer_that_is_no_mapping_is_an_error() -> None:
+def test_a_writer_must_be_a_mapping() -> None:
     assert "dataset_writer_config: must be a mapping; got 5" in problem_of(dataset_writer_config=5)
 
 
@@ -346,7 +347,7 @@ def test_a_writer_that_is_no_mapping_is_an_error() -> None:
 
 def test_a_duplicate_key_names_both_lines(tmp_path: Path) -> None:
     message = problem_of_file(tmp_path, FULL + "seed: 1\n")
-    assert message == "F:22: seed: the key stands twice, on line 19 and on line 22; keep one of the two"
+    assert message == "F:22: seed: the key occurs twice, on line 19 and on line 22; keep one of the two"
 
 
 @pytest.mark.parametrize(
@@ -367,8 +368,8 @@ def test_a_duplicate_key_names_both_lines(tmp_path: Path) -> None:
         ("0o17", "text", 'write 15, or "0o17" in quotes'),
         ("1:30", "the number 90 (to base 60)", 'write 90, or "1:30" in quotes'),
         ("2024-01-01", "a date", 'write "2024-01-01" in quotes'),
-        ("2024-02-31", "something that is no plain value", 'write "2024-02-31" in quotes'),
-        ("=", "something that is no plain value", 'write "=" in quotes'),
+        ("2024-02-31", "a value that a config cannot contain", 'write "2024-02-31" in quotes'),
+        ("=", "a value that a config cannot contain", 'write "=" in quotes'),
         ("true", None, None),
         ("FALSE", None, None),
         ("0", None, None),
@@ -382,7 +383,7 @@ def test_a_duplicate_key_names_both_lines(tmp_path: Path) -> None:
         ('"1e-3"', None, None),
     ],
 )
-def test_a_value_that_yaml_reads_as_something_else_says_so(
+def test_a_value_that_yaml_reads_differently_than_it_looks_is_an_error(
     tmp_path: Path, text: str, reading: str | None, remedy: str | None
 ) -> None:
     yaml_text = f"source_config:\n  method: jsonl\n  kwargs:\n    value: {text}\n"
@@ -409,7 +410,7 @@ def test_the_remedies_for_numbers_are_numbers_to_yaml(tmp_path: Path) -> None:
         ("seed: !!python/object/apply:os.system [x]\n", 'F:1: seed: the tag "!!python/object/apply:os.system" is not'),
         ("seed: !!int '3'\n", 'F:1: seed: the tag "!!int" is not allowed'),
         ("seed: !own {a: 1}\n", 'F:1: seed: the tag "!own" is not allowed'),
-        ("seed: &a [*a]\n", "F:1: seed[0]: an alias stands inside of what it stands for"),
+        ("seed: &a [*a]\n", "F:1: seed[0]: an alias refers to a value that contains it"),
         ("seed: 1\n---\nseed: 2\n", "F:2: invalid YAML: expected a single document"),
         ("seed: [1\n", "F:2: invalid YAML: while parsing a flow sequence"),
         ("a:\n\t- b\n", "indent with spaces instead of tabs"),
@@ -421,13 +422,13 @@ def test_the_remedies_for_numbers_are_numbers_to_yaml(tmp_path: Path) -> None:
         ("# nothing\n---\n", "F: the config is empty"),
         ("a: " + "[" * 5000, "F: nested too deeply"),
         ("# " + "x" * 1_000_001, "F: longer than 1,000,000 characters"),
-        ('a:\n  "\\U00110000": b\n', "F:2: invalid YAML: an escape such as \\U0001F600 names no character"),
-        ('a: "\\UFFFFFFFF"\n', "F:1: invalid YAML: an escape such as \\U0001F600 names no character"),
+        ('a:\n  "\\U00110000": b\n', "F:2: invalid YAML: an escape such as \\U0001F600 is not a character"),
+        ('a: "\\UFFFFFFFF"\n', "F:1: invalid YAML: an escape such as \\U0001F600 is not a character"),
         ('"\\ud83d\\ude00": a\n', "F:1: an escape from \\ud800 to \\udfff is half of a character"),
         ('base_model: "\\ud83d"\n', "F:1: base_model: an escape from \\ud800 to \\udfff is half of a character"),
     ],
 )
-def test_yaml_that_is_no_config_says_why(tmp_path: Path, text: str, message: str) -> None:
+def test_yaml_that_is_not_a_config_is_an_error_with_the_reason(tmp_path: Path, text: str, message: str) -> None:
     assert message in problem_of_file(tmp_path, text)
 
 
@@ -452,14 +453,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_file_that_is_not_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
+def test_the_message_for_a_file_that_is_not_utf_8_has_the_line(tmp_path: Path) -> None:
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"seed: 1\nbase_model: caf\xe9\n")
     with pytest.raises(ConfigError, match=r"latin\.yaml:2: not UTF-8"):
         load_config(path)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_key(tmp_path: Path) -> None:
     path = tmp_path / "bom.yaml"
     path.write_bytes(b"\xef\xbb\xbfsource_config: {method: jsonl}\n")
     assert load_config(path).source_config.method == "jsonl"
@@ -482,23 +483,23 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
         {"fault_config": {"quarantine_path": "s3://me:S3CRET@bucket/bad"}},
     ],
 )
-def test_credentials_never_show_in_messages(changes: dict[str, Any]) -> None:
+def test_messages_never_contain_credentials(changes: dict[str, Any]) -> None:
     assert "S3CRET" not in problem_of(**changes)
 
 
-def test_an_unquoted_secret_that_looks_like_a_number_does_not_show(tmp_path: Path) -> None:
+def test_the_message_for_an_unquoted_secret_that_looks_like_a_number_does_not_contain_it(tmp_path: Path) -> None:
     message = problem_of_file(tmp_path, "source_config: {method: jsonl, kwargs: {storage_options: {key: 12e45}}}")
-    assert "kwargs.storage_options.key: YAML reads this unquoted value as something else" in message
+    assert "kwargs.storage_options.key: YAML reads this unquoted value differently than it looks" in message
     assert "12" not in message
 
 
-def test_nothing_that_pydantic_quotes_hangs_on_to_the_error() -> None:
+def test_the_error_has_no_pydantic_error_as_its_context() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config({"source_config": SOURCE, "seed": "x"})
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
-def test_arguments_of_a_source_do_not_show_in_the_repr() -> None:
+def test_the_repr_does_not_contain_the_arguments_of_a_source() -> None:
     source = {"method": "jsonl", "kwargs": {"storage_options": {"key": "S3CRET"}}}
     assert "S3CRET" not in repr(parse_config({"source_config": source}))
 

@@ -1,4 +1,4 @@
-"""Every file in `configs/` loads, and those that need no network stream a batch; so does one in the older layout."""
+"""Every file in `configs/` loads, and those that need no network stream a batch, as does one in the older layout."""
 
 import logging
 import warnings
@@ -12,23 +12,23 @@ from tests.streams import make_rows, rows_of_batches, word_tokenizer
 
 TOP = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((TOP / "configs").glob("*.y*ml"))
-EACH = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+EVERY_CONFIG = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 
 
 def runs_offline(path: Path) -> bool:
-    """Whether the rows and the tokenizer lie in the repository."""
+    """Whether the rows and the tokenizer are in the repository."""
     config = load_config(path)
     kwargs = config.source_config.kwargs
     children = [child["kwargs"] for child in kwargs.get("sources", {}).values()]
-    places = [config.base_model, *(each.get("path") for each in children or [kwargs])]
-    return all(isinstance(place, str) and place.startswith("examples/") for place in places)
+    paths = [config.base_model, *(child.get("path") for child in children or [kwargs])]
+    return all(isinstance(path, str) and path.startswith("examples/") for path in paths)
 
 
 OFFLINE = [path for path in CONFIGS if runs_offline(path)]
 
 
-@EACH
-def test_every_config_loads_in_silence(path: Path) -> None:
+@EVERY_CONFIG
+def test_every_config_loads_without_warnings(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_config(path)
@@ -39,18 +39,18 @@ def test_some_configs_run_offline() -> None:
 
 
 @pytest.mark.parametrize("path", OFFLINE, ids=lambda path: path.name)
-def test_a_config_whose_files_are_here_streams_a_batch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_config_with_files_of_the_repository_streams_a_batch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(TOP)
     stream = SFTStream.from_yaml(path)
     batch = next(iter(stream.loader()))
     assert (batch["labels"] != -100).any()
 
 
-@EACH
-def test_every_config_gives_batches_of_rows_that_are_passed_in(
+@EVERY_CONFIG
+def test_every_config_gives_batches_of_rows_in_memory(
     path: Path, caplog: pytest.LogCaptureFixture, small_tokenizer: object
 ) -> None:
-    """Those that need the network as well: their own names of the columns, with rows and a tokenizer from here."""
+    """Includes configs that need the network: their column names are tested with other rows and another tokenizer."""
     config = load_config(path)
     columns = {"input": "input", "response": "response", **config.source_config.columns}
     rows = [{column: f"the {field} of row {number}" for field, column in columns.items()} for number in range(30)]

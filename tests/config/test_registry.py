@@ -1,4 +1,4 @@
-"""Names in a config to callables: what is known, what is trusted, and what is told otherwise."""
+"""Names in a config are resolved to registered or trusted callables; other names are errors."""
 
 import os
 import sys
@@ -78,19 +78,19 @@ def test_a_registered_name_needs_no_trust() -> None:
     assert find("jsonl", trust=()) is dict
 
 
-def test_a_misspelt_name_is_told_the_known_ones_and_the_closest() -> None:
+def test_the_message_for_a_misspelled_name_lists_the_known_names_and_the_closest() -> None:
     message = problem_of("load_datset")
     assert message.startswith('no source is named "load_datset" (code of your own: path.to.module::name); known: ')
     assert message.endswith('; did you mean "load_dataset"?')
 
 
-def test_a_message_starts_with_its_place() -> None:
+def test_a_message_starts_with_its_location() -> None:
     with pytest.raises(ConfigError, match=r"^a\.yaml:3: source_config\.method: no source is named"):
         resolve("jsnl", table=TABLE, kind="source", where="a.yaml:3: source_config.method")
 
 
 @pytest.mark.parametrize("name", ["trusted_pkg::rows", "trusted_pkg.inner::rows"])
-def test_trust_covers_a_module_and_what_lies_under_it(name: str) -> None:
+def test_trust_covers_a_module_and_its_submodules(name: str) -> None:
     assert find(name)("a") == ["a", "train"]
     assert find("trusted_pkg.inner::rows", trust=("trusted_pkg.inner",))("a") == ["a", "train"]
 
@@ -100,7 +100,7 @@ def test_any_callable_that_the_trusted_module_defines_works(name: str) -> None:
     assert callable(find(f"trusted_pkg.inner::{name}"))
 
 
-def test_untrusted_code_is_told_how_to_be_trusted_and_is_not_imported() -> None:
+def test_untrusted_code_is_not_imported_and_the_message_says_how_to_trust_it() -> None:
     message = problem_of("trusted_pkg.inner::rows", trust=(), error=TrustError)
     assert '"trusted_pkg.inner::rows" would import code' in message
     assert 'SFTStream.from_yaml(..., trust=["trusted_pkg"])' in message
@@ -121,24 +121,24 @@ def test_untrusted_code_is_told_how_to_be_trusted_and_is_not_imported() -> None:
         ("builtins::eval", ("trusted_pkg",)),
     ],
 )
-def test_trust_goes_by_whole_segments(name: str, trust: tuple[str, ...]) -> None:
+def test_trust_compares_whole_segments(name: str, trust: tuple[str, ...]) -> None:
     problem_of(name, trust=trust, error=TrustError)
 
 
-def test_who_trusts_os_asked_for_it() -> None:
+def test_trust_in_os_includes_os_system() -> None:
     assert find("os::system", trust=("os",)) is os.system
 
 
 @pytest.mark.parametrize(
-    ("name", "home"),
+    ("name", "definer"),
     [("system", os.system.__module__), ("shell", os.system.__module__), ("helper", "other_pkg")],
 )
-def test_what_a_trusted_module_only_imports_is_refused(name: str, home: str) -> None:
+def test_a_callable_that_a_trusted_module_only_imports_is_refused(name: str, definer: str) -> None:
     message = problem_of(f"trusted_pkg.inner::{name}", error=TrustError)
-    assert f"is not defined in trusted_pkg.inner but in {home}; trust {home} as well" in message
+    assert f"is not defined in trusted_pkg.inner but in {definer}; trust {definer} as well" in message
 
 
-def test_a_reexport_works_once_its_own_package_is_trusted() -> None:
+def test_a_reexport_works_if_its_defining_package_is_trusted() -> None:
     assert find("trusted_pkg.inner::helper", trust=("trusted_pkg", "other_pkg"))() == []
 
 
@@ -152,7 +152,7 @@ def test_a_reexport_works_once_its_own_package_is_trusted() -> None:
         ("row", "trusted_pkg.inner has no row; known: rows, cached_rows, Rows, instance, short; did you mean"),
     ],
 )
-def test_what_is_no_public_callable_is_an_error(name: str, message: str) -> None:
+def test_a_name_that_is_not_a_public_callable_is_an_error(name: str, message: str) -> None:
     assert message in problem_of(f"trusted_pkg.inner::{name}")
 
 
@@ -171,11 +171,11 @@ def test_what_is_no_public_callable_is_an_error(name: str, message: str) -> None
         "trusted_pkg:::rows",
     ],
 )
-def test_malformed_names_are_told_the_form(name: str) -> None:
-    assert "reads path.to.module::name" in problem_of(name)
+def test_the_message_for_a_malformed_name_gives_the_form(name: str) -> None:
+    assert "has the form path.to.module::name" in problem_of(name)
 
 
-def test_a_trusted_module_that_fails_to_import_keeps_its_error() -> None:
+def test_the_error_of_a_failed_import_is_kept_as_the_cause() -> None:
     with pytest.raises(ConfigError, match=r"trusted_pkg\.broken cannot be imported \(ZeroDivisionError") as caught:
         find("trusted_pkg.broken::rows")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
@@ -194,18 +194,18 @@ def render(system_message: str, *, text_key: str = "text") -> tuple[str, str]:
     return system_message, text_key
 
 
-def test_kwargs_that_fit_are_passed_on() -> None:
+def test_matching_kwargs_are_passed_to_the_function() -> None:
     assert call(render, {"system_message": "a", "text_key": "b"}, where="prompt_config.kwargs") == ("a", "b")
 
 
-def test_an_unknown_argument_is_told_the_known_ones() -> None:
+def test_the_message_for_an_unknown_argument_lists_the_known_arguments() -> None:
     with pytest.raises(ConfigError) as caught:
         call(render, {"system_message": "a", "text_kye": "b"}, where="prompt_config.kwargs")
     known = 'known: system_message, text_key; did you mean "text_key"?'
     assert str(caught.value) == f"prompt_config.kwargs.text_kye: render takes no such argument; {known}"
 
 
-def test_a_missing_argument_is_told_together_with_an_unknown_one() -> None:
+def test_one_message_lists_missing_and_unknown_arguments() -> None:
     with pytest.raises(ConfigError) as caught:
         call(render, {"sytem_message": "a"}, where="prompt_config.kwargs")
     unknown, missing = str(caught.value).splitlines()
@@ -215,7 +215,7 @@ def test_a_missing_argument_is_told_together_with_an_unknown_one() -> None:
     )
 
 
-def test_an_error_inside_the_function_is_its_own() -> None:
+def test_an_error_inside_the_function_is_not_changed() -> None:
     def fails(a: int) -> None:
         raise TypeError("inside")
 
@@ -223,11 +223,11 @@ def test_an_error_inside_the_function_is_its_own() -> None:
         call(fails, {"a": 1}, where="prompt_config.kwargs")
 
 
-def test_a_function_that_takes_anything_is_given_anything() -> None:
+def test_a_function_with_variadic_kwargs_takes_any_argument() -> None:
     assert call(lambda **kwargs: kwargs, {"a": 1}, where="x") == {"a": 1}
     assert call(dict, {"a": 1}, where="x") == {"a": 1}
 
 
-def test_what_cannot_be_given_by_name_is_missing() -> None:
+def test_a_positional_only_parameter_counts_as_missing() -> None:
     with pytest.raises(ConfigError, match="row: "):
         call(lambda row, /, *rest: row, {"row": 1}, where="x")

@@ -83,7 +83,7 @@ def from_yaml(folder: Path, text: str) -> Any:
         (
             "batch_size: 2",
             "batch_size: 2\nbatch_size: 3",
-            ["stream.yaml:6: batch_size: the key stands twice, on line 5 and on line 6", "keep one"],
+            ["stream.yaml:6: batch_size: the key occurs twice, on line 5 and on line 6", "keep one"],
         ),
         (
             "method: best_fit",

@@ -1,11 +1,11 @@
-"""Closest names, and values without their secrets."""
+"""Messages offer the closest name, and show values without their secrets."""
 
 import pytest
 
 from samsum_stream.errors.wording import did_you_mean, names_a_secret, shown, without_secrets
 
 
-def test_a_misspelt_name_is_answered_with_the_known_ones_and_the_closest() -> None:
+def test_a_misspelled_name_gives_the_known_names_and_the_closest() -> None:
     assert did_you_mean("gredy", ["best_fit", "greedy"]) == 'known: best_fit, greedy; did you mean "greedy"?'
     assert did_you_mean("prompt", ["Prompt"]) == 'known: Prompt; did you mean "Prompt"?'
     assert did_you_mean("zzz", ["Prompt"]) == "known: Prompt"
@@ -50,7 +50,7 @@ def test_access_tokens_are_masked(start: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["ghost_writers", "hf_a", "xoxb", "a task-oriented-dialogue", "github_patches"])
-def test_words_that_only_start_like_an_access_token_stay(text: str) -> None:
+def test_words_that_only_start_like_an_access_token_are_not_masked(text: str) -> None:
     assert without_secrets(text) == text
 
 
@@ -61,5 +61,5 @@ def test_keys_that_name_a_secret_mask_their_value(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["max_tokens", "special_tokens_in_rows", "tokenizer_config", "monkey"])
-def test_keys_that_only_sound_like_a_secret_do_not(key: str) -> None:
+def test_keys_that_only_resemble_a_secret_do_not_mask_their_value(key: str) -> None:
     assert not names_a_secret(key)

@@ -52,7 +52,7 @@ def test_or_a_table_with_a_line_on_stderr_that_says_how_long_it_takes() -> None:
     assert result.exit_code == 0, result.output
     for name in (*STAGES, "whole", "limit", "backend", "first batch", "efficiency", "MB above the start"):
         assert name in result.stdout
-    assert result.stderr == "the whole flow is measured for 0.05 s, and its stages for as long\n"
+    assert result.stderr == "measuring the whole flow for 0.05 s, then its stages for 0.05 s\n"
 
 
 def slow_rows() -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""`samsum-stream schema`: what it takes and rejects, by an independent JSON-schema library.
+"""`samsum-stream schema`: an independent JSON-schema library accepts valid configs and rejects invalid ones.
 
-Bad configs of other tests go through `tests.schemas.require_rejection`, where they are made.
+Other tests pass their invalid configs to `tests.schemas.require_rejection`.
 """
 
 from pathlib import Path
@@ -20,14 +20,14 @@ from tests.streams import word_tokenizer
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
-def test_the_schema_beside_the_configs_is_the_one_that_is_printed() -> None:
+def test_the_schema_in_the_configs_folder_is_current() -> None:
     printed = CliRunner().invoke(app, ["schema"]).stdout
     remedy = "run: samsum-stream schema > configs/schema.json"
     assert (CONFIGS / "schema.json").read_text(encoding="utf-8") == printed, remedy
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
-def test_every_config_points_at_the_schema_and_is_valid(path: Path) -> None:
+def test_every_config_refers_to_the_schema_and_is_valid(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=schema.json\n")
     assert problems_by_schema(yaml.safe_load(text)) == []
@@ -49,7 +49,7 @@ def test_every_config_points_at_the_schema_and_is_valid(path: Path) -> None:
         {"lanes": 48, "epochs": None, "base_model": None},
     ],
 )
-def test_what_a_config_may_say_is_valid(changes: dict[str, Any]) -> None:
+def test_the_schema_accepts_a_valid_config(changes: dict[str, Any]) -> None:
     assert problems_by_schema(changes) == []
 
 
@@ -83,18 +83,18 @@ ROWS = {"source_config": {"method": "jsonl", "kwargs": {"path": "examples/data/d
         ROWS | {"collator_config": {"method": "padded"}, "packing_config": {"method": "greedy"}},
     ],
 )
-def test_what_a_stream_refuses_is_rejected(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_schema_rejects_an_invalid_config(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CONFIGS.parent)
     with pytest.raises(SamsumStreamError):
         SFTStream.from_config(changes, tokenizer=word_tokenizer())
     assert problems_by_schema(changes)
 
 
-def test_methods_say_what_they_are_for() -> None:
-    """What an editor shows beside the names that it offers."""
+def test_methods_have_descriptions() -> None:
+    """An editor shows the descriptions beside the names that it offers."""
     schema: dict[str, Any] = yaml.safe_load((CONFIGS / "schema.json").read_text(encoding="utf-8"))
     for section in ("SourceConfig", "MixtureChild", "PromptConfig", "PromptFormatConfig"):
         offered = schema["$defs"][section]["properties"]["method"]["anyOf"]
         assert len(offered) > 6
-        assert all("description" in each for each in offered if each != {"type": "null"})
-    assert all("description" in each for each in schema["properties"].values())
+        assert all("description" in method for method in offered if method != {"type": "null"})
+    assert all("description" in key for key in schema["properties"].values())

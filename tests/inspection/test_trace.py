@@ -165,7 +165,7 @@ def test_lanes_that_only_the_run_knew_can_be_said(config: Path) -> None:
     said = run("trace", auto, "--batch", 5, "--lanes", 4)
     assert said.stdout == run("trace", config, "--batch", 5).stdout
     assert said.stderr == ""
-    assert "lanes: auto is taken as for one process: 1; say --lanes" in run("trace", auto, "--batch", 5).stderr
+    assert "lanes: auto means lanes: 1, as for one process; pass --lanes" in run("trace", auto, "--batch", 5).stderr
 
 
 def test_a_batch_below_0_is_a_mistake_of_usage(config: Path) -> None:

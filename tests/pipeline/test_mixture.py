@@ -339,5 +339,5 @@ def test_other_columns_of_a_child_make_another_stream(tmp_path: Path) -> None:
 
 
 def test_columns_of_a_mixture_are_those_of_its_children(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"source_config\.columns: each child of a mixture names its own"):
+    with pytest.raises(ConfigError, match=r"source_config\.columns: a mixture has no columns of its own"):
         make_stream(source_config={**mixture(tmp_path), "columns": {"input": "dialogue"}})
