@@ -1,4 +1,4 @@
-"""What will be fed, in one line of the log when a stream is read for the first time."""
+"""One line in the log that describes the data, when a stream is read for the first time."""
 
 import logging
 from typing import Protocol
@@ -13,13 +13,12 @@ from samsum_stream.pipeline.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
-
 _announced: WeakSet[Stats] = WeakSet()
-"""Those of the streams that were announced: all loaders of a stream share them."""
+"""The `Stats` of the streams that were announced. All loaders of a stream share one `Stats`."""
 
 
 class Loader(Protocol):
-    """What is announced: a `StreamLoader`, which stands above this module."""
+    """The attributes of a `StreamLoader` that the line needs. `StreamLoader` itself imports this module."""
 
     pipeline: Pipeline
     collator: Collator
@@ -32,16 +31,16 @@ class Loader(Protocol):
 
 
 def announce(loader: Loader, *, num_lanes: int) -> None:
-    """Log it at INFO, on rank 0 alone and once for each stream."""
+    """Log the line at INFO, only on rank 0 and once per stream."""
     if loader.ranks.rank == 0 and loader.stats not in _announced and logger.isEnabledFor(logging.INFO):
         _announced.add(loader.stats)
         logger.info("%s", _announcement(loader, num_lanes))
 
 
 def _announcement(loader: Loader, num_lanes: int) -> str:
-    """`samsum: 14,732 rows, 1 epoch of 27 batches a rank; 24 lanes for 8 ranks x 3 workers; packed/position_ids, ...`
+    """The line, for example (without its end, the backend and the size of a batch):
 
-    Layout, backend, the size of a batch and how full it will be follow.
+    `samsum: 14,732 rows, 1 epoch of 27 batches per rank; 24 lanes for 8 ranks x 3 workers; packed/position_ids, ...`
     """
     pipeline, collator = loader.pipeline, loader.collator
     rows = "rows" if pipeline.num_rows is None else counted(pipeline.num_rows, "row")
@@ -50,14 +49,14 @@ def _announcement(loader: Loader, num_lanes: int) -> str:
     layout = f"{method}/{collator.attention}" if isinstance(collator, Packed) else method
     backend, size = pipeline.tokenizer.sides.backend.name, f"{pipeline.batch_size} x {collator.max_length:,} tokens"
     return (
-        f"{pipeline.source.name}: {rows}, {_end(loader)}; {counted(num_lanes, 'lane')} for {readers}; {layout}, "
+        f"{pipeline.source.name}: {rows}, {_length(loader)}; {counted(num_lanes, 'lane')} for {readers}; {layout}, "
         f"backend {backend}, batches of {size}"
     )
 
 
-def _end(loader: Loader) -> str:
+def _length(loader: Loader) -> str:
     if (ends := loader.ends) is None:
         return "endless"
     world_size = loader.ranks.world_size
     batches = counted(ends.batches_in_epoch // world_size, "batch")
-    return f"{counted(len(ends.num_packs), 'epoch')} of {batches}{' a rank' if world_size > 1 else ''}"
+    return f"{counted(len(ends.num_packs), 'epoch')} of {batches}{' per rank' if world_size > 1 else ''}"

@@ -28,8 +28,8 @@ from samsum_stream.loader.announcement import announce
 from samsum_stream.loader.epochs.lengths import Lengths
 from samsum_stream.loader.epochs.passes import Passes
 from samsum_stream.loader.processes.ranks import Ranks, require_agreement
-from samsum_stream.loader.processes.supervision import POLL, as_it_is, received
-from samsum_stream.loader.processes.threads import made_ahead
+from samsum_stream.loader.processes.supervision import POLL, identity, received
+from samsum_stream.loader.processes.threads import prefetched
 from samsum_stream.loader.quarantine import Quarantine
 from samsum_stream.loader.state.files import load_state, save_state, set_newer_aside
 from samsum_stream.loader.state.state import (
@@ -135,7 +135,7 @@ class StreamLoader(DataLoader[Any]):
         num_packs = pipeline.batch_size if collator.has_fixed_shape else 0
         self._messages = Messages(pipeline, num_packs=num_packs, parcel_size=parcel_size)
         kwargs.update(num_workers=num_fitting, timeout=POLL if num_fitting else 0)
-        super().__init__(self._messages, batch_size=None, collate_fn=as_it_is, **kwargs)
+        super().__init__(self._messages, batch_size=None, collate_fn=identity, **kwargs)
         self.stats.num_ranks = self.ranks.world_size
         own = self._own_lanes(num_lanes)
         self._start(num_lanes, Progress.at_start(own, step=self.ranks.world_size, counted=self._counted))
@@ -155,7 +155,7 @@ class StreamLoader(DataLoader[Any]):
         iteration = self._iteration = object()
         if self.quarantine is not None:
             self.quarantine.begin(self._progress.batch, *self.ranks)
-        parcels = received(self._received, whereabouts=self._whereabouts, remedy=GO_ON, timeout=self._asked_timeout)
+        parcels = received(self._received, location=self._whereabouts, remedy=GO_ON, timeout=self._asked_timeout)
         for message in in_order(parcels, first=share.first, step=self.ranks.world_size):
             if self._iteration is not iteration:
                 raise StateError(
@@ -290,7 +290,7 @@ class StreamLoader(DataLoader[Any]):
         if self.num_workers:
             return super().__iter__()
         parcels = self._messages.of_worker(0, 1)
-        return made_ahead(parcels, num_ahead=self._num_ahead) if self._num_ahead else parcels
+        return prefetched(parcels, num_ahead=self._num_ahead) if self._num_ahead else parcels
 
     def _whereabouts(self, worker: int) -> str:
         """What a worker makes that is not handed over yet: as many batches as it was asked for."""

@@ -1,9 +1,9 @@
-"""Bad rows that were skipped, one JSON line each: where they stand and why, never what they hold.
+"""Bad rows that were skipped, as JSON lines of position and reason, never with the content of a row.
 
     {"batch": 17, "source": "samsum", "shard": "train.jsonl", "row": 9, "epoch": 0, "field": "input", "reason": ...}
 
-The lines follow from the batches that were handed over: a run that goes on at batch `M` takes back those of `M` and
-later ones, which it will write again.
+The delivered batches determine the lines. A run that resumes at batch `M` removes the lines of batch `M` and later
+ones, and writes them again.
 """
 
 import glob
@@ -18,45 +18,49 @@ from samsum_stream.values.rows import BadRow, RowPosition
 
 
 class Quarantine:
-    """The file of one rank; of several ranks, each has its own beside `path`, as in `bad.rank-3.jsonl`."""
+    """The file of this rank: `path`, or a file beside it such as `bad.rank-3.jsonl` if there are several ranks.
+
+    Raises:
+        ConfigError: the home folder that `path` names is unknown.
+    """
 
     def __init__(self, path: str) -> None:
-        with _told_of(path):
-            self.path = self._own = Path(path).expanduser()
+        with _config_errors(path):
+            self.path = self._file = Path(path).expanduser()
 
     def begin(self, batch: int, rank: int, world_size: int) -> None:
-        """Keep the lines of the batches before `batch`; rank 0 does so in files that no rank writes to any more.
+        """Keep only the lines of batches before `batch`. Rank 0 also cuts the files that no rank writes to any more.
 
         Raises:
-            ConfigError: the file cannot be written to, or is no list of bad rows.
+            ConfigError: the file cannot be written, or is not a list of bad rows.
         """
-        with _told_of(self.path):
-            own = [self._of_rank(each) for each in range(world_size)] if world_size > 1 else [self.path]
-            self._own = own[rank]
-            self._own.parent.mkdir(parents=True, exist_ok=True)
-            ranks = self._of_rank("*", escape=glob.escape).name
-            others = [self.path, *self.path.parent.glob(ranks)] if rank == 0 else []
-            for file in {self._own, *others} - ({*own} - {self._own}):
+        with _config_errors(self.path):
+            rank_files = [self._file_of(number) for number in range(world_size)] if world_size > 1 else [self.path]
+            self._file = rank_files[rank]
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            pattern = self._file_of("*", escape=glob.escape).name
+            existing = [self.path, *self.path.parent.glob(pattern)] if rank == 0 else []
+            for file in {self._file, *existing} - ({*rank_files} - {self._file}):
                 _cut(file, batch)
 
     def add(self, batch: int, rows: Sequence[BadRow]) -> None:
-        """Write down the bad rows that were passed on the way to a batch."""
+        """Append the bad rows that the stream skipped before it produced `batch`."""
         if rows:
-            with _told_of(self._own), self._own.open("a", encoding="utf-8") as file:
+            with _config_errors(self._file), self._file.open("a", encoding="utf-8") as file:
                 file.writelines(_line(batch, row) for row in rows)
 
-    def _of_rank(self, rank: int | str, *, escape: Callable[[str], str] = str) -> Path:
+    def _file_of(self, rank: int | str, *, escape: Callable[[str], str] = str) -> Path:
         return self.path.with_name(f"{escape(self.path.stem)}.rank-{rank}{escape(self.path.suffix)}")
 
 
 @contextmanager
-def _told_of(path: Path | str) -> Iterator[None]:
+def _config_errors(path: Path | str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"fault_config.quarantine_path: {path} cannot be written to ({type(error).__name__}: {error}); name a file "
-            "in a folder that can, with room for it"
+            f"fault_config.quarantine_path: {path} cannot be written to ({type(error).__name__}: {error}); choose a "
+            "file in a writable folder with free space"
         ) from error
 
 
@@ -67,12 +71,12 @@ def _line(batch: int, row: BadRow) -> str:
 def _batch_of(line: str) -> int:
     entry = json.loads(line)
     if list(entry) != ["batch", *RowPosition._fields, "field", "reason"]:
-        raise ValueError(f"it holds other lines, such as one with {shown(entry)}")
+        raise ValueError(f"it has another line: {shown(entry)}")
     return int(entry["batch"])
 
 
 def _cut(file: Path, batch: int) -> None:
-    """A line that was torn by a kill is of a batch that no state knows of."""
+    """Remove the lines of `batch` and later ones, and an incomplete last line: no state includes its batch."""
     if not file.exists():
         return
     try:
@@ -80,10 +84,10 @@ def _cut(file: Path, batch: int) -> None:
         kept = [line for line in lines if line.endswith("\n") and _batch_of(line) < batch]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"fault_config.quarantine_path: {file} is no list of bad rows ({type(error).__name__}: {error}); name "
-            "another file"
+            f"fault_config.quarantine_path: {file} is not a list of bad rows ({type(error).__name__}: {error}); "
+            "choose another file"
         ) from None
     if len(kept) < len(lines):
-        shorter = file.with_name(f"{file.name}.new")
-        shorter.write_text("".join(kept), encoding="utf-8")
-        shorter.replace(file)  # a kill leaves the one or the other
+        new = file.with_name(f"{file.name}.new")
+        new.write_text("".join(kept), encoding="utf-8")
+        new.replace(file)  # atomic: a kill leaves the old file or the new one

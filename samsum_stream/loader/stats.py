@@ -1,4 +1,4 @@
-"""What went through the stream, counted: every drop and every cut by its reason."""
+"""Counts of the delivered data, and of every dropped, truncated and skipped row by its reason."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ MAX_QUARANTINED = 10_000
 
 
 class ChildStats(NamedTuple):
-    """What became of a child of a mixture.
+    """Totals of one child of a mixture.
 
     Attributes:
-        rows: Rows of its examples handed over, and of the dropped and the skipped ones.
-        examples: Its examples.
-        tokens: Their tokens.
-        share: Its share of the tokens of all children, 0 to 1.
-        share_of_examples: Its share of their examples.
-        epochs: How often its rows went by; None where their number is not known.
+        rows: Number of rows that were delivered as examples, dropped or skipped.
+        examples: Number of delivered examples.
+        tokens: Number of tokens in these examples.
+        share: Share of the tokens of all children, 0 to 1.
+        share_of_examples: Share of the examples of all children, 0 to 1.
+        epochs: Rows / number of rows of the child, over all ranks; None if the number of rows is unknown.
     """
 
     rows: int
@@ -43,19 +43,19 @@ class ChildStats(NamedTuple):
 
 
 class Stats:
-    """Totals of what was handed over, and of what was left out on the way.
+    """Totals of the data that was delivered, dropped, truncated and skipped.
 
     Args:
-        leaves: The sources of the stream.
+        leaves: The sources of the stream; several for a mixture.
 
     Attributes:
-        num_ranks: How many ranks share the rows, of which these are one's.
-        counts: The numbers by name.
-        rows_passed_over: Rows that workers read only to reach their own; 0 where rows can be read in any order. Unlike
-            the counts it depends on who reads, and is no part of a state.
-        seconds_waited: Seconds that the training process waited for batches. No part of a state.
-        seconds_waited_for_files: Seconds that workers, taken together, waited for remote files. No part of a state.
-        quarantine: The last `MAX_QUARANTINED` bad rows that were skipped: position, field, reason. No part of a state.
+        num_ranks: Number of ranks that share the rows. The totals are those of one rank.
+        counts: The counts by name.
+        rows_passed_over: Rows that workers read only to reach their own rows; 0 if rows can be read in any order. It
+            depends on the number of ranks and workers, unlike the counts, and is not part of a state.
+        seconds_waited: Seconds that the training process waited for batches. Not part of a state.
+        seconds_waited_for_files: Seconds that all workers together waited for remote files. Not part of a state.
+        quarantine: The last `MAX_QUARANTINED` skipped bad rows: position, field, reason. Not part of a state.
     """
 
     def __init__(self, leaves: Sequence[Leaf] = ()) -> None:
@@ -68,55 +68,57 @@ class Stats:
 
     @property
     def rows(self) -> int:
-        """Rows of the examples handed over, and of the dropped and the skipped ones."""
+        """Number of rows that were delivered as examples, dropped or skipped."""
         return num_rows_of(self.counts)
 
     @property
     def examples(self) -> int:
+        """Number of delivered examples."""
         return self.counts["examples"]
 
     @property
     def tokens(self) -> int:
-        """Real tokens, no padding."""
+        """Number of delivered tokens, without padding."""
         return self.counts["tokens"]
 
     @property
     def trained_tokens(self) -> int:
-        """Tokens with a label."""
+        """Number of delivered tokens with a label."""
         return self.counts["trained_tokens"]
 
     @property
     def packs(self) -> int:
+        """Number of delivered packs, without rows of padding."""
         return self.counts["packs"]
 
     @property
     def capacity(self) -> int:
-        """Room in the rows of all batches, in tokens: that of the packs, and of rows of padding beside them."""
+        """Tokens that fit into the rows of all batches, including rows of padding."""
         return self.counts["capacity"]
 
     @property
     def special_tokens_in_rows(self) -> int:
-        """Rows whose own text spells a special token."""
+        """Number of rows in which a text of the row spells a special token."""
         return self.counts["special_tokens_in_rows"]
 
     @property
     def dropped(self) -> Counts:
-        """How many rows never reached a batch, by reason."""
+        """Number of dropped rows by reason. A dropped row reaches no batch."""
         return by_reason(self.counts, "dropped")
 
     @property
     def truncated(self) -> Counts:
-        """How many rows were shortened, by what was cut."""
+        """Number of truncated rows by the part that was cut."""
         return by_reason(self.counts, "truncated")
 
     @property
     def skipped(self) -> Counts:
-        """How many bad rows were skipped, by reason."""
+        """Number of skipped bad rows by reason."""
         return by_reason(self.counts, "skipped")
 
     @property
     def children(self) -> dict[str, ChildStats]:
-        """The children of a mixture by name; those of a mixture in it read `outer/inner`."""
+        """The children of a mixture by name; the child of a nested mixture is named `outer/inner`."""
         return {name: self._child(name, num_rows) for name, num_rows in self._children.items()}
 
     def _child(self, name: str, num_rows: int | None) -> ChildStats:
@@ -128,7 +130,7 @@ class Stats:
 
     @property
     def efficiency(self) -> float:
-        """Real tokens / capacity, 0 to 1; 0 before the first pack."""
+        """`tokens / capacity`, 0 to 1; 0 before the first pack."""
         return self.tokens / self.capacity if self.capacity else 0.0
 
     def _repr_html_(self) -> str:
@@ -143,7 +145,7 @@ class Stats:
 
 
 def shown_stats(stats: Stats) -> Table:
-    """A number a row: totals, what was left out by reason, and the shares of a mixture's children."""
+    """A table with one number per row: totals, left-out rows by reason, and the shares of a mixture's children."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style=HEADER)
     table.add_column(justify="right")

@@ -15,7 +15,7 @@ from samsum_stream.lanes.epochs import Ends
 from samsum_stream.lanes.order import Order
 from samsum_stream.lanes.position import LanePosition
 from samsum_stream.lanes.share import Share
-from samsum_stream.loader.processes.threads import made_here
+from samsum_stream.loader.processes.threads import produced_in_worker
 from samsum_stream.loader.wire import to_buffer
 from samsum_stream.pipeline.pipeline import Effort, Pipeline
 from samsum_stream.values.counts import Counts
@@ -55,7 +55,7 @@ class Messages(IterableDataset[Parcel]):
         self.pipeline, self.num_packs, self.parcel_size = pipeline, num_packs, parcel_size
 
     def __iter__(self) -> Iterator[Parcel]:
-        return made_here(self.of_worker)
+        return produced_in_worker(self.of_worker)
 
     def of_worker(self, worker: int, num_workers: int) -> Generator[Parcel]:
         """What one of so many workers sends."""

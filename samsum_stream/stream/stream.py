@@ -21,6 +21,7 @@ from samsum_stream.lanes.share import Share, check_num_lanes
 from samsum_stream.loader.epochs.lengths import Lengths, count_lengths, measure_lengths
 from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.processes.ranks import Ranks, find_ranks, require_one_process, this_worker
+from samsum_stream.loader.processes.threads import use_one_encoding_thread
 from samsum_stream.loader.quarantine import Quarantine
 from samsum_stream.loader.state.state import Fingerprint
 from samsum_stream.loader.stats import Stats
@@ -105,6 +106,7 @@ class SFTStream(IterableDataset[Pack]):
             TopologyError: there is more than one process, each of which would read every row.
         """
         require_one_process()
+        use_one_encoding_thread()
         worker, num_workers = this_worker()
         pipeline = self.pipeline
         num_lanes = pipeline.lanes_for(num_workers)

@@ -24,6 +24,7 @@ from samsum_stream.config import StreamConfig
 from samsum_stream.errors import ConfigError, StateError
 from samsum_stream.errors.wording import shown
 from samsum_stream.loader.loader import StreamLoader
+from samsum_stream.loader.processes.ranks import is_distributed
 from samsum_stream.loader.state.state import State, merge_states
 from samsum_stream.loader.stats import Stats
 from samsum_stream.pipeline.pipeline import Pipeline
@@ -248,7 +249,7 @@ def mean_over_all_labels(outputs: Any, labels: torch.Tensor, num_items_in_batch:
 def gathered_state(loader: StreamLoader) -> State:
     """The state of all ranks, on each of them; processes that share rows have the same one."""
     found: list[Any] = [(loader.ranks.rank, loader.state_dict())]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if is_distributed():
         found *= torch.distributed.get_world_size()
         torch.distributed.all_gather_object(found, found[0])
     return merge_states(list(dict(found).values()))

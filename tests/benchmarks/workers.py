@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from samsum_stream.lanes.position import START
 from samsum_stream.lanes.share import Share
-from samsum_stream.loader.processes.supervision import as_it_is
+from samsum_stream.loader.processes.supervision import identity
 from samsum_stream.loader.wire import from_buffer
 from samsum_stream.loader.worker import Message, Messages, Work
 from tests.benchmarks.corpora import open_stream, read_rows, run_apart
@@ -61,7 +61,7 @@ def nanoseconds_a_token() -> float:
     order = pipeline.order(24)
     messages.work = Work(Share(0), order, dict.fromkeys(range(24), START), ())
     [message] = next(messages.of_worker(0, 1))
-    loader = DataLoader(OverAndOver(message), batch_size=None, collate_fn=as_it_is, num_workers=1)
+    loader = DataLoader(OverAndOver(message), batch_size=None, collate_fn=identity, num_workers=1)
     start, num_tokens = 0.0, 0
     for message in loader:
         tokens = len(from_buffer(message.buffer).tokens.ids)

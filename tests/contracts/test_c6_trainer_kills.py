@@ -1,6 +1,6 @@
-"""Contract C6 through `stream.attach(trainer)`: a Trainer that is killed goes on as if nothing had happened.
+"""Contract C6 through `stream.attach(trainer)`: a Trainer that is killed resumes exactly.
 
-`pytest -m slow -s tests/contracts/test_c6_trainer_kills.py` kills twenty times, and prints what it saw.
+`pytest -m slow -s tests/contracts/test_c6_trainer_kills.py` kills twenty times, and prints a summary.
 """
 
 import functools
@@ -18,12 +18,12 @@ from tests.jobs.killing import Job, Jobs
 from tests.jobs.trainer import CHECKPOINTS, Start, Step, starts_of, steps_of, train
 
 GLOBAL_BATCHES = 4
-"""Of a step, which ranks and accumulation share."""
+"""Global batches per optimizer step: ranks x accumulation."""
 SAVE_STEPS = 3
 ENDS = {"endless": ["--max-steps", "100000"], "epochs": ["--epochs", "80"]}
 A_FEW = 10
 LONGEST_SAVE = 0.02
-"""Seconds, or so."""
+"""Seconds, approximately."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Models this small are slower on more."""
+    """More threads slow down a model of this size."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -45,10 +45,10 @@ def one_thread() -> Iterator[None]:
     ("num_kills", "ranks_after", "ends"),
     [(2, (1, 4), "endless"), *(pytest.param(20, (2, 1, 4), ends, marks=pytest.mark.slow) for ends in ENDS)],
 )
-def test_a_killed_trainer_goes_on_with_other_numbers_of_ranks(
+def test_a_killed_trainer_resumes_with_other_numbers_of_ranks(
     num_kills: int, ranks_after: tuple[int, ...], ends: str, jobs: Jobs, tmp_path: Path
 ) -> None:
-    """Two ranks are killed and go on; then others go on for a few steps each."""
+    """Jobs of two ranks are killed and resumed; then jobs of other sizes resume for a few steps each."""
     checkpoints, chooser, num_torn = str(tmp_path / CHECKPOINTS), random.Random(0), 0
     for number in range(num_kills):
         job = start(jobs, number, ranks=2, ends=ends, options=["--step-delay", 0.01])
@@ -69,14 +69,14 @@ def test_a_killed_trainer_goes_on_with_other_numbers_of_ranks(
     assert num_torn
     difference = max(abs(step.loss - whole[at].loss) for steps in runs.values() for at, step in steps.items())
     print(
-        f"{num_kills} kills ({ends}), {num_torn} of which left a torn checkpoint; {len(whole)} steps, of which "
-        f"{sum(map(len, runs.values())) - len(whole)} were trained again; losses differ by up to {difference:.1e}; "
-        f"going on took up to {seconds:.2f} s of a rank's processor time"
+        f"{num_kills} kills ({ends}), {num_torn} torn checkpoints; {len(whole)} steps, "
+        f"{sum(map(len, runs.values())) - len(whole)} of them trained again; losses differ by up to {difference:.1e}; "
+        f"resuming took up to {seconds:.2f} s of CPU time per rank"
     )
 
 
 def start(jobs: Jobs, number: int, *, ranks: int, ends: str, options: Sequence[object]) -> Job:
-    """Goes on from the newest complete checkpoint, if there is one."""
+    """Start a job that resumes from the newest complete checkpoint, if one exists."""
     return jobs.start(
         "tests.jobs.trainer",
         *(jobs.folder, "--name", name_of(number), "--resume", "--workers", 1, "--save-steps", SAVE_STEPS),
@@ -86,7 +86,7 @@ def start(jobs: Jobs, number: int, *, ranks: int, ends: str, options: Sequence[o
 
 
 def uninterrupted(folder: Path, *, ends: str, steps: int) -> dict[int, Step]:
-    """What one process trains on, in this one."""
+    """The steps of one run without interruption, in this process."""
     train([str(folder / "whole"), "--accumulation", str(GLOBAL_BATCHES), *ENDS[ends], "--until", str(steps)])
     return steps_of(folder / "whole")
 
@@ -100,13 +100,13 @@ def step_of(checkpoint: str | None) -> int:
 
 
 def has_saved(folder: Path, name: str) -> bool:
-    """Whether both ranks have trained past a checkpoint of this run."""
+    """Whether both ranks have trained beyond a checkpoint of this run."""
     logs = list(folder.glob(f"{name}-rank-*.log"))
     return len(logs) == 2 and all(log.read_text().count("\n") > SAVE_STEPS + 2 for log in logs)
 
 
 def kill(job: Job, *, while_saving: bool, delay: float) -> None:
-    """All processes at once, where asked for so many seconds after a checkpoint has begun to be written."""
+    """Kill all processes; with `while_saving`, `delay` seconds after the start of a checkpoint."""
     pids = job.pids()
     if while_saving:
         job.wait_until(functools.partial(is_being_written, job.output.parent / CHECKPOINTS), every=0)
@@ -120,14 +120,14 @@ def is_being_written(checkpoints: Path) -> bool:
 
 
 def start_of(folder: Path, name: str) -> Start:
-    """Where all ranks of a run began, and the seconds of the slowest."""
+    """The step after which all ranks of a run started, and the seconds of the slowest rank."""
     starts = starts_of(folder, name)
-    assert len({start.step for start in starts}) == 1, f"ranks began after different steps: {starts}"
+    assert len({start.step for start in starts}) == 1, f"ranks started after different steps: {starts}"
     return Start(starts[0].step, max(start.seconds for start in starts))
 
 
 def assert_equal_to(whole: dict[int, Step], runs: dict[int, dict[int, Step]]) -> None:
-    """All runs, also in steps that were lost with them."""
+    """Compare all steps of all runs, including the steps that a kill discarded."""
     for number, steps in runs.items():
         for at in sorted(steps):
             assert steps[at].digests == whole[at].digests, f"run {number}, step {at}: {steps[at].rows}"
@@ -135,7 +135,7 @@ def assert_equal_to(whole: dict[int, Step], runs: dict[int, dict[int, Step]]) ->
 
 
 def assert_without_gaps(runs: dict[int, dict[int, Step]], starts: dict[int, Start]) -> None:
-    """Each run goes on from a step that one before it has trained, and has all steps from there."""
+    """Each run starts after a step that an earlier run trained, and has all steps from there."""
     reached = 0
     for number, steps in runs.items():
         assert starts[number].step <= reached

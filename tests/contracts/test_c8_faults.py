@@ -238,7 +238,7 @@ def test_a_run_that_a_bad_row_ended_goes_on_and_skips_it(path: Path, tmp_path: P
 @pytest.mark.parametrize("content", ["no json\n", '{"batch": 3, "input": "a row of mine"}\n'])
 def test_a_file_of_other_lines_is_left_alone(path: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / "bad.jsonl").write_text(content)
-    with pytest.raises(ConfigError, match=r"quarantine_path: .*bad\.jsonl is no list of bad rows"):
+    with pytest.raises(ConfigError, match=r"quarantine_path: .*bad\.jsonl is not a list of bad rows"):
         read_whole(make(path, folder=tmp_path).loader())
     assert (tmp_path / "bad.jsonl").read_text() == content
 

@@ -87,7 +87,7 @@ def test_of_several_states_in_a_folder_the_newest_before_the_batch_is_read(strea
             loader.save(tmp_path)
     assert [read_state(tmp_path, up_to=batch)["batch"] for batch in (10, 29, 30, 99)] == [10, 10, 30, 30]
     with pytest.raises(
-        StateError, match="there is no state of batch 9 or before, but those of 30, 10; leave the state out"
+        StateError, match="there is no state of batch 9 or earlier, only of batches 30, 10; leave the state out"
     ):
         read_state(tmp_path, up_to=9)
 

@@ -1,4 +1,4 @@
-"""Jobs of several processes that tests start and kill with SIGKILL; none of them outlives `Jobs`."""
+"""Jobs of several processes that tests start and kill with SIGKILL; `Jobs` kills all that still run at its end."""
 
 import os
 import signal
@@ -14,14 +14,17 @@ from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "SAMSUM_STREAM_TEST_JOB"
-"""What every process of a job inherits: a launcher puts ranks into sessions of their own, and may die before them."""
+"""An environment variable that every process of a job inherits.
+
+A launcher starts ranks in sessions of their own and may die before them, so neither session nor parent finds them.
+"""
 
 
 class Job:
-    """A module of the tests that runs in one process, or in several started by torchrun.
+    """A test module that runs in one process, or in several processes that torchrun starts.
 
     Attributes:
-        output: Where all that it says goes.
+        output: The file of its stdout and stderr.
     """
 
     def __init__(self, module: str, *arguments: object, ranks: int | None, output: Path) -> None:
@@ -41,11 +44,11 @@ class Job:
             )
 
     def pids(self) -> list[int]:
-        """Its processes that live, the oldest first: launcher, ranks and their workers."""
-        return sorted(int(place.parent.name) for place in Path("/proc").glob("[0-9]*/environ") if self._owns(place))
+        """The running processes of the job by process id: launcher, ranks and their workers."""
+        return sorted(int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if self._owns(path))
 
     def kill(self, first: Sequence[int] = ()) -> None:
-        """Kill all of them; `first` those found beforehand, where every millisecond counts."""
+        """Kill all processes of the job. Kill those in `first` before the search for others, to save milliseconds."""
         for pid in first:
             _kill(pid)
         while pids := self.pids():
@@ -55,26 +58,26 @@ class Job:
         self.launcher.wait()
 
     def wait(self, *, timeout: float = 120) -> int:
-        """Its exit status.
+        """The exit status.
 
         Raises:
-            AssertionError: it takes longer; with what it said, and where each of its threads stands.
+            AssertionError: the job runs longer; the message has its output and the stacks of all threads.
         """
         try:
             return self.launcher.wait(timeout=timeout)
         except subprocess.TimeoutExpired:
             for pid in reversed(self.pids()):
                 _kill(pid, signal.SIGABRT)
-                time.sleep(0.2)  # they write to one file
+                time.sleep(0.2)  # all processes write their stacks to one file
             self.launcher.wait(timeout=timeout)
-            raise AssertionError(f"it still ran after {timeout} seconds:\n{self.output.read_text()}") from None
+            raise AssertionError(f"the job still ran after {timeout} seconds:\n{self.output.read_text()}") from None
 
     def finish(self, *, timeout: float = 120) -> None:
-        """Raises `AssertionError`, with what the job said, where it does not exit with zero."""
+        """Raise an `AssertionError` with the output if the exit status is not zero."""
         assert self.wait(timeout=timeout) == 0, self.output.read_text()
 
     def wait_until(self, condition: Callable[[], bool], *, every: float = 0.01, timeout: float = 120) -> None:
-        """Raises `AssertionError`, with what the job said, where it ends or the time is over before that."""
+        """Raise an `AssertionError` with the output if the job ends or `timeout` passes before the condition holds."""
         deadline = time.monotonic() + timeout
         while not condition():
             assert self.launcher.poll() is None, self.output.read_text()
@@ -85,18 +88,18 @@ class Job:
         try:
             return self.mark.encode() in environ.read_bytes().split(b"\0")
         except OSError:
-            return False  # it has ended, or is not ours to look at
+            return False  # the process has ended, or belongs to another user
 
 
 class Jobs:
-    """Starts jobs; on leaving the `with` all that still runs is killed."""
+    """Starts jobs. The end of the `with` block kills all jobs that still run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._started: list[Job] = []
 
     def start(self, module: str, *arguments: object, ranks: int | None = None) -> Job:
-        """A job of so many ranks, or plain python."""
+        """Start a job with `ranks` ranks, or a plain Python process if `ranks` is None."""
         job = Job(module, *arguments, ranks=ranks, output=self.folder / f"job-{len(self._started):02}.output")
         self._started.append(job)
         return job

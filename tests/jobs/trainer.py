@@ -1,7 +1,7 @@
-"""A Trainer that a stream is attached to, as a job: `python -m torch.distributed.run ... -m tests.jobs.trainer FOLDER`.
+"""A Trainer with an attached stream, as a job: `python -m torch.distributed.run ... -m tests.jobs.trainer FOLDER`.
 
-Every rank writes a line of JSON for each optimizer step: what it trained on, and the loss that the Trainer logged.
-Several runs, with `and` between their arguments, are trained one after the other in the same processes.
+Every rank writes a line of JSON for each optimizer step: its batches, and the loss that the Trainer logged. The same
+processes train several runs one after the other if `and` separates their arguments.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from tests.streams import NUM_WORDS, make_rows, make_stream, rows_of_batch
 NUM_EVAL_ROWS = 60
 CHECKPOINTS = "checkpoints"
 LEARNING_RATE = 2e-4
-"""At 1e-3 the model soon knows its few rows by heart, and rounding grows: after 400 steps two ranks that nobody kills
-are 1e-3 off."""
+"""At 1e-3 the model soon memorizes its few rows, and rounding errors grow: after 400 steps, the losses of two ranks
+without any kill differ by 1e-3 from those of one process."""
 
 
 class Step(NamedTuple):
-    """An optimizer step: the loss as logged, and of each micro batch what it holds, in the global order."""
+    """An optimizer step: the logged loss, and the digest and the rows of each micro batch in the global order."""
 
     loss: float
     digests: list[str]
@@ -38,9 +38,9 @@ class Step(NamedTuple):
 
 
 class Start(NamedTuple):
-    """How a rank began: after which step, and the processor time from `on_train_begin` to the first batch in the model.
+    """The step after which a rank started, and the CPU seconds from `on_train_begin` to its first batch.
 
-    Where more ranks than cores start at once, the time on the clock is that of all of them.
+    Wall-clock time would include the other ranks if more ranks than cores start at the same time.
     """
 
     step: int
@@ -48,7 +48,7 @@ class Start(NamedTuple):
 
 
 class Journal:
-    """A file of JSON lines, each of which outlives its process."""
+    """A file of JSON lines. Each line is flushed, so that it survives a kill."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,19 +60,19 @@ class Journal:
 
 
 class RecordingTrainer(Trainer):
-    """A subclass, as many have one: it writes down what it trains on."""
+    """A subclass, as users often write, that records its batches."""
 
     def __init__(self, *args: Any, journal: Journal, step_delay: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.journal, self.step_delay = journal, step_delay
         self.digests: list[str] = []
         self.rows: list[list[int]] = []
-        self.began: float | None = None
+        self.started: float | None = None
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        if self.began is not None:
-            self.journal.write(start=self.state.global_step, seconds=time.process_time() - self.began)
-            self.began = None
+        if self.started is not None:
+            self.journal.write(start=self.state.global_step, seconds=time.process_time() - self.started)
+            self.started = None
         self.digests.append(digest({name: inputs[name] for name in ("input_ids", "labels")}))
         self.rows.append(rows_of_batch(inputs))
         time.sleep(self.step_delay)
@@ -88,13 +88,13 @@ class RecordingTrainer(Trainer):
 
 
 class Until(TrainerCallback):
-    """Notes when training begins, and ends it after a step, while the schedule of learning rates goes on further."""
+    """Records the start of training, and stops after a step without changing the learning rate schedule."""
 
     def __init__(self, trainer: RecordingTrainer, step: int | None) -> None:
         self.trainer, self.step = trainer, step
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.trainer.began = time.process_time()
+        self.trainer.started = time.process_time()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == self.step:
@@ -127,7 +127,7 @@ def eval_stream(*, layout: str) -> SFTStream:
 
 
 def train(arguments: Sequence[str]) -> None:
-    """One run, with the arguments of the command line."""
+    """Train one run with these arguments of the command line."""
     options = _parser().parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(options.folder / f"{options.name}-rank-{os.environ.get('RANK', '0')}.log")
@@ -165,8 +165,8 @@ def _make_trainer(options: argparse.Namespace, journal: Journal) -> RecordingTra
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where its logs go, and its checkpoints")
-    parser.add_argument("--name", default="run", help="names this run's files")
+    parser.add_argument("folder", type=Path, help="folder of the logs and the checkpoints")
+    parser.add_argument("--name", default="run", help="prefix of the files of this run")
     parser.add_argument("--rows", type=int, default=240)
     parser.add_argument("--layout", default="packed")
     parser.add_argument("--accumulation", type=int, default=1)
@@ -176,37 +176,37 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-steps", type=int, default=-1, help="an endless stream")
     parser.add_argument("--until", type=int, help="stop after this step")
     parser.add_argument("--save-steps", type=int, default=1000)
-    parser.add_argument("--step-delay", type=float, default=0.0, help="seconds that each micro batch takes longer")
-    parser.add_argument("--resume", action="store_true", help="from the newest complete checkpoint, where there is one")
+    parser.add_argument("--step-delay", type=float, default=0.0, help="seconds to sleep in each micro batch")
+    parser.add_argument("--resume", action="store_true", help="from the newest complete checkpoint, if one exists")
     parser.add_argument("--evaluate", action="store_true", help="before training")
-    parser.add_argument("--unattached", action="store_true", help="hand the stream over as train_dataset")
+    parser.add_argument("--unattached", action="store_true", help="pass the stream as train_dataset")
     return parser
 
 
 def starts_of(folder: Path, name: str = "run") -> list[Start]:
-    """How each rank began."""
-    found = [_entries(log) for log in _logs(folder, name)]
-    return [Start(entry["start"], entry["seconds"]) for entries in found for entry in entries if "start" in entry]
+    """The start of each rank."""
+    entries = [entry for log in _logs(folder, name) for entry in _entries(log)]
+    return [Start(entry["start"], entry["seconds"]) for entry in entries if "start" in entry]
 
 
 def steps_of(folder: Path, name: str = "run") -> dict[int, Step]:
-    """The steps that all ranks of a run have logged."""
+    """The steps that all ranks of a run logged."""
     ranks = [{entry["step"]: entry for entry in _entries(log) if "step" in entry} for log in _logs(folder, name)]
     common = sorted(set.intersection(*map(set, ranks)))
     return {step: _merged([entries[step] for entries in ranks]) for step in common}
 
 
 def eval_losses_of(folder: Path, name: str = "run") -> list[float]:
-    """What each rank logged."""
+    """The evaluation losses that the ranks logged."""
     entries = [entry for log in _logs(folder, name) for entry in _entries(log)]
     return [entry["eval_loss"] for entry in entries if "eval_loss" in entry]
 
 
 def _merged(ranks: list[dict[str, Any]]) -> Step:
-    """Ranks take turns in the global order."""
-    assert len({rank["loss"] for rank in ranks}) == 1, f"ranks logged other losses: {ranks}"
+    """The step of all ranks; their batches are interleaved in the global order."""
+    assert len({rank["loss"] for rank in ranks}) == 1, f"ranks logged different losses: {ranks}"
     digests, rows = (
-        [each for turn in zip(*(rank[key] for rank in ranks), strict=True) for each in turn] for key in KEYS
+        [batch for turn in zip(*(rank[key] for rank in ranks), strict=True) for batch in turn] for key in KEYS
     )
     return Step(ranks[0]["loss"], digests, rows)
 
@@ -215,19 +215,19 @@ KEYS = ("digests", "rows")
 
 
 def _logs(folder: Path, name: str) -> list[Path]:
-    found = sorted(folder.glob(f"{name}-rank-*.log"))
-    assert found, f"{folder} has no log of {name}"
-    return found
+    logs = sorted(folder.glob(f"{name}-rank-*.log"))
+    assert logs, f"{folder} has no log of {name}"
+    return logs
 
 
 def _entries(log: Path) -> list[dict[str, Any]]:
-    """The lines of a log, less a last one that was cut short."""
+    """The lines of a log, without an incomplete last line."""
     lines = log.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1]]
 
 
 def runs_of(arguments: Iterable[str]) -> list[list[str]]:
-    """The arguments between each `and` and the next."""
+    """The arguments, split at `and`."""
     return [list(group) for is_and, group in groupby(arguments, "and".__eq__) if not is_and]
 
 

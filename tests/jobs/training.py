@@ -1,7 +1,7 @@
-"""A plain training loop that is killed on purpose: `torchrun -m tests.jobs.training FOLDER --until M`.
+"""A plain training loop that tests kill: `torchrun -m tests.jobs.training FOLDER --until M`.
 
-Every rank writes a line for each batch that it trained on, then saves every few steps. It stops by itself before
-global batch `until`.
+Every rank writes a line for each batch that it trained on, and saves every few steps. It stops before global batch
+`until`.
 """
 
 import argparse
@@ -25,18 +25,18 @@ def job_stream() -> SFTStream:
 
 
 def digest(batch: dict[str, Any]) -> str:
-    """What the model saw, in a word."""
-    found = hashlib.sha256()
+    """A hash of the tensors of a batch."""
+    content = hashlib.sha256()
     for key in sorted(batch):
-        found.update(key.encode() + batch[key].numpy().tobytes())
-    return found.hexdigest()[:16]
+        content.update(key.encode() + batch[key].numpy().tobytes())
+    return content.hexdigest()[:16]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--until", type=int, required=True)
-    parser.add_argument("--name", required=True, help="names this run's files")
+    parser.add_argument("--name", required=True, help="prefix of the files of this run")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     torch.distributed.init_process_group("gloo")

@@ -17,8 +17,8 @@ from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.lanes.order import SHUFFLED_BLOCK
 from samsum_stream.loader.processes.progress import counting
 from samsum_stream.loader.processes.ranks import Ranks, has_group
-from samsum_stream.loader.processes.supervision import POLL, as_it_is, received
-from samsum_stream.loader.processes.threads import made_here
+from samsum_stream.loader.processes.supervision import POLL, identity, received
+from samsum_stream.loader.processes.threads import produced_in_worker
 from samsum_stream.pipeline.read_ahead import ReadAhead
 from samsum_stream.sources import Block, IndexedSource, Leaf, SequentialSource, Source
 from samsum_stream.sources.faults import RAISE, Faults, Take
@@ -101,14 +101,14 @@ def count_lengths(
     loader = DataLoader(
         dataset,
         batch_size=None,
-        collate_fn=as_it_is,
+        collate_fn=identity,
         num_workers=num_workers,
         multiprocessing_context=multiprocessing_context if num_workers else None,
         timeout=POLL if num_workers else 0,
     )
     pieces = list[Piece]()
-    whereabouts = partial(_counted_by, source, pieces)
-    sent = received(loader.__iter__, whereabouts=whereabouts, remedy=START_AGAIN, timeout=timeout)
+    location = partial(_counted_by, source, pieces)
+    sent = received(loader.__iter__, location=location, remedy=START_AGAIN, timeout=timeout)
     found: list[Piece] | Exception = pieces
     try:
         for piece in _shown(sent, total=dataset.num_rows):
@@ -143,7 +143,7 @@ class _Counter(IterableDataset[Piece]):
         return None if None in sizes else sum(filter(None, sizes)) // self.world_size
 
     def __iter__(self) -> Iterator[Piece]:
-        return made_here(self._of_worker)
+        return produced_in_worker(self._of_worker)
 
     def _of_worker(self, worker: int, num_workers: int) -> Generator[Piece]:
         reader, num_readers = self.rank * num_workers + worker, self.world_size * num_workers

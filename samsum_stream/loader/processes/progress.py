@@ -1,4 +1,4 @@
-"""What a terminal shows while something takes long: on stderr, of the first rank alone, and gone when it is over."""
+"""Progress on stderr while something takes long: only on a terminal, only on the first rank, removed at the end."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,24 +7,26 @@ import torch.distributed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from samsum_stream.loader.processes.ranks import is_distributed
+
 
 def counting(text: str) -> Progress:
-    """A bar of rows, with a task to advance."""
+    """A progress bar that counts rows. The caller adds a task and advances the task."""
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=(console := Console(stderr=True)), transient=True, disable=not _is_seen(console))
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not _is_visible(console))
 
 
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """A line that says what is waited for."""
+    """Show `text` beside a spinner inside the `with` block."""
     console = Console(stderr=True)
-    if not _is_seen(console):
+    if not _is_visible(console):
         yield
         return
     with console.status(text):
         yield
 
 
-def _is_seen(console: Console) -> bool:
-    has_group = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return console.is_terminal and not (has_group and torch.distributed.get_rank())
+def _is_visible(console: Console) -> bool:
+    return console.is_terminal and not (is_distributed() and torch.distributed.get_rank())

@@ -1,8 +1,9 @@
-"""What DataLoader workers send: one that is waited for in vain, or that died, is named with where it stood.
+"""Receives what DataLoader workers send, and reports a worker that sends nothing or that died.
 
-no message for a minute     a warning, and the worker's stack on stderr; again after two minutes, four, ...
-none for `timeout` seconds  WorkerError
-a worker died               WorkerError from the `for` that reads, never in the middle of what is done with a message
+no message for a minute       a warning that names the worker, what it produces and how to see its stack;
+                              again after two minutes, four, ...
+none for `timeout` seconds    WorkerError, and the end of the worker
+a worker died                 WorkerError from the `for` that reads, never while the caller uses a message
 """
 
 import logging
@@ -16,113 +17,114 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from samsum_stream.errors import WorkerError
-from samsum_stream.loader.processes.stack_dump import answer_when_asked, ask
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 POLL = 1.0
-"""The `timeout` of a DataLoader whose messages are received here, in seconds: it ends one look for a message."""
+"""The `timeout` of a DataLoader whose messages `received` reads, in seconds: the longest wait between two checks."""
 
 PATIENCE = 60.0
 """Seconds without a message before the first warning."""
 
-TO_ANSWER = 1.0
-"""Seconds that a worker has to write its stack before it is given up and ended."""
-
-TO_END = 5.0
-"""Seconds that its end is waited for then."""
+JOIN_TIMEOUT = 5.0
+"""Seconds to wait for the end of a worker that was killed."""
 
 
 def received(
-    start: Callable[[], Iterator[T]], *, whereabouts: Callable[[int], str], remedy: str, timeout: float = 0
+    start: Callable[[], Iterator[T]], *, location: Callable[[int], str], remedy: str, timeout: float = 0
 ) -> Iterator[T]:
-    """What workers send.
+    """Yield the messages of DataLoader workers.
 
     Args:
-        start: Starts the workers: the `__iter__` of a DataLoader with `timeout=POLL`, or with no workers.
-        whereabouts: What a worker, given by its number, is to do next.
-        remedy: How to go on without a worker.
-        timeout: Seconds that a message is waited for; 0: for ever.
+        start: Starts the workers: the `__iter__` of a DataLoader with `timeout=POLL`, or of one without workers.
+        location: Gives a text that says what a worker produces next, from the number of the worker.
+        remedy: How to continue without the worker, for error messages.
+        timeout: Seconds to wait for a message; 0 is no limit.
 
     Raises:
-        WorkerError: a worker died, or sent nothing for too long.
+        WorkerError: a worker died, or sent no message for `timeout` seconds.
     """
-    answer_when_asked()
     messages = start()
-    workers = _Workers(messages, whereabouts=whereabouts, remedy=remedy, timeout=timeout)
+    workers = _Workers(messages, location=location, remedy=remedy, timeout=timeout)
     while True:
         try:
             for message in messages:
-                with workers.out_of_sight():
+                with workers.deaths_deferred():
                     yield message
                 workers.require_alive()
             return
         except RuntimeError as error:
-            workers.look_after(error)
+            workers.handle(error)
 
 
 class _Workers:
-    """The processes of a DataLoader's iterator, and since when one of them is waited for."""
+    """The worker processes of a DataLoader's iterator, and since when the loader waits for a message."""
 
-    def __init__(self, messages: Any, *, whereabouts: Callable[[int], str], remedy: str, timeout: float) -> None:
-        self.messages, self.whereabouts, self.remedy, self.timeout = messages, whereabouts, remedy, timeout
+    def __init__(self, messages: Any, *, location: Callable[[int], str], remedy: str, timeout: float) -> None:
+        self.messages, self.location, self.remedy, self.timeout = messages, location, remedy, timeout
         self.processes: list[BaseProcess] = getattr(messages, "_workers", [])
         self.since, self.patience = time.monotonic(), PATIENCE
         if self.processes:
-            _let_deaths_wait()
+            _install_handler()
 
     @contextmanager
-    def out_of_sight(self) -> Iterator[None]:
-        """While something is done with a message, deaths wait until the next one is asked for."""
-        _OUT_OF_SIGHT.add(self)
+    def deaths_deferred(self) -> Iterator[None]:
+        """Inside the `with` block, the caller uses a message; the next request reports a death."""
+        _DEFERRING.add(self)
         try:
             yield
         finally:
-            _OUT_OF_SIGHT.discard(self)
+            _DEFERRING.discard(self)
             self.since, self.patience = time.monotonic(), PATIENCE
 
     @property
     def dead(self) -> list[int]:
-        """The numbers of those that died."""
+        """The numbers of the workers that died."""
         return [number for number, process in enumerate(self.processes) if process.exitcode]
 
     def require_alive(self) -> None:
-        """Raises `WorkerError` where one died."""
+        """Raise a `WorkerError` if a worker died."""
         if self.dead:
-            raise self._died(self.dead[0])
+            raise self._death_error(self.dead[0])
 
-    def look_after(self, error: RuntimeError) -> None:
-        """What to make of an error of the DataLoader: it says that time is over, that a worker died, or is another."""
+    def handle(self, error: RuntimeError) -> None:
+        """Handle an error of the DataLoader: its `timeout` is over, or a worker died; raise any other error again."""
         if not self.processes or not str(error).startswith("DataLoader "):
             raise error
         awaited = self._awaited
         if self.dead or self.processes[awaited].exitcode is not None:
-            raise self._died(next(iter(self.dead), awaited)) from error
+            raise self._death_error(next(iter(self.dead), awaited)) from error
         if not str(error).startswith("DataLoader timed out"):
             raise error
-        self._lose_patience(time.monotonic() - self.since)
+        self._warn_or_give_up(time.monotonic() - self.since)
 
-    def _lose_patience(self, waited: float) -> None:
+    def _warn_or_give_up(self, waited: float) -> None:
         is_over = 0 < self.timeout <= waited
         if not is_over and waited < self.patience:
             return
-        told = self._told(self._awaited, f"has sent nothing for {waited:.0f} s")
-        if ask(self.processes[self._awaited].pid or 0):
-            told += "; its stack is on stderr"
-            time.sleep(TO_ANSWER if is_over else 0)
+        process = self.processes[self._awaited]
+        message = self._message(self._awaited, f"has sent nothing for {waited:.0f} s")
+        command = f"`py-spy dump --pid {process.pid}`"
         if is_over:
-            self._end(self.processes[self._awaited])
-            raise WorkerError(f"{told}; {self.remedy}. Where it may take that long, raise `timeout`")
-        logger.warning("%s; it is waited for, to no end where the loader has no `timeout`", told)
+            self._end(process)
+            raise WorkerError(
+                f"{message}; {self.remedy}. If a worker needs more time, raise `timeout`. To see where it waits, run "
+                f"{command} before the time is over"
+            )
+        logger.warning(
+            "%s. The loader waits on, without a limit if its `timeout` is 0; to see where the worker waits, run %s",
+            message,
+            command,
+        )
         self.patience *= 2
 
     def _end(self, process: BaseProcess) -> None:
-        """Torch would ask the worker to end, and wait for it: for ever where it is stopped and heeds no signal."""
-        with self.out_of_sight():
+        """Kill a worker. Torch would send SIGTERM and wait for ever for a stopped worker, which does not react."""
+        with self.deaths_deferred():
             process.kill()
-            process.join(TO_END)
+            process.join(JOIN_TIMEOUT)
 
     @property
     def _awaited(self) -> int:
@@ -130,40 +132,44 @@ class _Workers:
         number: int = self.messages._task_info[self.messages._rcvd_idx][0]
         return number
 
-    def _died(self, number: int) -> WorkerError:
+    def _death_error(self, number: int) -> WorkerError:
         code = self.processes[number].exitcode or 0
         how = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exited with status {code}"
         return WorkerError(
-            f"{self._told(number, how)}; {self.remedy}. A worker that was killed often ran out of memory"
+            f"{self._message(number, how)}; {self.remedy}. A worker that was killed often ran out of memory"
         )
 
-    def _told(self, number: int, what: str) -> str:
+    def _message(self, number: int, what: str) -> str:
         process = self.processes[number]
-        return f"worker {number} of {len(self.processes)} (pid {process.pid}) {what}: {self.whereabouts(number)}"
+        return f"worker {number} of {len(self.processes)} (pid {process.pid}) {what}: {self.location(number)}"
 
 
-_OUT_OF_SIGHT: WeakSet[_Workers] = WeakSet()
-"""Workers whose last message something is being done with."""
+_DEFERRING: WeakSet[_Workers] = WeakSet()
+"""Workers for which the caller uses a message now."""
 
 
-class _Patient:
-    """A handler of SIGCHLD before that of torch, which raises wherever the training process is, also in a step."""
+class _DeferringHandler:
+    """A handler of SIGCHLD in front of torch's handler, which raises at once, also in the middle of a training step."""
 
-    def __init__(self, before: Callable[..., Any]) -> None:
-        self.before = before
+    def __init__(self, handler: Callable[..., Any]) -> None:
+        self.handler = handler
 
     def __call__(self, number: int, frame: Any) -> None:
-        if not any(workers.dead for workers in _OUT_OF_SIGHT):
-            self.before(number, frame)
+        if not any(workers.dead for workers in _DEFERRING):
+            self.handler(number, frame)
 
 
-def _let_deaths_wait() -> None:
-    """Only a main thread may; elsewhere, and where the user's own handler comes later, all is as torch has it."""
-    before = signal.getsignal(signal.SIGCHLD)
-    if threading.current_thread() is threading.main_thread() and callable(before) and not isinstance(before, _Patient):
-        signal.signal(signal.SIGCHLD, _Patient(before))
+def _install_handler() -> None:
+    """Defer deaths in the main thread; Python allows no other thread to set a signal handler.
+
+    Torch reports deaths at once in other threads, and where the user installs a handler later.
+    """
+    handler = signal.getsignal(signal.SIGCHLD)
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and callable(handler) and not isinstance(handler, _DeferringHandler):
+        signal.signal(signal.SIGCHLD, _DeferringHandler(handler))
 
 
-def as_it_is(sent: Any) -> Any:
-    """The `collate_fn` of what is no tensor: by default torch rebuilds mappings and turns arrays to tensors."""
-    return sent
+def identity(message: Any) -> Any:
+    """A `collate_fn` that returns its argument; torch's default rebuilds mappings and turns arrays into tensors."""
+    return message

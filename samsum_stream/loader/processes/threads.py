@@ -1,10 +1,11 @@
-"""Batches made ahead in a thread, of a loader without workers or of a worker.
+"""Items that a thread produces in advance, for a worker or for a loader without workers.
 
-training process   take batch 0 │ model step ...        │ take batch 1 │ ...
-thread             make batch 1 │ make batch 2 │ (full) │ make batch 3 │ ...
+training process   take batch 0    │ model step ...           │ take batch 1    │ ...
+thread             produce batch 1 │ produce batch 2 │ (full) │ produce batch 3 │ ...
 
-Tokenizers let go of the GIL while they encode. A worker gains more by the memory: the heap that it was forked with is
-in pieces and shared with the training process: to allocate there is slow and copies pages. A thread has its own.
+Tokenizers release the GIL while they encode. A worker benefits mainly from the memory of the thread. The heap that the
+worker inherits by fork is fragmented and shared with the training process, so allocations in it are slow and copy
+pages. A thread has an arena of its own.
 """
 
 import gc
@@ -19,40 +20,48 @@ from typing import TypeVar
 from torch.utils.data import get_worker_info
 
 from samsum_stream.loader.processes.ranks import this_worker
-from samsum_stream.loader.processes.stack_dump import answer_when_asked
 
 T = TypeVar("T")
 
-_MAKING = threading.RLock()
-"""Held while something is made. A fork waits for it: what is locked in the middle stays locked in the child."""
+_PRODUCING = threading.RLock()
+"""Held while a thread produces an item. A fork waits for it, because a lock that is held stays locked in the child."""
 
-os.register_at_fork(before=_MAKING.acquire, after_in_parent=_MAKING.release, after_in_child=_MAKING.release)
+os.register_at_fork(before=_PRODUCING.acquire, after_in_parent=_PRODUCING.release, after_in_child=_PRODUCING.release)
 
 
-def made_ahead(items: Generator[T], *, num_ahead: int) -> Iterator[T]:
-    """The items, of which a thread makes so many before they are asked for; errors come where they would have come."""
+def prefetched(items: Generator[T], *, num_ahead: int) -> Iterator[T]:
+    """The same items, of which a thread produces up to `num_ahead` in advance. Errors are raised at the same item."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="samsum-stream")
     try:
-        made = deque(thread.submit(_next, items) for _ in range(num_ahead))
-        while found := made.popleft().result():
-            made.append(thread.submit(_next, items))
-            yield from found
+        futures = deque(thread.submit(_next, items) for _ in range(num_ahead))
+        while item := futures.popleft().result():
+            futures.append(thread.submit(_next, items))
+            yield from item
     finally:
         thread.shutdown(cancel_futures=True)
         items.close()
 
 
-def made_here(make: Callable[[int, int], Generator[T]]) -> Iterator[T]:
-    """What `make(worker, num_workers)` gives in this worker, one ahead; in the training process, in no thread."""
-    made = make(*this_worker())
+def produced_in_worker(produce: Callable[[int, int], Generator[T]]) -> Iterator[T]:
+    """The items of `produce(worker, num_workers)`; a thread of a worker produces one item in advance."""
+    items = produce(*this_worker())
     if get_worker_info() is None:
-        return made
-    answer_when_asked()  # a worker that was forked does so already
-    gc.freeze()  # what was inherited stays: looking through it for garbage would copy it, page by page
-    return made_ahead(made, num_ahead=1)
+        return items
+    use_one_encoding_thread()
+    gc.freeze()  # a garbage collection would visit, and so copy, all pages that the worker inherits
+    return prefetched(items, num_ahead=1)
+
+
+def use_one_encoding_thread() -> None:
+    """Let the `tokenizers` library encode with one thread in a worker, because the workers together use the cores.
+
+    The library also warns in each forked worker for which this is not set.
+    """
+    if get_worker_info() is not None:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def _next(items: Iterator[T]) -> list[T]:
-    """The next item, or none at the end."""
-    with _MAKING:
+    """A list of the next item; an empty list at the end."""
+    with _PRODUCING:
         return list(islice(items, 1))

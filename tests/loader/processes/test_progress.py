@@ -1,4 +1,4 @@
-"""What a terminal shows while something takes long, and that nothing else sees it."""
+"""Progress is visible on a terminal, and nowhere else."""
 
 import pytest
 
@@ -9,12 +9,12 @@ from tests.streams import make_rows, make_stream
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rich takes whatever it writes to for a terminal."""
+    """Make rich treat its output as a terminal."""
     monkeypatch.setenv("FORCE_COLOR", "1")
 
 
 @pytest.mark.usefixtures("terminal")
-def test_a_terminal_shows_what_is_waited_for_and_rows_that_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_shows_a_text_while_waiting_and_a_bar_while_counting(capsys: pytest.CaptureFixture[str]) -> None:
     with waiting("measuring"):
         pass
     with counting("counting rows") as bar:
@@ -26,7 +26,7 @@ def test_a_terminal_shows_what_is_waited_for_and_rows_that_are_counted(capsys: p
 
 
 @pytest.mark.usefixtures("terminal")
-def test_measuring_a_model_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_shows_that_a_model_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     model = make_model("llama")
     make_stream(make_rows(30), epochs=None).loader(model=model)
     assert f"measuring which layouts keep documents apart in {type(model).__name__}" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Who else reads: each rank has its share, and whatever would make ranks read the same rows is an error."""
+"""Ranks: each rank gets its share, and a setup in which ranks would read the same rows is an error."""
 
 import multiprocessing
 import os
@@ -19,8 +19,8 @@ from samsum_stream.loader.processes.ranks import DATA_PARALLEL, MODEL_PARALLEL, 
 from tests.streams import make_rows, make_stream, rows_of_batches, workers_that_end_at_once
 
 RULE = (
-    r"the job has 2 processes .*iterating over the stream itself, as a plain DataLoader or a Trainer does .*"
-    r"each of them read every row; call stream.attach\(trainer\), or iterate over stream.loader\(\)"
+    r"the job has 2 processes .*each of them would read every row from the stream itself, in a plain DataLoader or as "
+    r"the train_dataset of a Trainer; call stream.attach\(trainer\), or iterate over stream.loader\(\)"
 )
 
 
@@ -32,20 +32,20 @@ def quick_workers() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever started the tests, they start without a launcher's variables."""
+    """Remove the variables of a launcher that started the tests."""
     for name in [name for name in os.environ if name in ("RANK", "WORLD_SIZE") or name.startswith("PARALLELISM_")]:
         monkeypatch.delenv(name)
 
 
 def start_job(monkeypatch: pytest.MonkeyPatch, *, rank: int = 0, world_size: int = 2) -> None:
-    """What torchrun tells each of its processes."""
+    """Set the environment variables that torchrun sets in each process."""
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("WORLD_SIZE", str(world_size))
 
 
 @contextmanager
 def group(rank: int, world_size: int) -> Iterator[None]:
-    """A process group whose other members are made up."""
+    """A process group in which the other members are fake."""
     torch.distributed.init_process_group("fake", store=FakeStore(), rank=rank, world_size=world_size)
     try:
         yield
@@ -53,7 +53,7 @@ def group(rank: int, world_size: int) -> Iterator[None]:
         torch.distributed.destroy_process_group()
 
 
-# -------------------------------------------------------------------------------------------- the stream by itself
+# ------------------------------------------------------------------------------------------------ the stream
 
 
 @pytest.mark.parametrize("size", [None, "1"])
@@ -76,7 +76,7 @@ def test_iterating_the_stream_itself_in_a_job_of_two_is_an_error(
         next(iter(plain))
 
 
-def test_a_stream_is_not_sent_to_a_spawned_worker_that_could_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_is_not_sent_to_a_spawned_worker_that_cannot_see_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     with group(1, 2):
         stream = make_stream()
         context = multiprocessing.get_context("spawn")
@@ -85,7 +85,7 @@ def test_a_stream_is_not_sent_to_a_spawned_worker_that_could_not_tell(monkeypatc
             next(iter(plain))
 
 
-def test_what_reads_no_rows_works_in_any_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_action_that_reads_no_rows_works_in_any_job(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = make_stream()
     start_job(monkeypatch)
     assert stream.inference_ids({"input": "20"}) == [1, 20]
@@ -106,22 +106,22 @@ def test_workers_of_a_plain_dataloader_that_do_not_fit_the_lanes_are_an_error(la
 
 
 def test_a_launcher_with_two_processes_gives_each_its_share_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = [rows_of_batches([batch]) for batch in make_stream(lanes=4).loader()]
+    expected = [rows_of_batches([batch]) for batch in make_stream(lanes=4).loader()]
     for rank in (0, 1):
         start_job(monkeypatch, rank=rank)
         loader = make_stream(lanes=4).loader()
         assert loader.ranks == Ranks(rank, 2)
-        assert [rows_of_batches([batch]) for batch in loader] == alone[rank::2]
+        assert [rows_of_batches([batch]) for batch in loader] == expected[rank::2]
 
 
-def test_automatic_lanes_suit_the_ranks_and_their_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_automatic_lanes_fit_the_ranks_and_their_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     start_job(monkeypatch, rank=4, world_size=5)
     loader = make_stream().loader(num_workers=2)
     assert loader.num_workers == 2
     assert loader.state_dict()["fingerprint"]["lanes"] == 10
 
 
-def test_a_loader_made_before_the_job_began_is_an_error_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loader_made_before_the_job_starts_is_an_error_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     loader = make_stream().loader()
     start_job(monkeypatch)
     with pytest.raises(TopologyError, match="made as rank 0 of 1, and this process is rank 0 of 2 now"):
@@ -129,14 +129,14 @@ def test_a_loader_made_before_the_job_began_is_an_error_as_well(monkeypatch: pyt
 
 
 def read_in_a_group(rank: int, folder: str, answers: Any) -> None:
-    """What a member of a group of two reads and is told, without any environment variable."""
+    """Send the batches and the error of a member of a group of two, without any environment variable."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
     try:
         stream = make_stream(make_rows(60), lanes=4)
         loader = stream.loader()
         batches = [rows_of_batches([batch]) for batch in loader]
-        told = problem(lambda: next(iter(stream)))
-        answers.put((rank, len(loader), batches, told))
+        message = problem(lambda: next(iter(stream)))
+        answers.put((rank, len(loader), batches, message))
     finally:
         torch.distributed.destroy_process_group()
 
@@ -159,12 +159,12 @@ def test_two_processes_of_a_group_share_the_rows_and_neither_may_read_all(tmp_pa
     for member in members:
         member.join(60)
         assert member.exitcode == 0
-    alone = [rows_of_batches([batch]) for batch in make_stream(make_rows(60), lanes=4).loader()]
-    assert (first[1], second[1]) == (alone[0::2], alone[1::2])
+    expected = [rows_of_batches([batch]) for batch in make_stream(make_rows(60), lanes=4).loader()]
+    assert (first[1], second[1]) == (expected[0::2], expected[1::2])
     assert Counter(row for rows in first[1] + second[1] for row in rows) == Counter(range(60))
-    assert first[0] == second[0] == len(alone) // 2
-    for told in (first[2], second[2]):
-        assert "the job has 2 processes" in told
+    assert first[0] == second[0] == len(expected) // 2
+    for message in (first[2], second[2]):
+        assert "the job has 2 processes" in message
 
 
 # ------------------------------------------------------------------------------------------------------- find_ranks
@@ -174,28 +174,28 @@ def test_without_a_job_there_is_one_rank() -> None:
     assert find_ranks() == Ranks(0, 1)
 
 
-def test_the_rank_is_that_of_the_launcher_or_of_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rank_comes_from_the_launcher_or_from_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
     start_job(monkeypatch, rank=2, world_size=4)
     assert find_ranks() == Ranks(2, 4)
     with group(5, 8):
         assert find_ranks() == Ranks(5, 8)
 
 
-def test_what_is_given_comes_before_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_override_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     start_job(monkeypatch, rank=2, world_size=4)
     monkeypatch.setenv("PARALLELISM_CONFIG_TP_SIZE", "2")
     assert find_ranks(rank=1, world_size=2) == Ranks(1, 2)
 
 
-@pytest.mark.parametrize("given", [{"rank": 0}, {"world_size": 2}])
-def test_a_rank_without_a_world_size_is_an_error(given: dict[str, int]) -> None:
-    with pytest.raises(TopologyError, match="rank and world_size go together, and without device_mesh; got rank="):
-        find_ranks(**given)
+@pytest.mark.parametrize("arguments", [{"rank": 0}, {"world_size": 2}])
+def test_a_rank_without_a_world_size_is_an_error(arguments: dict[str, int]) -> None:
+    with pytest.raises(TopologyError, match="rank and world_size go together, .*, got rank=.*; pass both"):
+        find_ranks(**arguments)
 
 
 @pytest.mark.parametrize(("rank", "world_size"), [(2, 2), (-1, 2), (0, 0), (0.0, 2), (True, 2), (0, "2")])
 def test_a_rank_outside_its_world_is_an_error(rank: Any, world_size: Any) -> None:
-    with pytest.raises(TopologyError, match="rank must be a whole number from 0 to world_size - 1; got rank="):
+    with pytest.raises(TopologyError, match="rank must be a whole number from 0 to .*, got rank=.*; pass both"):
         find_ranks(rank=rank, world_size=world_size)
 
 
@@ -213,13 +213,13 @@ def test_accelerate_with_ranks_that_share_rows_is_an_error_that_says_what_to_pas
 
 
 def ranks_in_mesh(sizes: tuple[int, ...], names: tuple[str, ...] | None) -> list[Ranks]:
-    """What each process of a mesh is told."""
-    found = []
+    """The result of `find_ranks` in each process of a mesh."""
+    ranks = []
     world_size = int(torch.tensor(sizes).prod())
     for rank in range(world_size):
         with group(rank, world_size):
-            found.append(find_ranks(device_mesh=init_device_mesh("cpu", sizes, mesh_dim_names=names)))
-    return found
+            ranks.append(find_ranks(device_mesh=init_device_mesh("cpu", sizes, mesh_dim_names=names)))
+    return ranks
 
 
 @pytest.mark.parametrize("name", DATA_PARALLEL)
@@ -234,16 +234,16 @@ def test_ranks_along_a_dimension_of_model_parallelism_read_the_same_rows(name: s
     assert ranks_in_mesh((2, 2), (name, "dp")) == [Ranks(0, 2), Ranks(1, 2), Ranks(0, 2), Ranks(1, 2)]
 
 
-def test_several_dimensions_of_data_parallelism_are_taken_together() -> None:
+def test_several_dimensions_of_data_parallelism_are_combined() -> None:
     ranks = ranks_in_mesh((2, 3, 2), ("dp_replicate", "dp_shard", "tp"))
     assert ranks == [Ranks(rank // 2, 6) for rank in range(12)]
 
 
-def test_a_mesh_of_one_dimension_without_a_name_is_of_data_parallelism() -> None:
+def test_a_mesh_with_one_unnamed_dimension_is_data_parallel() -> None:
     assert ranks_in_mesh((3,), None) == [Ranks(rank, 3) for rank in range(3)]
 
 
-def test_one_dimension_of_a_mesh_may_be_passed_by_itself() -> None:
+def test_one_dimension_of_a_mesh_can_be_passed() -> None:
     with group(5, 8):
         mesh = init_device_mesh("cpu", (4, 2), mesh_dim_names=("dp", "tp"))
         assert find_ranks(device_mesh=mesh["dp"]) == Ranks(2, 4)
@@ -251,10 +251,10 @@ def test_one_dimension_of_a_mesh_may_be_passed_by_itself() -> None:
 
 
 @pytest.mark.parametrize(("names", "rule"), [(("mine", "tp"), "dimension 'mine'"), (None, "dimensions without names")])
-def test_a_mesh_whose_names_say_nothing_is_an_error_that_lists_those_that_do(
+def test_a_mesh_with_unknown_names_is_an_error_that_lists_the_known_names(
     names: tuple[str, ...] | None, rule: str
 ) -> None:
-    with pytest.raises(TopologyError, match=f"device_mesh has {rule}, and only the names batch, data, .*; pass mesh"):
+    with pytest.raises(TopologyError, match=f"device_mesh has {rule}; the known names are batch, data, .*; pass mesh"):
         ranks_in_mesh((2, 2), names)
 
 
@@ -265,8 +265,8 @@ def test_a_process_outside_the_mesh_is_an_error() -> None:
             find_ranks(device_mesh=mesh)
 
 
-def test_a_mesh_beside_a_rank_is_an_error() -> None:
-    with group(1, 2), pytest.raises(TopologyError, match="go together, and without device_mesh; .* and a mesh"):
+def test_a_mesh_together_with_a_rank_is_an_error() -> None:
+    with group(1, 2), pytest.raises(TopologyError, match="go together, and without device_mesh, .* and a mesh; pass"):
         find_ranks(rank=0, world_size=2, device_mesh=init_device_mesh("cpu", (2,), mesh_dim_names=("dp",)))
 
 

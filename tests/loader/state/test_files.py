@@ -1,4 +1,4 @@
-"""States on disk: whole or not there, the last two kept, and any number of ranks reads what any other wrote."""
+"""States on disk: writes are atomic, the last two are kept, and a job of any size reads the files of another."""
 
 import json
 import shutil
@@ -28,21 +28,23 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_each_rank_writes_one_file_and_says_where(stream: SFTStream, tmp_path: Path) -> None:
+def test_each_rank_writes_one_file_and_returns_its_path(stream: SFTStream, tmp_path: Path) -> None:
     loaders = save_at(stream, tmp_path, ranks=2, steps=3)
     assert names(tmp_path) == ["batch-6/rank-0.json", "batch-6/rank-1.json"]
     assert loaders[1].save(tmp_path) == tmp_path / "batch-6" / "rank-1.json"
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
-def test_any_number_of_ranks_goes_on_from_what_others_saved(stream: SFTStream, tmp_path: Path, ranks: int) -> None:
+def test_any_number_of_ranks_resumes_from_the_files_of_another_number(
+    stream: SFTStream, tmp_path: Path, ranks: int
+) -> None:
     save_at(stream, tmp_path, ranks=2, steps=6)
     expected = list(take(stream_of(epochs=None).loader(), 24))[12:]
     for rank in range(ranks):
         loader = stream_of(epochs=None).loader(rank=rank, world_size=ranks)
         assert loader.load(tmp_path)
-        own = take(loader, 12 // ranks)
-        assert all(equal(one, other) for one, other in zip(own, expected[rank::ranks], strict=True))
+        batches = take(loader, 12 // ranks)
+        assert all(equal(one, other) for one, other in zip(batches, expected[rank::ranks], strict=True))
 
 
 def test_the_last_two_complete_states_are_kept(stream: SFTStream, tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ def test_the_last_two_complete_states_are_kept(stream: SFTStream, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["batch-10", "batch-8"]
 
 
-def test_a_state_that_only_some_ranks_saved_is_passed_over(stream: SFTStream, tmp_path: Path) -> None:
+def test_a_state_that_only_some_ranks_saved_is_ignored(stream: SFTStream, tmp_path: Path) -> None:
     loaders = save_at(stream, tmp_path, ranks=2, steps=3)
     list(take(loaders[0], 1))
     loaders[0].save(tmp_path)
@@ -75,7 +77,7 @@ def test_complete_states_are_kept_while_newer_ones_are_not_complete(stream: SFTS
     assert loader.state_dict()["batch"] == 4
 
 
-def test_a_torn_file_is_passed_over_with_a_warning(
+def test_a_torn_file_is_ignored_with_a_warning(
     stream: SFTStream, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     loaders = save_at(stream, tmp_path, ranks=1, steps=3)
@@ -91,7 +93,7 @@ def test_a_torn_file_is_passed_over_with_a_warning(
         assert f"{newest} is torn" in caplog.text
 
 
-def test_files_of_a_job_with_more_ranks_are_passed_over(stream: SFTStream, tmp_path: Path) -> None:
+def test_files_of_a_job_with_more_ranks_are_ignored(stream: SFTStream, tmp_path: Path) -> None:
     save_at(stream, tmp_path, ranks=4, steps=3)
     save_at(stream, tmp_path, ranks=2, steps=6)
     assert len(names(tmp_path / "batch-12")) == 4
@@ -100,18 +102,20 @@ def test_files_of_a_job_with_more_ranks_are_passed_over(stream: SFTStream, tmp_p
     assert loader.state_dict()["batch"] == 12
 
 
-def test_a_folder_without_a_complete_state_is_an_error_that_says_what_is_there(
+def test_a_folder_without_a_complete_state_is_an_error_that_lists_what_exists(
     stream: SFTStream, tmp_path: Path
 ) -> None:
     loaders = save_at(stream, tmp_path, ranks=2, steps=3)
     (tmp_path / "batch-6" / "rank-1.json").unlink()
-    with pytest.raises(StateError, match=r"no state is complete: .*batch-6: 1 of 2 ranks have saved; start anew"):
+    with pytest.raises(
+        StateError, match=r"no state is complete: .*batch-6: 1 of 2 ranks have saved; restore the files"
+    ):
         loaders[0].load(tmp_path)
-    with pytest.raises(StateError, match=r"no state of batch 9; there are those of 6"):
+    with pytest.raises(StateError, match=r"no state of batch 9; choose a saved batch \(6\)"):
         loaders[0].load(tmp_path, batch=9)
 
 
-def test_an_empty_folder_is_an_error_unless_it_may_be(stream: SFTStream, tmp_path: Path) -> None:
+def test_an_empty_folder_is_an_error_unless_missing_ok(stream: SFTStream, tmp_path: Path) -> None:
     loader = stream.loader()
     for folder in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(StateError, match=r"there is no saved state \(batch-M/rank-r.json\).*missing_ok=True"):
@@ -128,7 +132,7 @@ def test_a_state_of_another_stream_names_the_field_and_can_be_ignored(stream: SF
     assert other.load(tmp_path, ignore=["truncation"])
 
 
-def test_an_older_state_can_be_asked_for_by_its_batch(stream: SFTStream, tmp_path: Path) -> None:
+def test_an_older_state_can_be_loaded_by_its_batch(stream: SFTStream, tmp_path: Path) -> None:
     loaders = save_at(stream, tmp_path, ranks=1, steps=3)
     list(take(loaders[0], 1))
     loaders[0].save(tmp_path)
@@ -137,7 +141,7 @@ def test_an_older_state_can_be_asked_for_by_its_batch(stream: SFTStream, tmp_pat
     assert loader.state_dict()["batch"] == 3
 
 
-def test_going_on_from_an_older_state_gives_up_the_newer_ones(stream: SFTStream, tmp_path: Path) -> None:
+def test_resuming_from_an_older_state_abandons_the_newer_ones(stream: SFTStream, tmp_path: Path) -> None:
     loaders = save_at(stream, tmp_path, ranks=1, steps=5)
     list(take(loaders[0], 5))
     loaders[0].save(tmp_path)
@@ -150,7 +154,7 @@ def test_going_on_from_an_older_state_gives_up_the_newer_ones(stream: SFTStream,
     assert again.state_dict()["batch"] == 7
 
 
-def test_a_new_run_in_an_old_folder_is_not_taken_for_the_old_one(stream: SFTStream, tmp_path: Path) -> None:
+def test_a_new_run_in_an_old_folder_sets_the_old_states_aside(stream: SFTStream, tmp_path: Path) -> None:
     save_at(stream, tmp_path, ranks=1, steps=20)
     save_at(stream, tmp_path, ranks=1, steps=4)
     loader = stream_of(epochs=None).loader()
@@ -159,7 +163,7 @@ def test_a_new_run_in_an_old_folder_is_not_taken_for_the_old_one(stream: SFTStre
     assert (tmp_path / "set-aside-batch-20").is_dir()
 
 
-def test_a_rank_that_is_ahead_is_no_old_run(stream: SFTStream, tmp_path: Path) -> None:
+def test_states_of_a_rank_that_is_ahead_stay(stream: SFTStream, tmp_path: Path) -> None:
     loaders = save_at(stream, tmp_path, ranks=2, steps=1)
     for loader in reversed(loaders):
         list(take(loader, 1 + loader.ranks.rank))
@@ -167,7 +171,7 @@ def test_a_rank_that_is_ahead_is_no_old_run(stream: SFTStream, tmp_path: Path) -
     assert (tmp_path / "batch-6" / "rank-1.json").exists()
 
 
-def test_a_smaller_job_does_not_take_what_a_larger_one_left_for_complete(stream: SFTStream, tmp_path: Path) -> None:
+def test_a_smaller_job_does_not_treat_files_of_a_larger_job_as_complete(stream: SFTStream, tmp_path: Path) -> None:
     loaders = save_at(stream, tmp_path, ranks=4, steps=2)
     for _ in range(2):
         for loader in loaders[:2]:
@@ -182,7 +186,7 @@ def test_a_smaller_job_does_not_take_what_a_larger_one_left_for_complete(stream:
     assert loader.state_dict()["batch"] == 8
 
 
-def test_where_only_some_ranks_ever_saved_a_job_that_may_start_anew_does(stream: SFTStream, tmp_path: Path) -> None:
+def test_a_job_with_missing_ok_starts_anew_if_only_some_ranks_ever_saved(stream: SFTStream, tmp_path: Path) -> None:
     loaders = [stream.loader(rank=rank, world_size=2) for rank in range(2)]
     list(take(loaders[0], 1))
     path = loaders[0].save(tmp_path)
@@ -212,12 +216,12 @@ def test_an_edited_file_is_torn(stream: SFTStream, tmp_path: Path, change: tuple
         stream_of(epochs=None).loader().load(tmp_path)
 
 
-def test_a_state_of_no_number_of_ranks_does_not_start_anew(stream: SFTStream, tmp_path: Path) -> None:
-    """It would read as one that other ranks have yet to save."""
+def test_a_file_with_an_invalid_world_size_does_not_start_anew(stream: SFTStream, tmp_path: Path) -> None:
+    """Otherwise the state would look like one that other ranks have not saved yet."""
     save_at(stream, tmp_path, ranks=1, steps=3)
     path = tmp_path / "batch-3" / "rank-0.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"world_size": "1"}))
-    with pytest.raises(StateError, match=r"rank-0.json is torn .*: its digest is another"):
+    with pytest.raises(StateError, match=r"rank-0.json is torn .*: its digest does not match its content"):
         stream_of(epochs=None).loader().load(tmp_path, missing_ok=True)
 
 
@@ -227,13 +231,13 @@ def test_a_folder_that_cannot_be_written_to_is_an_error(stream: SFTStream, tmp_p
         stream.loader().save(tmp_path / "file")
 
 
-def test_a_state_can_be_saved_as_of_a_batch_ago(stream: SFTStream, tmp_path: Path) -> None:
+def test_the_state_before_the_last_batch_can_be_saved(stream: SFTStream, tmp_path: Path) -> None:
     loader = stream.loader()
     list(take(loader, 5))
     assert loader.save(tmp_path, batch=4).parent.name == "batch-4"
 
 
-def test_a_full_disk_or_a_kill_leaves_the_older_states(stream: SFTStream, tmp_path: Path) -> None:
+def test_the_older_states_remain_after_a_full_disk_or_a_kill(stream: SFTStream, tmp_path: Path) -> None:
     loaders = save_at(stream, tmp_path, ranks=1, steps=3)
     (tmp_path / "batch-4").mkdir()
     (tmp_path / "batch-4" / ".rank-0.json.99.part").write_text('{"rank": 0, "wor')
