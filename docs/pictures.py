@@ -1,6 +1,8 @@
-"""Draw what the commands of `PICTURES` show in a terminal, as docs/*.svg; run in the top folder:
+"""Draws the terminal output of the commands of `PICTURES` as docs/*.svg.
 
-python docs/pictures.py
+Run it in the top folder of the repository:
+
+    python docs/pictures.py
 """
 
 import os
@@ -33,18 +35,18 @@ FRAME = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http
 </g>
 </svg>
 """
-"""As rich draws a terminal, with fonts that every machine has in place of one from a network."""
+"""The terminal of rich, with fonts that every machine has instead of a font from a network."""
 
 
-def draw(command: str, place: Path) -> None:
-    """What a command prints on a terminal, in its colours."""
-    words = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "HF_HUB_OFFLINE": "1"}
-    shown = subprocess.run(command.split(), env=words, stdout=subprocess.PIPE, text=True, check=True).stdout
+def draw(command: str, path: Path) -> None:
+    """Draw the output of a command on a terminal, with its colours."""
+    environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "HF_HUB_OFFLINE": "1"}
+    output = subprocess.run(command.split(), env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         console = Console(record=True, width=WIDTH, file=nowhere)
-        console.print(Text.from_ansi(shown.rstrip()))
-    svg = console.export_svg(title=command, theme=SVG_EXPORT_THEME, code_format=FRAME, unique_id=place.stem)
-    place.write_text(svg, encoding="utf-8")
+        console.print(Text.from_ansi(output.rstrip()))
+    svg = console.export_svg(title=command, theme=SVG_EXPORT_THEME, code_format=FRAME, unique_id=path.stem)
+    path.write_text(svg, encoding="utf-8")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the examples share: the stream, a tiny model, and what they show of them."""
+"""Shared code of the examples: the stream, a tiny model, and their output."""
 
 import json
 import os
@@ -19,23 +19,23 @@ ROOT = Path(__file__).resolve().parents[1]
 DIALOGUES = ROOT / "examples" / "data" / "dialogues.jsonl"
 LEARNING_RATE = 3e-3
 
-# Dialogues contain brackets and colons, which rich would otherwise read as markup and emoji.
+# Dialogues contain brackets and colons. With its defaults, rich reads them as markup and emoji.
 console = Console(markup=False, emoji=False, highlight=False)
 
 
 def parser(description: str, *, max_steps: int = 200, save_steps: int = 100) -> ArgumentParser:
-    """The arguments of all training scripts."""
+    """The command-line arguments of all training scripts."""
     parser = ArgumentParser(description=description)
     parser.add_argument("--max-steps", type=int, default=max_steps, help="optimizer steps (default: %(default)s)")
     parser.add_argument(
         "--save-steps", type=int, default=save_steps, help="steps between checkpoints (default: %(default)s)"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--resume", action="store_true", help="resume from the newest checkpoint")
     return parser
 
 
 def output_folder(name: str, *, resume: bool) -> Path:
-    """`outputs/NAME`, without what an earlier run has left there, unless the run goes on from it."""
+    """The folder `outputs/NAME`. It is emptied, unless the run resumes."""
     folder = ROOT / "outputs" / name
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
@@ -43,7 +43,7 @@ def output_folder(name: str, *, resume: bool) -> Path:
 
 
 def open_stream(*, rows: Any = None, **changes: Any) -> SFTStream:
-    """The stream of `configs/quickstart.yaml`, whose paths start at the top of the repository."""
+    """The stream of `configs/quickstart.yaml`; its paths are relative to the top of the repository."""
     os.chdir(ROOT)
     if rows is None and not changes:
         return SFTStream.from_yaml("configs/quickstart.yaml")
@@ -52,7 +52,7 @@ def open_stream(*, rows: Any = None, **changes: Any) -> SFTStream:
 
 
 def tiny_llama(stream: SFTStream) -> LlamaForCausalLM:
-    """A Llama of 1.4 million random weights, the same ones at every call, that takes the packs of the stream."""
+    """A Llama with 1.4 million random weights for the packs of the stream; every call gives the same weights."""
     set_seed(0)
     tokenizer = stream.tokenizer
     config = LlamaConfig(
@@ -71,13 +71,13 @@ def tiny_llama(stream: SFTStream) -> LlamaForCausalLM:
 
 
 def show_example(stream: SFTStream) -> None:
-    """Print the first example: what is read only, and what is trained."""
+    """Print the first example, with its trained tokens marked."""
     heading("One example")
     console.print(stream.preview(1))
 
 
 class LossLog:
-    """Prints the mean loss of each tenth of the steps, and keeps it in `losses`."""
+    """Prints the mean loss of each tenth of the steps, and stores it in `losses`."""
 
     def __init__(self, *, max_steps: int) -> None:
         self.interval, self.losses = max(max_steps // 10, 1), list[float]()
@@ -97,22 +97,24 @@ def show_loss(step: int, loss: float) -> None:
 
 
 def show_resume(step: int) -> None:
-    """Print where a run goes on that was saved after so many steps."""
-    console.print(f"going on after step {step}\n")
+    """Print after which step a run resumes."""
+    console.print(f"resuming after step {step}\n")
 
 
 def show_speed(stream: SFTStream, *, steps: int, seconds: float, batches_per_step: int = 1) -> None:
-    """Print what the stream handed over, and how fast the model trained on it."""
+    """Print the speed of training, the packing efficiency and the share of trained tokens."""
     stats = stream.stats
-    # The stream may have read ahead of the model, so the tokens of a step are an average.
+    # The stream may have delivered more batches than were trained. Therefore the tokens of a step are an average.
     tokens = stats.tokens / stats.packs * stream.config.batch_size * batches_per_step * steps
     console.print(f"\n{steps} steps in {seconds:.0f} s, {tokens / seconds:,.0f} tokens per second")
     console.print(f"packing efficiency {stats.efficiency:.2%} (tokens in a pack / room in a pack)")
-    console.print(f"{stats.trained_tokens / stats.tokens:.0%} of the tokens are trained, the others are read only")
+    console.print(
+        f"{stats.trained_tokens / stats.tokens:.0%} of the tokens are trained, the model only reads the others"
+    )
 
 
 def show_summary(stream: SFTStream, model: LlamaForCausalLM) -> None:
-    """Print what the model writes for a dialogue that it was trained on, beside the summary of the data set."""
+    """Print the summary that the model generates for a trained dialogue, and the reference of the data set."""
     row = first_dialogue()
     input_ids = torch.tensor([stream.inference_ids(row)], device=model.device)
     model.eval()
@@ -121,28 +123,30 @@ def show_summary(stream: SFTStream, model: LlamaForCausalLM) -> None:
         attention_mask=torch.ones_like(input_ids),
         max_new_tokens=60,
         do_sample=False,
-        repetition_penalty=1.2,  # a model this small goes in circles otherwise
+        repetition_penalty=1.2,  # without it, such a small model repeats itself
         use_cache=True,
     )
     generated = stream.tokenizer.decode(output[0, input_ids.shape[1] :], skip_special_tokens=True)
     prompt_end = "\n".join(stream.inference_prompt(row).splitlines()[-4:])
-    heading("A generated summary: a minute teaches the form, not yet the sense")
+    heading("A generated summary: after a minute, the form is right, but not the content")
     console.print(Text.assemble((f"[…]\n{prompt_end}", "dim"), (generated, "bold green")))
     console.print(f"\nReference: {row['summary']}")
 
 
 def require_learning(losses: list[float], *, resumed: bool = False) -> None:
-    """Fail unless the last loss is at least a tenth below the first; a resumed run had its first one before."""
+    """Exit with an error unless the last loss is at least a tenth below the first; a resumed run has no first loss."""
     if not resumed and not losses[-1] < 0.9 * losses[0]:
-        raise SystemExit(f"The loss did not go clearly down: {losses[0]:.2f} at first, {losses[-1]:.2f} at the end.")
+        raise SystemExit(
+            f"The loss did not decrease by a tenth: {losses[0]:.2f} at first, {losses[-1]:.2f} at the end."
+        )
 
 
 def heading(text: str) -> None:
-    """Print a line that sets off what follows."""
+    """Print a heading."""
     console.print(f"\n== {text} ==", style="bold")
 
 
 def first_dialogue() -> dict[str, Any]:
-    """The first row of the data set, with its own columns: `dialogue` and `summary`."""
+    """The first row of the data set, with the columns `dialogue` and `summary`."""
     with DIALOGUES.open(encoding="utf-8") as lines:
         return json.loads(next(lines))

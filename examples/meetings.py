@@ -1,7 +1,7 @@
-"""Makes up dialogues in which friends plan a meeting, as many as are asked for, each with a summary.
+"""Generates any number of dialogues in which friends plan a meeting, each with a summary.
 
-A summary repeats who brings what, so a model must look into its own dialogue to write it. Even a tiny one learns that
-in a minute, which it does not on the dialogues of `examples/data`: there it learns the form alone.
+A summary repeats who brings what. Therefore a model must read the dialogue to write the summary. A tiny model learns
+this in a minute. On the dialogues of `examples/data`, it learns only the form.
 """
 
 import random
@@ -36,13 +36,13 @@ TALK = (
 
 
 def make_rows(count: int, *, seed: int) -> list[dict[str, str]]:
-    """Rows with the columns `dialogue` and `summary`; the same ones for the same seed."""
+    """Rows with the columns `dialogue` and `summary`; the same seed gives the same rows."""
     chooser = random.Random(seed)
     return [make_row(chooser) for _ in range(count)]
 
 
 def make_row(chooser: random.Random) -> dict[str, str]:
-    """Two to four friends say what they bring, and up to fourteen lines of small talk."""
+    """A row with two to four friends who say what they bring, and up to fourteen lines of small talk."""
     friends = chooser.sample(NAMES, chooser.randint(2, 4))
     things = chooser.sample(THINGS, len(friends))
     where_and_when = f"{chooser.choice(PLACES)} on {chooser.choice(DAYS)}"

@@ -1,8 +1,8 @@
 """Trains a tiny Llama on packed dialogues in a loop with accelerate: a minute on a CPU, offline.
 
-Run it from anywhere: `python examples/train_accelerate.py`, or on two processes:
-`accelerate launch --cpu --num_processes 2 examples/train_accelerate.py`. Stop it after step 50, and the same with
-`--resume` goes on from there as if nothing had happened.
+Run it from any folder: `python examples/train_accelerate.py`, or on two processes:
+`accelerate launch --cpu --num_processes 2 examples/train_accelerate.py`. Stop it after step 50. Then the same command
+with `--resume` continues exactly from there.
 """
 
 import time
@@ -20,15 +20,15 @@ from samsum_stream import IGNORE_INDEX
 
 
 def main() -> None:
-    """From a YAML file to a summary."""
+    """Train from a YAML file, and generate a summary."""
     arguments = common.parser("Train a tiny Llama with accelerate.", max_steps=100, save_steps=50)
-    arguments.add_argument("--num-workers", type=int, default=0, help="processes that prepare the batches")
-    arguments.add_argument("--accumulation", type=int, default=2, help="batches of a process in a step")
+    arguments.add_argument("--num-workers", type=int, default=0, help="processes that produce the batches")
+    arguments.add_argument("--accumulation", type=int, default=2, help="batches of each process in a step")
     options = arguments.parse_args()
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),  # else processes without a GPU are unrelated to it
+        cpu=not torch.cuda.is_available(),  # else processes without a GPU do not form a group
         gradient_accumulation_steps=options.accumulation,
-        step_scheduler_with_optimizer=False,  # else it moves a schedule once for each process
+        step_scheduler_with_optimizer=False,  # else it steps the schedule once for each process
     )
     common.console.quiet = not accelerator.is_main_process
     with accelerator.main_process_first():
@@ -51,8 +51,8 @@ def main() -> None:
     model.train()
     batches = iter(loader)
     for step in range(first_step + 1, options.max_steps + 1):
-        window = send_to_device(list(islice(batches, options.accumulation)), accelerator.device)
-        log.add(step, train_step(accelerator, model, optimizer, window))
+        micro_batches = send_to_device(list(islice(batches, options.accumulation)), accelerator.device)
+        log.add(step, train_step(accelerator, model, optimizer, micro_batches))
         scheduler.step()
         if step % options.save_steps == 0:
             save(accelerator, folder, loader)
@@ -69,13 +69,13 @@ def main() -> None:
     accelerator.end_training()
 
 
-def train_step(accelerator: Accelerator, model: Any, optimizer: Any, window: list[dict[str, Any]]) -> float:
-    """One step on the batches of all processes; gives the mean loss over all their labels."""
-    num_labels = accelerator.reduce(sum((batch["labels"] != IGNORE_INDEX).sum() for batch in window))
-    # accelerate takes the mean over the window and the processes, where the sum is wanted.
-    num_terms = len(window) * accelerator.num_processes
+def train_step(accelerator: Accelerator, model: Any, optimizer: Any, micro_batches: list[dict[str, Any]]) -> float:
+    """One step on the batches of all processes; returns the mean loss over all their labels."""
+    num_labels = accelerator.reduce(sum((batch["labels"] != IGNORE_INDEX).sum() for batch in micro_batches))
+    # accelerate takes the mean over the batches of the step and over the processes, but the sum is needed.
+    num_terms = len(micro_batches) * accelerator.num_processes
     total = torch.zeros((), device=accelerator.device)
-    for batch in window:
+    for batch in micro_batches:
         with accelerator.accumulate(model):
             loss = model(**batch, num_items_in_batch=num_labels).loss  # the sum over labels / num_labels
             accelerator.backward(loss * num_terms)
@@ -88,16 +88,19 @@ def train_step(accelerator: Accelerator, model: Any, optimizer: Any, window: lis
 
 
 def save(accelerator: Accelerator, folder: Path, loader: Any) -> None:
-    """Write everything to `folder/batch-M`; the loader, which removes all but the last two, makes it valid."""
+    """Write a checkpoint to `folder/batch-M`. The loader saves last: its file makes the checkpoint valid.
+
+    The loader keeps the last two checkpoints.
+    """
     accelerator.save_state(folder / f"batch-{loader.batch}")
     loader.save(folder)
 
 
 def load(accelerator: Accelerator, folder: Path, loader: Any) -> None:
-    """Go on from the newest checkpoint, if there is one."""
+    """Resume from the newest checkpoint, if there is one."""
     if loader.load(folder, missing_ok=True):
         accelerator.load_state(folder / f"batch-{loader.batch}")
-        accelerator.step = 0  # it counted batches of a process, of which a step may have others now
+        accelerator.step = 0  # it counts batches of a process, and the number of batches in a step may have changed
 
 
 if __name__ == "__main__":

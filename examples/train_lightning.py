@@ -1,7 +1,7 @@
 """Trains a tiny Llama on packed dialogues with Lightning's Trainer: a minute on a CPU, offline.
 
-Run it from anywhere: `python examples/train_lightning.py`. Stop it after step 100, and
-`python examples/train_lightning.py --resume` goes on from there as if nothing had happened.
+Run it from any folder: `python examples/train_lightning.py`. Stop it after step 100. Then
+`python examples/train_lightning.py --resume` continues exactly from there.
 """
 
 import logging
@@ -21,10 +21,10 @@ from samsum_stream import SFTStream, merge_states
 
 
 def main() -> None:
-    """From a YAML file to a summary."""
+    """Train from a YAML file, and generate a summary."""
     options = common.parser("Train a tiny Llama with Lightning.").parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="lightning")  # it uses what torch deprecates
+    warnings.filterwarnings("ignore", module="lightning")  # Lightning uses deprecated functions of torch
     folder = common.output_folder("train_lightning", resume=options.resume)
     stream = common.open_stream()
     model = common.tiny_llama(stream)
@@ -54,10 +54,10 @@ def main() -> None:
 
 
 class TrainedBatches:
-    """The loader as Lightning takes it: each batch comes with the number of the next one.
+    """The loader for Lightning: each batch comes with the number of the next batch.
 
-    Lightning keeps the state of a data loader in its checkpoints by itself. But it fetches a batch ahead where the
-    loader has no length, and only rank 0 writes; so the state is that of what was trained, and of all ranks.
+    Lightning stores the state of a data loader in its checkpoints. But it fetches one batch ahead if the loader has no
+    length, and only rank 0 writes. Therefore the state here is that of the trained batches, of all ranks.
     """
 
     def __init__(self, loader: Any) -> None:
@@ -80,7 +80,7 @@ class TrainedBatches:
 
 
 class Summarizer(LightningModule):
-    """The model, what it reads and how it learns."""
+    """The model, its batches and its optimizer."""
 
     def __init__(self, stream: SFTStream, model: LlamaForCausalLM, options: Namespace) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Summarizer(LightningModule):
         self.progress = common.LossLog(max_steps=options.max_steps)
 
     def train_dataloader(self) -> TrainedBatches:
-        # The model is measured: documents of a batch do not see each other in it.
+        # The loader measures the model: documents of a batch do not see each other.
         self.batches = TrainedBatches(self.stream.loader(model=self.model))
         return self.batches
 

@@ -1,7 +1,7 @@
 """Trains a tiny Llama on packed dialogues with the Hugging Face Trainer: a minute on a CPU, offline.
 
-Run it from anywhere: `python examples/train_trainer.py`. Stop it after step 100, and
-`python examples/train_trainer.py --resume` goes on from there as if nothing had happened.
+Run it from any folder: `python examples/train_trainer.py`. Stop it after step 100. Then
+`python examples/train_trainer.py --resume` continues exactly from there.
 """
 
 import time
@@ -24,9 +24,9 @@ from samsum_stream import SFTStream, last_complete_checkpoint
 
 
 def main() -> None:
-    """From a YAML file to a summary."""
+    """Train from a YAML file, and generate a summary."""
     options = common.parser("Train a tiny Llama with the Hugging Face Trainer.").parse_args()
-    disable_progress_bar()  # of checkpoints that are written in a blink
+    disable_progress_bar()  # of checkpoints, which take no time to write
     folder = common.output_folder("train_trainer", resume=options.resume)
     stream = common.open_stream()
     model = common.tiny_llama(stream)
@@ -39,7 +39,7 @@ def main() -> None:
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(progress)
     start = time.perf_counter()
-    # A job that was killed while it saved leaves a torn checkpoint, which is passed over.
+    # A job that is killed while it saves leaves a torn checkpoint. The last complete one is used.
     trainer.train(resume_from_checkpoint=last_complete_checkpoint(folder) if options.resume else None)
     common.show_speed(stream, steps=options.max_steps - progress.first_step, seconds=time.perf_counter() - start)
     common.show_summary(stream, model)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def training_arguments(stream: SFTStream, folder: Path, options: Namespace) -> TrainingArguments:
-    """The Trainer's own business: with `max_steps`, a stream has no end."""
+    """The arguments of the Trainer; `max_steps` makes the stream endless."""
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=options.max_steps,
@@ -66,7 +66,7 @@ def training_arguments(stream: SFTStream, folder: Path, options: Namespace) -> T
 
 
 class ShowProgress(TrainerCallback):
-    """Prints the loss on a line of its own, in place of the Trainer's dict."""
+    """Prints the loss on one line, instead of the dict of the Trainer."""
 
     first_step = 0
 

@@ -1,12 +1,12 @@
-"""Trains a tiny Llama three times on as many labels of the same dialogues: what do packing, and its borders, do?
+"""Trains a tiny Llama in three layouts on the same number of labels: the effect of packing and of document isolation.
 
-    padded                   one dialogue a row, filled up to the longest one
-    packed                   full rows of several dialogues, which do not see each other
-    packed, full attention   the same rows, in which each dialogue sees those before it
+    padded                   one dialogue per row, padded to the longest dialogue
+    packed                   full rows of several dialogues that do not see each other
+    packed, full attention   the same rows, but each dialogue sees the dialogues before it
 
-Run it from anywhere: `python examples/why_it_matters.py`. It takes some minutes on a CPU, prints a table, and draws the
-loss on held-out dialogues, each read by itself, to `docs/why_it_matters.png`. The dialogues are those of `meetings.py`,
-of which none is read twice.
+Run it from any folder: `python examples/why_it_matters.py`. It takes minutes on a CPU. It prints a table, and draws
+the loss on held-out dialogues to `docs/why_it_matters.png`. Each held-out dialogue is read separately. The dialogues
+are those of `meetings.py`, and no dialogue is read twice.
 """
 
 import logging
@@ -36,25 +36,27 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 COLOURS = {"padded": "#E69F00", "packed": "#0072B2", "packed, full attention": "#CC3311"}
 LABEL_HEIGHTS = {"padded": -8, "packed": 0, "packed, full attention": 4}
-"""Points by which the labels of curves are moved, so that they keep off each other."""
+"""Vertical offsets of the labels of the curves, in points, so that the labels do not overlap."""
 
 UNPACKED = {"method": "none", "kwargs": {"max_length": 512}}
 NUM_PACKS = 600
-"""What the mean of dialogues in a pack is taken of; the first packs hold more short ones."""
+"""Number of packs for the mean number of dialogues per pack; the first packs hold more short dialogues."""
 NUM_ROWS, NUM_HELD_OUT = 20_000, 96
 
 Batches = Sequence[Mapping[str, Any]]
 
 
 def main() -> None:
-    """Three trainings in turns, a table and a picture."""
+    """Run three trainings in turns, print a table and draw a picture."""
     parser = ArgumentParser(description="Train a tiny Llama padded, packed, and packed with full attention.")
-    parser.add_argument("--labels", type=int, default=60_000, help="tokens to train (default: %(default)s)")
-    parser.add_argument("--points", type=int, default=25, help="of each curve (default: %(default)s)")
+    parser.add_argument(
+        "--labels", type=int, default=60_000, help="trained tokens of each layout (default: %(default)s)"
+    )
+    parser.add_argument("--points", type=int, default=25, help="points of each curve (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=common.ROOT / "docs" / "why_it_matters.png")
     options = parser.parse_args()
     output = options.output.resolve()
-    logging.getLogger("samsum_stream").setLevel(logging.ERROR)  # it warns of full attention, which is meant here
+    logging.getLogger("samsum_stream").setLevel(logging.ERROR)  # full attention is intended here, so its warning is not
     held_out = padded_batches(meetings.make_rows(NUM_HELD_OUT, seed=1))
     rows = meetings.make_rows(NUM_ROWS, seed=2)
 
@@ -72,7 +74,7 @@ def main() -> None:
 
 
 class Point(NamedTuple):
-    """Of a curve: labels that were trained, seconds that took, loss on the held-out dialogues."""
+    """A point of a curve: trained labels, seconds of training, loss on the held-out dialogues."""
 
     labels: int
     seconds: float
@@ -81,7 +83,7 @@ class Point(NamedTuple):
 
 @dataclass
 class Run:
-    """One of the trainings."""
+    """One training."""
 
     name: str
     stream: SFTStream
@@ -97,7 +99,7 @@ class Run:
         self.batches = iter(self.stream.loader(model=self.model))
 
     def step(self) -> None:
-        """Train on a batch; reading it is part of the time."""
+        """Train on one batch; the time includes reading the batch."""
         start = time.perf_counter()
         batch = next(self.batches)
         for group in self.optimizer.param_groups:
@@ -125,14 +127,14 @@ class Run:
 
 
 def train_in_turns(runs: Sequence[Run], *, until: float) -> None:
-    """A step of each, over and over: whatever else the machine does slows all of them alike."""
-    while behind := [run for run in runs if run.labels < until]:
-        for run in behind:
+    """One step of each run in turn, so that other load of the machine slows all runs equally."""
+    while unfinished := [run for run in runs if run.labels < until]:
+        for run in unfinished:
             run.step()
 
 
 def make_stream(rows: Sequence[Mapping[str, Any]], name: str) -> SFTStream:
-    """The quickstart's stream in one of the layouts; a padded batch has as many dialogues as a packed one."""
+    """The stream of the quickstart in one layout; padded and packed batches have the same number of dialogues."""
     packed = common.open_stream(rows=rows)
     packs = list(islice(packed, NUM_PACKS))
     changes: dict[str, Any] = {"collator_config": LAYOUTS[name]}
@@ -143,7 +145,7 @@ def make_stream(rows: Sequence[Mapping[str, Any]], name: str) -> SFTStream:
 
 
 def padded_batches(rows: Sequence[Mapping[str, Any]]) -> Batches:
-    """All of the rows once, each by itself."""
+    """All rows once, one dialogue per row of a batch."""
     stream = common.open_stream(
         rows=rows,
         collator_config={"method": "padded"},
@@ -157,7 +159,7 @@ def padded_batches(rows: Sequence[Mapping[str, Any]]) -> Batches:
 
 @torch.no_grad()
 def mean_loss(model: LlamaForCausalLM, batches: Batches) -> float:
-    """The mean over all labels."""
+    """The mean loss over all labels."""
     model.eval()
     total = sum(model(**batch).loss.item() * num_labels(batch) for batch in batches)
     return total / sum(map(num_labels, batches))
@@ -168,14 +170,14 @@ def num_labels(batch: Mapping[str, Any]) -> int:
 
 
 def warmed_up_cosine(share: float, *, warmup: float = 0.05) -> float:
-    """The learning rate as a share of the highest, after a share of the training."""
+    """The learning rate divided by its maximum; `share` is the finished part of the training, 0 to 1."""
     if share < warmup:
         return max(share / warmup, 0.02)
     return 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
 
 
 def show_table(runs: Sequence[Run]) -> None:
-    """Print what each training cost and reached."""
+    """Print speed, padding, time and loss of each training."""
     table = Table("layout", *("tokens/s", "padding", "seconds", "held-out loss"), title=None)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -191,16 +193,16 @@ def show_table(runs: Sequence[Run]) -> None:
 
 
 def draw(runs: Sequence[Run], output: Path) -> None:
-    """The curves against what was trained, and against time."""
+    """Draw the curves against trained labels and against time."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     draw_curves(left, runs, "labels", label="trained tokens, thousands", scale=1000)
     draw_curves(right, runs, "seconds", label="seconds of training")
-    left.set_ylabel("loss on held-out dialogues, each alone")
+    left.set_ylabel("loss on held-out dialogues, one at a time")
     losses = [point.loss for run in runs for point in run.curve]
     early = max(run.curve[len(run.curve) // 4].loss for run in runs)
     left.set_ylim(min(losses) - 0.05, early)
-    figure.suptitle("One model, one data set, as many trained tokens: three layouts", fontsize=12)
+    figure.suptitle("One model, one data set, the same number of trained tokens: three layouts", fontsize=12)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=130)
 
@@ -211,8 +213,8 @@ def draw_curves(
     for run in runs:
         x, y = [getattr(point, key) / scale for point in run.curve], [point.loss for point in run.curve]
         axes.plot(x, y, color=COLOURS[run.name], linewidth=2)
-        place = {"xytext": (4, LABEL_HEIGHTS[run.name]), "textcoords": "offset points"}
-        axes.annotate(run.name, (x[-1], y[-1]), color=COLOURS[run.name], **place)
+        offset = {"xytext": (4, LABEL_HEIGHTS[run.name]), "textcoords": "offset points"}
+        axes.annotate(run.name, (x[-1], y[-1]), color=COLOURS[run.name], **offset)
     axes.set_xlabel(label)
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,24 @@
-"""Streams supervised fine-tuning data into PyTorch: rows in, packed and masked batches out, nothing written to disk."""
+"""Streams supervised fine-tuning data into PyTorch: rows in, packed and masked batches out, nothing written to disk.
+
+Only the names in `__all__` are public. Everything else, including every folder, is private and can change at any time.
+A folder imports only from the folders above it in this list:
+
+    errors/         exceptions, and helpers for their messages
+    values/         the data types that the stages exchange: rows, examples, batches, counts
+    config/         YAML to frozen models
+    sources/        ──rows──▶
+    prompts/        ──segments──▶
+    tokenization/   ──examples──▶
+    batching/       ──packs, tensors──▶
+    lanes/          the global order: pure arithmetic
+    pipeline/       the whole flow for the lanes of one worker
+    showing/        values as text, HTML and pictures
+    loader/         batches across processes: workers, epochs, state
+    training/       everything that knows a model: isolation check, Trainer
+    stream/         SFTStream, the public facade
+    inspection/     check, stats, report, bench, trace
+    cli/            the command line
+"""
 
 from samsum_stream.config import StreamConfig, load_config, parse_config
 from samsum_stream.errors import (

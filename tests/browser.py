@@ -1,4 +1,4 @@
-"""A real headless browser for the tests: what it makes of a page, and what it writes to its console."""
+"""Opens pages in a real headless browser, and returns the rendered document and the lines of the console."""
 
 import re
 import shutil
@@ -24,9 +24,9 @@ _OPTIONS = (
 
 
 def open_page(page: Path, *, scheme: int = LIGHT) -> tuple[str, list[str]]:
-    """The document as the browser has it in the end, and the lines of its console."""
+    """The document after its scripts have run, and the lines of the console."""
     assert BROWSER is not None
-    profile, look = page.parent / "profile", f"--blink-settings=preferredColorScheme={scheme}"
-    command = [BROWSER, *_OPTIONS, f"--user-data-dir={profile}", "--window-size=1280,900", look, "--dump-dom"]
+    profile, colours = page.parent / "profile", f"--blink-settings=preferredColorScheme={scheme}"
+    command = [BROWSER, *_OPTIONS, f"--user-data-dir={profile}", "--window-size=1280,900", colours, "--dump-dom"]
     result = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=60, check=True)
     return result.stdout, re.findall(r"CONSOLE.*", result.stderr)

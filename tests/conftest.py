@@ -1,14 +1,16 @@
-"""What all tests share: no network, no time limits on properties, and the small tokenizer."""
+"""Shared settings and fixtures: no network, no time limits on properties, and the small tokenizer."""
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes test at a time, and each starts others
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes run tests at a time, and each starts other processes
 
 import pytest
+import torch
 from hypothesis import settings
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -22,7 +24,7 @@ settings.load_profile("suite")
 
 
 FORKING = ("test_c6_resuming.py", "test_c5_topologies.py", "test_loader.py", "test_supervision.py", "test_mixture.py")
-"""These start hundreds of processes, which costs the more the more memory the tests before them have taken."""
+"""Tests that fork hundreds of processes. They run first: a fork takes longer if earlier tests have used more memory."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,27 +32,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_said_yet() -> None:
-    """What is said once in a process is said once in a test."""
+def reset_warn_once() -> None:
+    """A warning that is shown once per process is shown once per test."""
     warn_once.cache_clear()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """With more threads, the small models of the tests are slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
 def small_tokenizer() -> PreTrainedTokenizerBase:
-    """A byte-level tokenizer that puts a bos in front; bos, eos and pad are three tokens."""
+    """A byte-level tokenizer that adds a bos at the start; bos, eos and pad are three tokens."""
     return AutoTokenizer.from_pretrained(SMALL_TOKENIZER)
 
 
 @pytest.fixture
 def bare_tokenizer() -> PreTrainedTokenizerBase:
-    """The same, but it adds no token by itself."""
+    """The same tokenizer, but it adds no special token."""
     tokenizer = AutoTokenizer.from_pretrained(SMALL_TOKENIZER)
     return altered(tokenizer, post_processor=None)
 
 
-def altered(tokenizer: PreTrainedTokenizerBase, **parts: Any) -> PreTrainedTokenizerBase:
-    """The tokenizer with other parts in its serialized form, such as `normalizer={"type": "Strip", ...}`."""
-    serialized = {**json.loads(tokenizer.backend_tokenizer.to_str()), **parts}
+def altered(tokenizer: PreTrainedTokenizerBase, **components: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer with other components in its serialized form, such as `normalizer={"type": "Strip", ...}`."""
+    serialized = {**json.loads(tokenizer.backend_tokenizer.to_str()), **components}
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(serialized)),
         bos_token=tokenizer.bos_token,

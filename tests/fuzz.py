@@ -1,13 +1,13 @@
-"""Inputs with changed bytes end in an error of ours, or in the rows and batches that an independent reading gives.
+"""Inputs with changed bytes end in an error of the package, or in the rows and batches of an independent reader.
 
     python -m tests.fuzz --mutations 10000
 
                             ┌── samsum_stream ───▶ rows, bad rows, batches, or an error ──┐
-input ──mutated──▶ bytes ───┤                                                             ├── the same?
-                            └── tests.oracles ───▶ rows, bad rows, or not whole ──────────┘
+input ──mutated──▶ bytes ───┤                                                             ├── equal?
+                            └── tests.oracles ───▶ rows, bad rows, or broken file ────────┘
 
-Mutation `i` is a function of the seed and of `i` alone. It prints how many of each kind of input ended how, and exits
-with status 1 where one ended in another exception, in a hang, or in what the independent reading does not give.
+Mutation `i` depends only on the seed and on `i`. The command prints the number of mutations for each kind of input and
+outcome. Its exit status is 1 if a mutation ended in another exception, in a hang, or in other rows or batches.
 """
 
 import argparse
@@ -38,70 +38,70 @@ from tests.resuming import equal
 from tests.streams import make_stream, rows_of_one_lane, word_tokenizer
 
 MAX_SECONDS = 20.0
-"""A mutation that takes longer hangs."""
+"""A mutation that takes longer counts as a hang."""
 
 MAX_BATCHES = 10
-"""Of a config, which may say that it has no end."""
+"""Batches that are read of a config, because its stream may be endless."""
 
 MAX_NUMBER = 300
-"""A config that asks for more of anything is read and not run: it would take the memory and the time that it says."""
+"""A config with a larger number is read but not run, because it could need much memory and time."""
 
 TOKENIZER = word_tokenizer()
 
 
 class Violation(Exception):
-    """What must not be: the message says what was found."""
+    """An outcome that must not occur; the message gives the values."""
 
 
 class Hang(BaseException):
-    """Nothing that catches every `Exception` keeps it from ending a mutation."""
+    """A timeout; not an `Exception`, so that `except Exception` does not catch it."""
 
 
 # -------------------------------------------------------------------------------------------------------------- rows
 
 
 def check_rows(content: bytes, name: str, expected: oracles.Reading) -> str:
-    """Rows under both policies for bad ones, and batches; returns how it ended."""
+    """Compare the rows under both policies for bad rows, and the batches; returns the outcome."""
     Path(name).write_bytes(content)
     method, key = ("jsonl", "path") if "jsonl" in name else ("webdataset", "urls")
     config = {"method": method, "kwargs": {key: name}}
     good = [(number, row) for number, row in enumerate(expected.rows) if row is not None]
     bad = [number for number, row in enumerate(expected.rows) if row is None]
-    found, skipped, error = _read(config, Faults(skips=True, max_bad_rows=len(expected.rows) + 1))
+    read, skipped, error = _read(config, Faults(skips=True, max_bad_rows=len(expected.rows) + 1))
     if error is not None:
-        _check_error(error, found, good, name=name, is_right=expected.is_whole and bool(expected.rows))
+        _check_error(error, read, good, name=name, is_right=expected.is_whole and bool(expected.rows))
         return "error"
-    if not expected.is_whole or found != good or skipped != bad:
-        raise Violation(f"{found}, bad {skipped}; independently {good}, bad {bad}, whole: {expected.is_whole}")
+    if not expected.is_whole or read != good or skipped != bad:
+        raise Violation(f"{read}, bad {skipped}; expected {good}, bad {bad}, whole: {expected.is_whole}")
     _, _, error = _read(config, RAISE)
     if not isinstance(error, RowError | None) or (error.position.row not in bad if error else bad):
-        raise Violation(f"rows {bad} are bad, and where the first ends the stream: {error!r}")
+        raise Violation(f"rows {bad} are bad, and the first must end the stream: {error!r}")
     if not good:
         return "bad rows only"
     rows = [{"input": row[0], "response": row[1], "contexts": row[2]} for _, row in good]
     _compare(_batches(_stream(None, config)), _batches(_stream(rows, {})))
-    return "rows, less bad ones" if bad else "rows"
+    return "rows without bad ones" if bad else "rows"
 
 
-def _check_error(error: SamsumStreamError, found: list[Any], good: list[Any], *, name: str, is_right: bool) -> None:
+def _check_error(error: SamsumStreamError, read: list[Any], good: list[Any], *, name: str, is_right: bool) -> None:
     if is_right or isinstance(error, RowError) or name not in str(error):
         raise Violation(f"the file is {'whole' if is_right else 'broken'}, and the error {error!r}")
-    if not name.endswith(".gz") and found != good[: len(found)]:
-        raise Violation(f"rows before the error: {found}; independently {good}")
+    if not name.endswith(".gz") and read != good[: len(read)]:
+        raise Violation(f"rows before the error: {read}; expected {good}")
 
 
 def _read(config: dict[str, Any], faults: Faults) -> tuple[list[Any], list[int], SamsumStreamError | None]:
-    """The rows with their numbers, the numbers of bad rows, and the error in which it ended."""
-    found, skipped = [], list[int]()
+    """The rows with their numbers, the numbers of bad rows, and the error, if there was one."""
+    read, skipped = [], list[int]()
     try:
         source = as_source(SOURCES[config["method"]](**config["kwargs"]), name="rows", columns={})
         for rows in rows_of_one_lane(source, faults):
             texts = zip(rows.inputs, rows.responses, rows.contexts or [[]] * len(rows), strict=True)
-            found += zip(rows.rows.tolist(), texts, strict=True)
+            read += zip(rows.rows.tolist(), texts, strict=True)
             skipped += [bad.position.row for _, bad in rows.skipped]
     except SamsumStreamError as error:
-        return found, skipped, error
-    return found, skipped, None
+        return read, skipped, error
+    return read, skipped, None
 
 
 def _stream(rows: Any, source_config: dict[str, Any]) -> SFTStream:
@@ -113,7 +113,7 @@ def _stream(rows: Any, source_config: dict[str, Any]) -> SFTStream:
 
 
 def check_yaml(content: bytes) -> str:
-    """Values, and the batches of a stream that has them from a mapping; returns how it ended."""
+    """Compare the values, and the batches with those of a stream from a mapping; returns the outcome."""
     Path("rows.jsonl").write_text(LINES)
     Path("stream.yaml").write_bytes(content)
     expected = oracles.config(content)
@@ -124,18 +124,18 @@ def check_yaml(content: bytes) -> str:
             raise Violation(f"the error does not name the file: {error!r}") from None
         return "error"
     if expected is None or config != parse_config(expected):
-        raise Violation(f"{config}; independently {expected}")
+        raise Violation(f"{config}; expected {expected}")
     if missing := _missing(_without_older_keys(expected), config.model_dump()):
-        raise Violation(f"the file says {missing}")
+        raise Violation(f"the file has {missing}")
     if any(number > MAX_NUMBER for number in _numbers(expected)):
         return "values, not run"
-    found = _outcome(lambda: SFTStream.from_yaml("stream.yaml", tokenizer=TOKENIZER))
-    _compare(found, _outcome(lambda: SFTStream.from_config(expected, tokenizer=TOKENIZER)))
-    return "batches" if found else "error"
+    batches = _outcome(lambda: SFTStream.from_yaml("stream.yaml", tokenizer=TOKENIZER))
+    _compare(batches, _outcome(lambda: SFTStream.from_config(expected, tokenizer=TOKENIZER)))
+    return "batches" if batches else "error"
 
 
 def _outcome(make: Callable[[], SFTStream]) -> list[dict[str, Any]]:
-    """The first batches; none where it ends in an error."""
+    """The first batches; an empty list if the stream ends in an error."""
     try:
         return _batches(make())
     except SamsumStreamError:
@@ -143,7 +143,7 @@ def _outcome(make: Callable[[], SFTStream]) -> list[dict[str, Any]]:
 
 
 def _without_older_keys(data: dict[str, Any]) -> dict[str, Any]:
-    """What the older keys say, by those of today."""
+    """The values of older keys under the current keys."""
     data = {key: value for key, value in data.items() if key != "dataset_writer_config"}
     if "chunksize" in data:
         packing = data.get("packing_config", {})
@@ -152,17 +152,18 @@ def _without_older_keys(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def _missing(said: Any, config: Any, path: str = "") -> str | None:
-    """The first value that a file says and a config does not; numbers, texts and flags are told apart."""
-    if isinstance(said, dict) and isinstance(config, dict):
-        return next((told for key in said if (told := _missing(said[key], config.get(key), f"{path}.{key}"))), None)
-    return None if yaml.safe_dump(said) == yaml.safe_dump(config) else f"{path}: {said!r}, not {config!r}"
+def _missing(data: Any, config: Any, path: str = "") -> str | None:
+    """The first value of a file that a config does not have; numbers, texts and flags are different values."""
+    if isinstance(data, dict) and isinstance(config, dict):
+        missing = (_missing(data[key], config.get(key), f"{path}.{key}") for key in data)
+        return next(filter(None, missing), None)
+    return None if yaml.safe_dump(data) == yaml.safe_dump(config) else f"{path}: {data!r}, not {config!r}"
 
 
 def _numbers(value: Any) -> Iterator[float]:
     if isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(each)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(item)
     elif isinstance(value, int | float):
         yield abs(value)
 
@@ -171,9 +172,9 @@ def _batches(stream: SFTStream) -> list[dict[str, Any]]:
     return list(islice(stream.loader(num_workers=0), MAX_BATCHES))
 
 
-def _compare(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    if len(found) != len(expected) or not all(map(equal, found, expected)):
-        raise Violation(f"batches {found}; independently {expected}")
+def _compare(batches: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    if len(batches) != len(expected) or not all(map(equal, batches, expected)):
+        raise Violation(f"batches {batches}; expected {expected}")
 
 
 # ------------------------------------------------------------------------------------------------------------ running
@@ -194,16 +195,16 @@ def _tar(draw: random.Random) -> str:
 
 
 def _gzip(draw: random.Random) -> str:
-    """Lines or an archive, changed before they are packed, behind that, or both."""
+    """Lines or an archive, changed before compression, after it, or both."""
     name, whole, change, read = draw.choice(
         (
             ("rows.jsonl.gz", LINES.encode(), _lines, oracles.jsonl),
             ("rows.tar.gz", ARCHIVES[0], mutated_tar, oracles.tar),
         )
     )
-    before, behind = draw.choice(((True, False), (False, True), (True, True)))
+    before, after = draw.choice(((True, False), (False, True), (True, True)))
     content = gzip.compress(change(draw) if before else whole, mtime=0)
-    content = mutated(content, draw, GZIP_WORDS) if behind else content
+    content = mutated(content, draw, GZIP_WORDS) if after else content
     unpacked = oracles.unpacked(content)
     return check_rows(content, name, oracles.Reading([], is_whole=False) if unpacked is None else read(unpacked))
 
@@ -216,14 +217,14 @@ KINDS: dict[str, Callable[[random.Random], str]] = {"yaml": _yaml, "jsonl": _jso
 
 
 class Result(NamedTuple):
-    """How many mutations of each kind of input ended how; and what must not be, with the number of its mutation."""
+    """The number of mutations by kind of input and outcome, and the violations with the number of the mutation."""
 
     counts: Counter[tuple[str, str]]
     violations: list[str]
 
 
 def fuzz(mutations: int, *, seed: int = 0, first: int = 0) -> Result:
-    """So many mutations from number `first` on, of each kind in turn, in a folder that goes away."""
+    """Run `mutations` mutations from number `first` on, with the kinds in turn, in a temporary folder."""
     result, names = Result(Counter(), []), list(KINDS)
     with tempfile.TemporaryDirectory() as folder, chdir(folder), _without_advice():
         for index in range(first, first + mutations):
@@ -254,7 +255,7 @@ def _time_limit() -> Iterator[None]:
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Prompts that separate nothing and writers that do not write are no faults here."""
+    """Without the warnings about prompts without separators and writers that do not write."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
@@ -268,7 +269,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutations", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="number of the first mutation, to see one again")
+    parser.add_argument("--first", type=int, default=0, help="number of the first mutation, to repeat one")
     arguments = parser.parse_args()
     counts, violations = fuzz(arguments.mutations, seed=arguments.seed, first=arguments.first)
     for (kind, outcome), count in sorted(counts.items()):

@@ -1,4 +1,4 @@
-"""Tiny models from config with weights so large that documents matter to each other, for rows of whole words."""
+"""Tiny models for rows of whole words, with weights so large that documents in one row influence each other."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,17 +83,17 @@ MODELS: dict[str, tuple[type, type, dict[str, Any]]] = {
 
 
 def make_model(name: str, attention: str | None = None, **changes: Any) -> PreTrainedModel:
-    """The same weights at every call."""
+    """A model with the same weights in every call."""
     kind, config, sizes = MODELS[name]
     torch.manual_seed(0)
-    how = {"attn_implementation": attention} if attention else {}
-    model: PreTrainedModel = kind(config(**{**sizes, **changes}, **how))
+    implementation = {"attn_implementation": attention} if attention else {}
+    model: PreTrainedModel = kind(config(**{**sizes, **changes}, **implementation))
     return model
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Models this small are slower on more."""
+    """Within this context, torch uses one thread: with more threads, such small models are slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

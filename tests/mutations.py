@@ -102,7 +102,7 @@ ARCHIVES = (
     _archive([*_WHOLE[:2], _PARTS, *_WHOLE[2:]], tarfile.GNU_FORMAT, "f/" + "g" * 100 + "{:03d}"),
     _archive([_PARTS, *_WHOLE], tarfile.PAX_FORMAT, "ö/" + "p" * 100 + "{:03d}"),
 )
-"""One in each format that people write: short names and long ones, samples of one member and of several."""
+"""One archive in each common format: short and long names, samples with one member and with several."""
 
 JSON_WORDS = (
     *rb"\ud800 \u0000 null NaN [ { 1e999".split(),
@@ -120,18 +120,18 @@ TAR_WORDS = (
     *(b"\0", b"\n", b"\x80", b"\0" * 512, b"\xff" * 8, b"\xff" * 12, b"\x80" + b"\xff" * 11),
 )
 GZIP_WORDS = (b"\0", b"\x1f\x8b")
-"""What means something to a reader of each kind."""
+"""Bytes with a meaning for the readers of each kind."""
 
 
 def mutated(content: bytes, draw: random.Random, words: Sequence[bytes]) -> bytes:
-    """One to four changes: of a bit, of a byte, of a stretch, or a cut."""
+    """One to four changes: of a bit, a byte or a range of bytes, or a cut."""
     for _ in range(draw.choice((1, 1, 1, 2, 3, 4))):
         content = _changed(content or b"\n", draw, words)
     return content
 
 
 def mutated_tar(draw: random.Random) -> bytes:
-    """Mostly with checksums of what its headers say then, so that readers go on to believe them."""
+    """Mostly with new checksums for the changed headers, so that readers accept the headers."""
     content = mutated(draw.choice(ARCHIVES), draw, TAR_WORDS)
     if draw.random() < 0.3:
         return content
@@ -140,10 +140,10 @@ def mutated_tar(draw: random.Random) -> bytes:
 
 
 def _changed(content: bytes, draw: random.Random, words: Sequence[bytes]) -> bytes:
-    places: Sequence[int] = range(len(content))
-    if draw.random() < 0.7:  # most of an archive is zeros that mean nothing
-        places = [place for place in places if content[place]] or places
-    at = draw.choice(places)
+    offsets: Sequence[int] = range(len(content))
+    if draw.random() < 0.7:  # most of an archive is padding with zeros
+        offsets = [offset for offset in offsets if content[offset]] or offsets
+    at = draw.choice(offsets)
     end = min(at + draw.choice((1, 2, 8, 100, 512, 1024)), len(content))
     byte = draw.choice((draw.randbytes(1), *(bytes([draw.choice(content)]) for _ in range(3))))
     word = draw.choice((byte, draw.choice(words)))

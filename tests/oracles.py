@@ -1,7 +1,7 @@
-"""What bytes mean, read a second time in the plainest way: no order, no speed, and no code of the package.
+"""Independent readers for the fuzz tests: as simple as possible, and without code of the package.
 
 jsonl     line by line                  tar     block by block
-.gz       inflated as a whole           YAML    PyYAML's safe loader, which here refuses what looks like another thing
+.gz       decompressed as a whole       YAML    PyYAML's safe loader, which here refuses ambiguous words and keys
 """
 
 import gzip
@@ -21,7 +21,7 @@ Row = tuple[str, str, list[str]]
 
 
 class Reading(NamedTuple):
-    """The rows of a file, None where one is bad; where the file is not whole, they are those before the break."""
+    """The rows of a file, None for a bad row; if the file is broken, the rows before the break."""
 
     rows: list[Row | None]
     is_whole: bool = True
@@ -33,7 +33,7 @@ def jsonl(content: bytes) -> Reading:
 
 
 def tar(content: bytes) -> Reading:
-    """Members that follow each other and share a name up to its first dot are a sample."""
+    """Adjacent members that share a name up to its first dot are one sample."""
     samples: list[tuple[str, dict[str, Any]]] = []
     is_whole = True
     try:
@@ -55,7 +55,7 @@ def tar(content: bytes) -> Reading:
 
 
 def unpacked(content: bytes) -> bytes | None:
-    """What was compressed; None where the file is not whole."""
+    """The decompressed bytes; None if the file is broken."""
     try:
         return gzip.decompress(content)
     except (EOFError, OSError, zlib.error):
@@ -63,7 +63,7 @@ def unpacked(content: bytes) -> bytes | None:
 
 
 def row_of(value: Any) -> Row | None:
-    """A row by the rules of the README; None where it breaks one."""
+    """A row by the rules of the README; None if it breaks a rule."""
     if not isinstance(value, dict):
         return None
     contexts = value["contexts"] if value.get("contexts") is not None else value.get("context")
@@ -76,25 +76,25 @@ def row_of(value: Any) -> Row | None:
 
 
 def config(content: bytes) -> dict[str, Any] | None:
-    """The mapping of a YAML file; None where a strict reader refuses it."""
+    """The mapping of a YAML file; None if a strict reader refuses it."""
     try:
         text = content.decode("utf-8-sig")
         words = {
             token.value.lower() for token in yaml.scan(text) if isinstance(token, yaml.ScalarToken) and token.plain
         }
         data = yaml.load(text, Loader=_StrictLoader)
-    except Exception:  # PyYAML lets through what Python says of its numbers and characters
+    except Exception:  # PyYAML does not catch the errors of Python for numbers and characters
         return None
     return data if isinstance(data, dict) and not words & {"yes", "no", "on", "off"} else None
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Keys are texts, each once."""
+    """Keys must be texts, without repeats."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys) or "<<" in keys:
-            raise yaml.YAMLError("keys that are not texts, or stand twice")
+            raise yaml.YAMLError("keys that are not texts, or repeated keys")
         return super().construct_mapping(node, deep=deep)
 
 
@@ -102,13 +102,13 @@ def _members(file: io.BytesIO) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the files of an archive, to its end.
 
     Raises:
-        TarError, ValueError: it is not whole, or holds what is neither a file nor a folder.
+        TarError, ValueError: the archive is broken, or has an entry that is neither a file nor a folder.
     """
-    everywhere: dict[str, str] = {}
+    global_records: dict[str, str] = {}
     headers: dict[str, str] | None = None
     while header := _block(file):
         member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-        known = everywhere | (headers or {})
+        known = global_records | (headers or {})
         is_file = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
         size = 0 if member.isdir() else int(known["size"]) if is_file and "size" in known else member.size
         data = file.read(size) if size >= 0 else b""
@@ -119,11 +119,11 @@ def _members(file: io.BytesIO) -> Iterator[tuple[str, bytes]]:
             if headers is not None:
                 raise tarfile.TarError("two headers for one member")
             is_name = member.type == tarfile.GNUTYPE_LONGNAME
-            found = {"path": _name(data.split(b"\0")[0])} if is_name else _records(data)
+            records = {"path": _name(data.split(b"\0")[0])} if is_name else _records(data)
             if member.type == tarfile.XGLTYPE:
-                everywhere |= found
+                global_records |= records
             else:
-                headers = found
+                headers = records
             continue
         if is_file and not any(key.startswith("GNU.sparse.") for key in known):
             yield known.get("path", member.name), data
@@ -140,12 +140,12 @@ def _block(file: io.BytesIO) -> bytes | None:
     if any(block):
         return block
     if len(block) < tarfile.BLOCKSIZE or len(rest := file.read()) < tarfile.BLOCKSIZE or any(rest):
-        raise tarfile.TarError("no end, or something behind it")
+        raise tarfile.TarError("no end, or data after it")
     return None
 
 
 def _records(data: bytes) -> dict[str, str]:
-    """`30 path=...` and a line end: each record says how long it is; zeros may follow."""
+    """`30 path=...` and a line end: each record starts with its length; zeros may follow the last one."""
     records = {}
     while data and data[0]:
         length = int(data.split(b" ", 1)[0])
@@ -173,7 +173,7 @@ def _columns(members: dict[str, bytes]) -> dict[str, Any] | None:
 
 
 _BAD = object()
-"""Bytes that are no text, or text that is no JSON."""
+"""The value of bytes that are not UTF-8, or of text that is not JSON."""
 
 
 def _text(content: bytes) -> Any:

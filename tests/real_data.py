@@ -1,4 +1,4 @@
-"""Real rows and real tokenizers, which are no part of the project: tests that need them skip where they are absent."""
+"""Real rows and real tokenizers, which are not part of the project; tests that need them are skipped without them."""
 
 import gzip
 import json
@@ -14,9 +14,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from samsum_stream import SFTStream
 from samsum_stream.loader.stats import Stats
+from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.prompts import FORMATS, Prompt
-from samsum_stream.prompts.rendering import RowRenderer
-from samsum_stream.tokenization import RowTokenizer, SideEncoder
+from samsum_stream.prompts.rendering import PromptRenderer
+from samsum_stream.tokenization import ExampleTokenizer, RunEncoder
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
 TOKENIZERS = ("gpt-neox-20b", "gpt2", "llama-2", "llama-3", "mistral-v3", "qwen3")
@@ -52,17 +53,17 @@ def read(path: Path) -> Iterator[Any]:
 
 @cache
 def load_rows(name: str) -> list[dict[str, Any]]:
-    """The rows of a data set of `DATASETS` with our names of the columns."""
-    path, asked, contexts, answered = DATASETS[name]
+    """The rows of a data set of `DATASETS`, with the column names of the package."""
+    path, input_column, contexts_column, response_column = DATASETS[name]
     return [
-        {"input": row[asked], "contexts": row.get(contexts) or [], "response": row[answered]}
+        {"input": row[input_column], "contexts": row.get(contexts_column) or [], "response": row[response_column]}
         for row in read(FOLDER / "datasets" / path)
     ]
 
 
 @cache
 def sample_rows() -> list[dict[str, Any]]:
-    """Some rows of every data set, and one without input."""
+    """Some rows of every data set, and one row with an empty input."""
     chooser = random.Random(0)
     rows = [row for name in DATASETS for row in chooser.sample(load_rows(name), ROWS_A_DATASET)]
     return [*rows, next(row for row in load_rows("samsum") if not row["input"])]
@@ -70,12 +71,12 @@ def sample_rows() -> list[dict[str, Any]]:
 
 @cache
 def sample_stream(tokenizer: str) -> SFTStream:
-    """A stream over `sample_rows` that all tests share: it takes seconds to prove. Change it by `with_prompt`."""
+    """A stream over `sample_rows` that tests share, because its checks take seconds; `with_prompt` gives variants."""
     return make_stream(tokenizer, sample_rows())
 
 
 def make_stream(tokenizer: str, rows: list[dict[str, Any]], *, backend: str = "auto") -> SFTStream:
-    """One example a pack, in the order of the rows, none too long."""
+    """One example per pack, in the order of the rows, without a limit on the length."""
     config = {
         "prompt_config": {"method": "Prompt", "kwargs": PROMPTS["summary"]},
         "prompt_format_config": {"method": "VicunaFormat"},
@@ -88,24 +89,23 @@ def make_stream(tokenizer: str, rows: list[dict[str, Any]], *, backend: str = "a
 
 
 def with_prompt(stream: SFTStream, *, prompt: str, format: str, policy: str = "text") -> SFTStream:
-    """The same stream saying something else, with the same tokenizer."""
-    old = stream.pipeline.tokenizer
+    """The stream with another prompt, with the same tokenizer."""
+    old = stream.pipeline.encoder.tokenizer
     tokenizer = stream.tokenizer
-    renderer = RowRenderer(
+    renderer = PromptRenderer(
         Prompt(**PROMPTS[prompt], format=FORMATS[format]()),
-        bos=tokenizer.bos_token if len(old.sides.border.added) else "",
+        bos=tokenizer.bos_token if len(old.runs.border.added) else "",
         eos=tokenizer.eos_token,
     )
-    sides = SideEncoder(
-        renderer,
-        backend=old.sides.backend,
-        border=old.sides.border,
-        special_tokens=old.sides.special_tokens,
+    runs = RunEncoder(
+        backend=old.runs.backend,
+        border=old.runs.border,
+        special_tokens=old.runs.special_tokens,
         policy=policy,
-        locate=old.sides.locate,
+        locate=old.runs.locate,
     )
-    encoder = RowTokenizer(
-        sides,
+    example_tokenizer = ExampleTokenizer(
+        runs,
         reference=old.reference,
         eos_token_id=old.eos_token_id,
         max_length=old.max_length,
@@ -113,5 +113,5 @@ def with_prompt(stream: SFTStream, *, prompt: str, format: str, policy: str = "t
     )
     other = object.__new__(SFTStream)
     other.__dict__.update(stream.__dict__, stats=Stats(), _lengths=None)
-    other.pipeline = replace(stream.pipeline, tokenizer=encoder)
+    other.pipeline = replace(stream.pipeline, encoder=RowEncoder(renderer, example_tokenizer))
     return other

@@ -1,7 +1,7 @@
-"""What every source, packing method and layout goes through: restored at every step, nothing may change.
+"""Restores a loader at every step, for every source, packing method and layout: nothing may change.
 
-`assert_resumes_exactly` is the helper; the rest makes streams that are small and awkward: rows that are dropped, rows
-that are cut, lanes with fewer packs than batches, epochs that end in the middle of a window.
+`assert_resumes_exactly` does this. The other functions make small, awkward streams: with rows that are dropped or
+cut, lanes with fewer packs than batches, and epochs that end in the middle of a window.
 """
 
 import gzip
@@ -20,14 +20,14 @@ from webdataset import TarWriter
 
 from samsum_stream import SFTStream
 from samsum_stream.loader.loader import StreamLoader
-from samsum_stream.loader.worker import Parcel
+from samsum_stream.pipeline.pipeline import ProducedBatch
 from tests.streams import make_stream, word, write_lines
 
 LANES = 24
 
 
 def awkward_rows(count: int) -> list[dict[str, Any]]:
-    """Rows of 4 to 15 tokens, now and then one that is longer than a pack and one that spells a special token."""
+    """Rows of 4 to 15 tokens; some rows are longer than a pack, and some spell a special token."""
     rows = []
     for index in range(count):
         length = 60 if index % 17 == 5 else index * index % 11 + 1
@@ -37,7 +37,7 @@ def awkward_rows(count: int) -> list[dict[str, Any]]:
 
 
 def make_source(kind: str, rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """What makes a stream read `rows` in one of several ways: arguments of `make_stream`."""
+    """The arguments of `make_stream` for `rows` from a kind of source."""
     if kind == "list":
         return {"rows": rows}
     if kind == "dataset":
@@ -69,18 +69,18 @@ def make_source(kind: str, rows: list[dict[str, Any]], folder: Path) -> dict[str
 
 
 def _mixture(rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """A mixture by tokens of one source and of a mixture by rows: pieces, a shared pass, and rows by number."""
+    """A mixture by tokens of Parquet (read in pieces) and of a mixture by rows: gzip (one pass), a table (by index)."""
     sources = {}
     for kind, start, end in (("parquet", 0, 72), ("gzip jsonl", 24, 96), ("load_dataset", 48, 120)):
-        place = folder / kind.split()[0]
-        place.mkdir(exist_ok=True)
+        subfolder = folder / kind.split()[0]
+        subfolder.mkdir(exist_ok=True)
         if kind == "load_dataset":
-            path = write_lines(place / "rows.jsonl", rows[start:end])
+            path = write_lines(subfolder / "rows.jsonl", rows[start:end])
             cache = {"cache_dir": str(folder / "cache")}
             kwargs = {"path": "json", "data_files": str(path), "split": "train", **cache}
             sources[kind] = {"method": kind, "kwargs": kwargs}
         else:
-            sources[kind] = make_source(kind, rows[start:end], place)["source_config"]
+            sources[kind] = make_source(kind, rows[start:end], subfolder)["source_config"]
     parquet, lines, table = sources.values()
     inner = {"sources": {"lines": {**lines, "weight": 2}, "table": table}, "stopping_strategy": "all_exhausted"}
     outer = {"parquet": {**parquet, "weight": 0.5}, "inner": {"method": "mixture", "kwargs": inner, "weight": 0.5}}
@@ -89,7 +89,7 @@ def _mixture(rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
 
 
 def _tars(rows: list[dict[str, Any]], folder: Path) -> list[str]:
-    """Shards that are too few for lanes to get whole ones."""
+    """Fewer shards than lanes, so that lanes share a shard."""
     paths = [folder / f"part-{number}.tar" for number in range(2)]
     for path, part in zip(paths, (rows[:50], rows[50:]), strict=True):
         with TarWriter(str(path)) as writer:
@@ -113,7 +113,7 @@ SOURCES = (
 PACKINGS = ("best_fit", "first_fit", "greedy", "none")
 LAYOUTS = ("packed", "padding_free", "padded")
 WORKERS = (0, 1, 2, 3)
-ENDS = (None, 1)
+EPOCHS = (None, 1)
 
 
 def is_possible(case: tuple[Any, ...]) -> bool:
@@ -122,13 +122,14 @@ def is_possible(case: tuple[Any, ...]) -> bool:
 
 
 def all_cases() -> list[tuple[Any, ...]]:
-    return list(filter(is_possible, itertools.product(SOURCES, PACKINGS, LAYOUTS, WORKERS, ENDS)))
+    return list(filter(is_possible, itertools.product(SOURCES, PACKINGS, LAYOUTS, WORKERS, EPOCHS)))
 
 
 def pairwise_cases() -> list[tuple[Any, ...]]:
-    """Cases that together have every possible pair of values, greedily the one with most new pairs; two of mixtures.
+    """Cases that cover every possible pair of values, and two cases with a mixture.
 
-    A mixture takes three times as long; its own tests have more of them.
+    The next case is always the one with the most new pairs. A mixture takes three times as long; test_mixture.py has
+    more cases of mixtures.
     """
     cases = [case for case in all_cases() if case[0] != "mixture"]
     pairs = {case: set(itertools.combinations(enumerate(case), 2)) for case in cases}
@@ -141,21 +142,30 @@ def pairwise_cases() -> list[tuple[Any, ...]]:
     return [*chosen, ("mixture", "best_fit", "packed", 2, None), ("mixture", "greedy", "padding_free", 0, 1)]
 
 
-def make_case(case: tuple[Any, ...], folder: Path, *, batch_size: int = 3) -> Callable[[], StreamLoader]:
-    """Makes new loaders of one case; the first one has a stream of its own."""
+def make_case(
+    case: tuple[Any, ...],
+    folder: Path,
+    *,
+    batch_size: int = 3,
+    rows_per_lane: int = 5,
+    adapt: Callable[[SFTStream], SFTStream] = lambda stream: stream,
+) -> Callable[[], StreamLoader]:
+    """A function that makes a loader of a case; the first loader has a separate stream. `adapt` changes a stream."""
     source, packing, layout, num_workers, epochs = case
-    rows = awkward_rows(5 * LANES)
+    rows = awkward_rows(rows_per_lane * LANES)
     first, second = (
-        make_stream(
-            **make_source(source, rows, folder),
-            method=packing,
-            max_length=32,
-            buffer_size=5,
-            batch_size=batch_size,
-            lanes=LANES,
-            epochs=epochs,
-            collator_config={"method": layout},
-            prompt_config={"kwargs": {"response_template": "say {text}"}},
+        adapt(
+            make_stream(
+                **make_source(source, rows, folder),
+                method=packing,
+                max_length=32,
+                buffer_size=5,
+                batch_size=batch_size,
+                lanes=LANES,
+                epochs=epochs,
+                collator_config={"method": layout},
+                prompt_config={"kwargs": {"response_template": "say {text}"}},
+            )
         )
         for _ in range(2)
     )
@@ -164,7 +174,7 @@ def make_case(case: tuple[Any, ...], folder: Path, *, batch_size: int = 3) -> Ca
 
 
 def steps_of_two_epochs(loader: StreamLoader) -> int:
-    """Batches until every lane has left its second epoch."""
+    """The number of batches until every lane has finished its second epoch."""
     for step, _ in enumerate(take(loader, 10 * LANES), start=1):
         if all(lane["epoch"] >= 2 for lane in loader.state_dict()["lanes"].values()):
             return step
@@ -172,10 +182,9 @@ def steps_of_two_epochs(loader: StreamLoader) -> int:
 
 
 def assert_resumes_exactly(make_loader: Callable[[], StreamLoader], *, num_steps: int) -> None:
-    """Restore a new loader at each of `num_steps` steps, and compare all that it gives from there on.
+    """Restore a new loader at each of `num_steps` steps, and compare everything that it yields after the step.
 
-    Batches must be equal bit for bit, and so must their provenance, the stats, and the state at the end. The state
-    travels as JSON.
+    Batches, their provenance, the stats, and the last state must be equal bit for bit. The state is stored as JSON.
     """
     whole = make_loader()
     states, batches = [json.dumps(whole.state_dict())], []
@@ -191,7 +200,7 @@ def assert_resumes_exactly(make_loader: Callable[[], StreamLoader], *, num_steps
 
 
 def take(loader: StreamLoader, num_batches: int) -> Iterator[dict[str, Any]]:
-    """Batches with their provenance, over as many passes as it takes."""
+    """Batches with their provenance; at the end of a run of epochs, the loader is iterated over again."""
     missing = num_batches
     while missing:
         batches = iter(loader)
@@ -212,17 +221,18 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 class InProcessLoader(StreamLoader):
-    """A loader whose workers take turns in this process, as those of a DataLoader do in theirs."""
+    """A loader with workers that take turns in this process, in the order of the workers of a DataLoader."""
 
-    def _received(self) -> Iterator[Parcel]:
-        workers = [self._messages.of_worker(worker, self.num_workers or 1) for worker in range(self.num_workers or 1)]
+    def _transfers(self) -> Iterator[list[ProducedBatch]]:
+        num_workers = self.num_workers or 1
+        workers = [self._worker_batches.of_worker(worker, num_workers) for worker in range(num_workers)]
         while workers:
             for worker in list(workers):
-                parcel = next(worker, None)
-                if parcel is None:
+                transfer = next(worker, None)
+                if transfer is None:
                     workers.remove(worker)
                 else:
-                    yield parcel
+                    yield transfer
 
 
 def in_process(loader: StreamLoader) -> StreamLoader:

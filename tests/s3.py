@@ -1,4 +1,4 @@
-"""A real S3 server on loopback, and a proxy before it that breaks some of the requests on purpose."""
+"""A real S3 server on loopback, behind a proxy that breaks some of the requests."""
 
 import http.client
 import random
@@ -17,23 +17,23 @@ from moto.server import ThreadedMotoServer
 
 BUCKET = "rows"
 READ_TIMEOUT = 0.25
-"""Seconds after which the client gives up on an answer."""
+"""Seconds after which the client stops waiting for an answer."""
 
 CUT = ("half a body", "half a body that looks whole")
 TRANSIENT = ("503", "reset", "time-out", *CUT)
 FLIPPED = "flipped bytes"
-"""A body of the right length with some other bytes in it."""
+"""A body of the right length with some changed bytes."""
 
 OF_DATA = (*CUT, FLIPPED)
-"""What happens to the bytes of an object alone, and not to listings and look-ups."""
+"""Faults that apply only to the bytes of an object, and not to listings and look-ups."""
 
 
 class Faults:
-    """Which requests fail, and how: a share of them, by chance from a seed.
+    """The faults of a random share of the requests.
 
     Args:
         share: 0 to 1.
-        where: What the URL of a request must have in it to fail.
+        where: A text in the URLs of the requests that may fail.
     """
 
     def __init__(self, share: float = 0.0, *, kinds: Sequence[str] = TRANSIENT, seed: int = 0, where: str = "") -> None:
@@ -50,10 +50,10 @@ class Faults:
             return kind
 
     def flipped(self, body: bytes) -> bytes:
-        """The body with three other bytes."""
+        """The body with three changed bytes."""
         with self._lock:
-            places = self._chooser.sample(range(len(body)), min(3, len(body)))
-        return bytes(byte ^ 0x15 if place in places else byte for place, byte in enumerate(body))
+            offsets = self._chooser.sample(range(len(body)), min(3, len(body)))
+        return bytes(byte ^ 0x15 if offset in offsets else byte for offset, byte in enumerate(body))
 
 
 class _Proxy(BaseHTTPRequestHandler):
@@ -63,11 +63,11 @@ class _Proxy(BaseHTTPRequestHandler):
     upstream: tuple[str, int]
 
     def do_GET(self) -> None:
-        self._pass_on()
+        self._forward()
 
     do_HEAD = do_GET
 
-    def _pass_on(self) -> None:
+    def _forward(self) -> None:
         connection = http.client.HTTPConnection(*self.upstream)
         connection.request(self.command, self.path, headers=dict(self.headers))
         answer = connection.getresponse()
@@ -112,18 +112,18 @@ class _Proxy(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Server:
-    """Both endpoints, and what a client needs to reach the one behind the proxy."""
+    """Both endpoints, and the options of a client for the endpoint behind the proxy."""
 
     def __init__(self, direct: str, proxied: str, proxy: type[_Proxy]) -> None:
         self.direct, self.proxied, self._proxy = direct, proxied, proxy
 
     @property
     def options(self) -> dict[str, Any]:
-        """`storage_options` that go through the proxy, with credentials that no message may show."""
+        """`storage_options` for the proxy, with credentials that no message may show."""
         return {
             "key": "AKIAEXAMPLEKEY",
             "secret": "s3cr3t-of-the-tests",
@@ -132,21 +132,21 @@ class Server:
         }
 
     def write(self, path: str, content: bytes, *, checksum: bool = True) -> str:
-        """The URL of a new object, with a CRC-32 that the store keeps, or without, as older clients wrote them."""
-        wanted = {"request_checksum_calculation": "when_supported" if checksum else "when_required"}
-        files = fsspec.filesystem("s3", **{**self.options, "endpoint_url": self.direct, "config_kwargs": wanted})
+        """The URL of a new object, with a CRC-32 in the store, or without one as from older clients."""
+        checksums = {"request_checksum_calculation": "when_supported" if checksum else "when_required"}
+        files = fsspec.filesystem("s3", **{**self.options, "endpoint_url": self.direct, "config_kwargs": checksums})
         files.pipe_file(f"{BUCKET}/{path}", content)
         return f"s3://{BUCKET}/{path}"
 
     @contextmanager
     def counted(self) -> Iterator[Counter[str]]:
-        """The `requests` that come while it is open, and the `bytes` of their answers."""
+        """The number of `requests` inside the context, and the `bytes` of their answers."""
         traffic = self._proxy.traffic = Counter()
         yield traffic
 
     @contextmanager
     def broken(self, share: float, **kwargs: Any) -> Iterator[Faults]:
-        """While it is open, a share of the requests fails."""
+        """A share of the requests fails inside the context."""
         faults = self._proxy.faults = Faults(share, **kwargs)
         try:
             yield faults

@@ -1,4 +1,4 @@
-"""Small streams for the tests: a tokenizer of whole words, so that a row can be told from its tokens."""
+"""Small streams for the tests, with a tokenizer of whole words: the tokens of a row identify the row."""
 
 import gc
 import json
@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from samsum_stream import Pack, SFTStream
 from samsum_stream.lanes.order import Order
-from samsum_stream.lanes.position import Place
+from samsum_stream.lanes.position import Cursor
 from samsum_stream.pipeline.read_ahead import ReadAhead
 from samsum_stream.pipeline.readers import make_reader
 from samsum_stream.sources import Source
@@ -35,7 +35,7 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     """The word `123` is the token 123, and every text starts with a bos."""
     words = {str(number): number for number in range(FIRST_WORD, NUM_WORDS)}
     backend = Tokenizer(models.WordLevel({**SPECIAL_TOKENS, **words}, unk_token="<unk>"))
-    # Punctuation apart, so that a special token's text is a special token only where it is looked for as one.
+    # Punctuation is split off, so that the text of a special token is one token only if special tokens are parsed.
     backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
     backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL_TOKENS])
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
@@ -45,12 +45,12 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def word(index: int) -> int:
-    """The word that row `index` says, over and over."""
+    """The word that row `index` repeats."""
     return FIRST_WORD + index
 
 
 def num_words(index: int) -> int:
-    """How often it says it in its response: 1 to 11 times."""
+    """How many times row `index` has its word in the response: 1 to 11."""
     return index * 7 % 11 + 1
 
 
@@ -72,27 +72,27 @@ def num_tokens(count: int) -> int:
 
 
 def make_config(**changes: Any) -> dict[str, Any]:
-    """A config for rows of whole words; `max_length`, `method` and `buffer_size` are those of packing."""
+    """A config for rows of whole words; `max_length`, `method` and `buffer_size` go into `packing_config`."""
     packing = {key: changes.pop(key) for key in ("max_length", "buffer_size") if key in changes}
     method = {"method": changes.pop("method")} if "method" in changes else {}
-    own = {
+    defaults = {
         "tokenizer_config": {"backend": "hf"},
         "packing_config": {**method, "kwargs": {"max_length": MAX_LENGTH, **packing}},
         "batch_size": 2,
     }
-    return {**own, **changes}
+    return {**defaults, **changes}
 
 
 def make_stream(rows: object = None, *, trust: Iterable[str] = (), **changes: Any) -> SFTStream:
-    """A stream over `rows`, by default sixty; `changes` are those of `make_config`."""
+    """A stream over `rows`, by default sixty; `changes` are the arguments of `make_config`."""
     if rows is None and "source_config" not in changes:
         rows = make_rows(60)
     return SFTStream.from_config(make_config(**changes), rows=rows, tokenizer=word_tokenizer(), trust=list(trust))
 
 
 def rows_of_one_lane(source: Source, faults: Faults = RAISE) -> Iterator[Rows]:
-    """All rows in the order of the source, as a stream of one lane reads them: what a shard promised is held to."""
-    start = Place(0, 0, 0)
+    """All rows in the order of the source, from the reader of a stream with one lane, which checks shard sizes."""
+    start = Cursor(0, 0, 0)
     order = Order(num_lanes=1, seed=0, shuffle=False)
     reader = make_reader(source, order=order, starts={0: start}, read_ahead=ReadAhead(), faults=faults)
     return (rows for _, rows in reader.epoch(0, start))
@@ -104,7 +104,7 @@ def rows_of_packs(packs: Iterable[Pack]) -> list[int]:
 
 
 def rows_of_batches(batches: Iterable[dict[str, Any]]) -> list[int]:
-    """The row of each document, told by the word behind its bos."""
+    """The row of each document, from the word after the bos."""
     return [row for batch in batches for row in rows_of_batch(batch)]
 
 
@@ -119,29 +119,30 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def make_items(lengths: Iterable[int]) -> list[Item]:
-    """Items of these lengths; the tokens of item `i` count up from `1000 * i`, and record and ordinal name row `i`."""
+    """Items of these lengths: item `i` has the tokens `1000 * i`, `1000 * i + 1`, ..., and is from row `i`."""
     items = []
     for index, length in enumerate(lengths):
-        record = np.array([(length, min(1, length - 1), 0, 0, index)], EXAMPLE_RECORD)
+        record = np.array([(length, 1, 0, 0, index, 0)], EXAMPLE_RECORD)
         ids = np.arange(1000 * index, 1000 * index + length, dtype=np.int32)
-        items.append((length, ids.tobytes(), record.tobytes(), index))
+        spans = np.array([[min(1, length - 1), length]], np.int32)
+        items.append((length, 1, ids.tobytes(), spans.tobytes(), record.tobytes(), index))
     return items
 
 
 def record_of(item: Item) -> np.void:
-    """What an item knows beside its tokens, as an `EXAMPLE_RECORD`."""
-    record: np.void = np.frombuffer(item[2], EXAMPLE_RECORD)[0]
+    """The record of an item, as an `EXAMPLE_RECORD`."""
+    record: np.void = np.frombuffer(item[4], EXAMPLE_RECORD)[0]
     return record
 
 
 def row_of(item: Item) -> int:
-    """The number of an item of `make_items`."""
+    """The row of an item of `make_items`."""
     return int(record_of(item)["row"])
 
 
 @contextmanager
 def workers_that_end_at_once() -> Iterator[None]:
-    """After an error torch waits five seconds for each worker; a tenth of a second is enough here."""
+    """Reduce the time that torch waits for each worker after an error, from five seconds to a tenth of a second."""
     with mock.patch.object(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1):
         yield
         gc.collect()

@@ -1,11 +1,11 @@
-"""The README and the pages of `docs/` keep their word: every block of code, every command and every link.
+"""README.md, CONTRIBUTING.md and the pages of `docs/` are checked: every block of code, every command and every link.
 
-python   the blocks of a page run from top to bottom in one namespace, with the names of `what_a_reader_has`
-yaml     loads as a config; a fragment is one as well, since every key may be left out
+python   the blocks of a page run from top to bottom in one namespace, with the names of `names_of_a_reader`
+yaml     loads as a config; a fragment is a config as well, because every key may be omitted
 bash     `samsum-stream` runs; files and modules that other commands name exist
 (none)   a drawing
 
-They run in a small copy of `configs/` and `examples/` whose streams end, as a loop over an endless one would not.
+The blocks run in a small copy of `configs/` and `examples/`. The streams of the copy are finite, so that loops end.
 """
 
 import functools
@@ -15,33 +15,36 @@ import shlex
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from pydantic import BaseModel
 from torch.distributed.device_mesh import init_device_mesh
 from typer.testing import CliRunner
 
 from samsum_stream import SFTStream, load_config
 from samsum_stream.cli import app
+from samsum_stream.config import MixtureKwargs, StreamConfig
 from tests.models import make_model, one_thread
 from tests.streams import make_rows
 
 TOP = Path(__file__).resolve().parents[1]
-PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").glob("*.md"))]
+COMMANDS = ("samsum-stream", "python", "pytest", "pip", "ruff", "mypy", "bash", "source", "pre-commit")
 LANGUAGES = {"python", "yaml", "bash", ""}
 
 CONFIGS = {"sources.md": "configs/mixture.yaml"}
-"""The config of a page's `stream`, where it is not that of the quickstart."""
+"""The config of a page's `stream`, if it is not that of the quickstart."""
 
 ENDING = {"epochs": 1, "batch_size": 2, "packing_config": {"kwargs": {"max_length": 256}}}
-"""What the configs of the copy say, so that loops end, and models of few positions train fast."""
+"""Keys of the configs in the copy: loops end, and models with few positions train fast."""
 
 NUM_ROWS = 48
-"""Dialogues in the copy: a page asks what batch 17 is made of."""
+"""Dialogues in the copy: enough for batch 17, which a page traces."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -61,9 +64,9 @@ def inline_of(page: Path, kind: str) -> list[Token]:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a reader stands: at the top of the repository."""
-    for part in ("configs", "examples"):
-        shutil.copytree(TOP / part, tmp_path / part)
+    """The working directory of a reader: the top of the repository."""
+    for subfolder in ("configs", "examples"):
+        shutil.copytree(TOP / subfolder, tmp_path / subfolder)
     for config in (tmp_path / "configs").iterdir():
         written = yaml.safe_load(config.read_text(encoding="utf-8"))
         config.write_text(yaml.safe_dump({**written, **ENDING}), encoding="utf-8")
@@ -76,7 +79,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def job() -> Iterator[None]:
-    """A job of one process, for pages that speak of its mesh."""
+    """A job of one process, for pages that use its mesh."""
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     with one_thread():
         yield
@@ -87,8 +90,8 @@ def tiny_model(tokenizer: Any) -> Any:
     return make_model("llama", vocab_size=len(tokenizer), num_hidden_layers=1, max_position_embeddings=512)
 
 
-def what_a_reader_has(page: Path) -> dict[str, Any]:
-    """The names that blocks take for granted."""
+def names_of_a_reader(page: Path) -> dict[str, Any]:
+    """The names that blocks use without a definition."""
     stream = SFTStream.from_yaml(CONFIGS.get(page.name, "configs/quickstart.yaml"))
     held_out = load_config("configs/quickstart.yaml").model_copy(update={"shuffle": False})
     return {
@@ -111,9 +114,9 @@ def test_every_block_is_in_a_language_that_is_checked_here(page: Path) -> None:
 @pytest.mark.usefixtures("job")
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, "python")], ids=lambda page: page.name)
 def test_the_blocks_of_python_run_from_top_to_bottom(page: Path) -> None:
-    names = what_a_reader_has(page)
+    names = names_of_a_reader(page)
     for block in blocks_of(page, "python"):
-        # Empty lines in front, so that a traceback names the line of the page.
+        # The empty lines before the block let a traceback name the line of the page.
         exec(compile("\n" * (block.map[0] + 1) + block.content, page, "exec"), names)
 
 
@@ -128,9 +131,9 @@ def test_every_block_of_yaml_is_a_config(page: Path, folder: Path) -> None:
 def commands_in(texts: Iterable[str]) -> list[list[str]]:
     commands = [command for text in texts for command in re.split(r"&&|\n", text)]
     return [
-        shlex.split(command.partition(" > ")[0], comments=True)  # the shell's part is not checked
+        shlex.split(command.partition(" > ")[0], comments=True)  # the redirection is not checked
         for command in commands
-        if re.match(r"\s*(samsum-stream|python|pytest|pip) ", command)
+        if re.match(rf"\s*({'|'.join(COMMANDS)}) ", command + " ")
     ]
 
 
@@ -151,10 +154,10 @@ def test_every_line_of_bash_is_a_command_that_is_checked_here(page: Path) -> Non
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, "bash")], ids=lambda page: page.name)
 def test_the_blocks_of_bash_run_samsum_stream(page: Path, folder: Path) -> None:
     """With `path/or/id` as the folder of a model."""
-    ours = [arguments for name, *arguments in in_blocks(page) if name == "samsum-stream"]
-    if any("path/or/id" in arguments for arguments in ours):
+    runs = [arguments for name, *arguments in in_blocks(page) if name == "samsum-stream"]
+    if any("path/or/id" in arguments for arguments in runs):
         tiny_model(SFTStream.from_yaml("configs/quickstart.yaml").tokenizer).save_pretrained(folder / "path/or/id")
-    for arguments in ours:
+    for arguments in runs:
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
 
@@ -162,14 +165,14 @@ def test_the_blocks_of_bash_run_samsum_stream(page: Path, folder: Path) -> None:
 @each_page
 def test_commands_name_files_modules_and_options_that_exist(page: Path) -> None:
     for name, *arguments in in_blocks(page) + in_text(page):
-        if name == "samsum-stream":
+        if name == "samsum-stream" and arguments:
             help = CliRunner().invoke(app, [arguments[0], "--help"], env={"COLUMNS": "200"})
             assert help.exit_code == 0, help.output
             assert all(argument in help.output for argument in arguments if argument.startswith("--"))
-        elif arguments[0] == "-m" and name == "python":
+        elif name == "python" and arguments[:1] == ["-m"]:
             assert importlib.util.find_spec(arguments[1]) is not None
         else:
-            files = [argument for argument in arguments if argument.endswith(".py")]
+            files = [argument for argument in arguments if argument.endswith(".py") or name == "bash"]
             assert all((TOP / file).is_file() for file in files)
 
 
@@ -194,4 +197,41 @@ def test_every_link_leads_to_a_file_and_a_heading_of_the_repository(page: Path) 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
 def test_the_readme_links_every_page(page: Path) -> None:
-    assert f"docs/{page.name}" in {link.attrs["href"] for link in inline_of(TOP / "README.md", "link_open")}
+    assert str(page.relative_to(TOP)) in {link.attrs["href"] for link in inline_of(TOP / "README.md", "link_open")}
+
+
+def keys_of(section: type[BaseModel]) -> Iterator[str]:
+    """The keys of a section and of the sections in it."""
+    for name, field in section.model_fields.items():
+        yield name
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from keys_of(kind)
+
+
+@pytest.mark.parametrize("section", [StreamConfig, MixtureKwargs])
+def test_every_key_of_the_yaml_is_described(section: type[BaseModel]) -> None:
+    described = {token.content for token in inline_of(TOP / "docs" / "configuration.md", "code_inline")}
+    assert set(keys_of(section)) <= described
+
+
+def test_every_file_with_slow_proofs_is_listed() -> None:
+    marked = {
+        str(file.relative_to(TOP))
+        for file in (TOP / "tests").rglob("test_*.py")
+        if re.search(r"\bmark\.slow\b", file.read_text(encoding="utf-8")) and file.name != Path(__file__).name
+    }
+    assert marked <= {token.content for token in inline_of(TOP / "CONTRIBUTING.md", "code_inline")}
+
+
+def test_every_benchmark_is_listed() -> None:
+    modules = {f"python -m tests.benchmarks.{file.stem}" for file in (TOP / "tests" / "benchmarks").glob("*.py")}
+    listed = {token.content for token in inline_of(TOP / "CONTRIBUTING.md", "code_inline")}
+    assert modules - listed == {"python -m tests.benchmarks.corpora"}  # the data of the others
+
+
+def test_the_workflow_runs_the_checks_of_a_change() -> None:
+    workflow = yaml.safe_load((TOP / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    runs = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert runs == ["bash .ci/run"]
+    assert (TOP / ".ci" / "run").is_file()

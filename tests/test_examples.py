@@ -1,4 +1,4 @@
-"""The examples run as a reader runs them: from another folder, offline, and say what they promise."""
+"""The examples run from another folder, offline, and print what the documentation promises."""
 
 import importlib
 import io
@@ -29,30 +29,30 @@ SCRIPTS = {
     "accelerate": ("train_accelerate.py",),
     "lightning": ("train_lightning.py",),
 }
-DOUBT = "[transformers] mtime may not be reliable on this filesystem, falling back to numerical ordering\n"
-"""What the Trainer says where it saves twice within a second, as it does with so few steps."""
+MTIME_WARNING = "[transformers] mtime may not be reliable on this filesystem, falling back to numerical ordering\n"
+"""The Trainer logs this if it saves twice within a second, which happens with few steps."""
 
 every_script = pytest.mark.parametrize("name", SCRIPTS)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where copies of the project stand, so that the examples write their checkpoints there."""
+    """A folder for copies of the project, in which the examples write their checkpoints."""
     return tmp_path_factory.mktemp("projects")
 
 
 @cache
 def project(folder: Path, name: str) -> Path:
-    """What the examples need, in a place of its own for each."""
-    place = folder / name.replace(" ", "_")
-    for part in ("examples", "configs"):
-        shutil.copytree(ROOT / part, place / part)
-    return place
+    """A copy of the examples and their configs, one for each name."""
+    copy = folder / name.replace(" ", "_")
+    for subfolder in ("examples", "configs"):
+        shutil.copytree(ROOT / subfolder, copy / subfolder)
+    return copy
 
 
 @cache
 def run(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
-    """A few steps of a script, which saves a checkpoint on the way."""
+    """Run a few steps of a script, which saves a checkpoint between them."""
     length = ("--max-steps", str(NUM_STEPS), "--save-steps", str(SAVED_STEP))
     return start(project(folder, name), *SCRIPTS[name], *length)
 
@@ -60,7 +60,7 @@ def run(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
 def start(
     project: Path, script: str, *arguments: str, launcher: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """On one thread: more would only wait for each other where a machine is busy."""
+    """Run a script on one thread: on a busy machine, several threads wait for each other."""
     command = [sys.executable, *launcher, str(project / "examples" / script), *arguments]
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
     plain = {key: value for key, value in os.environ.items() if key not in ("FORCE_COLOR", "COLUMNS")}
@@ -70,30 +70,30 @@ def start(
 
 
 def losses(output: str) -> dict[int, str]:
-    """The losses of the log lines, as they are printed, by step."""
+    """The losses of the log lines as printed text, by step."""
     return {int(step): loss for step, loss in re.findall(r"^step +(\d+) +loss +(\d+\.\d{4})$", output, re.MULTILINE)}
 
 
 @every_script
-def test_exits_with_zero_and_says_nothing_on_stderr(folder: Path, name: str) -> None:
+def test_exits_with_zero_and_prints_nothing_on_stderr(folder: Path, name: str) -> None:
     finished = run(folder, name)
-    assert (finished.returncode, finished.stderr.removeprefix(DOUBT)) == (0, "")
+    assert (finished.returncode, finished.stderr.removeprefix(MTIME_WARNING)) == (0, "")
 
 
 @every_script
 def test_the_loss_goes_down(folder: Path, name: str) -> None:
-    seen = losses(run(folder, name).stdout)
-    assert list(seen) == list(range(1, NUM_STEPS + 1))
-    assert float(seen[NUM_STEPS]) < 0.9 * float(seen[1])
+    logged = losses(run(folder, name).stdout)
+    assert list(logged) == list(range(1, NUM_STEPS + 1))
+    assert float(logged[NUM_STEPS]) < 0.9 * float(logged[1])
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("trainer", 1e-3), ("lightning", 0)])
 def test_they_train_on_the_same_batches(folder: Path, name: str, tolerance: float) -> None:
-    """Two workers have two lanes of so few rows, and steps on two batches are others; the Trainer decays no weights."""
+    """Not with workers (two lanes) or accumulation (two batches a step); the Trainer has no weight decay."""
     expected = losses(run(folder, "loop").stdout)
-    found = losses(run(folder, name).stdout)
+    actual = losses(run(folder, name).stdout)
     for step in range(1, NUM_STEPS + 1):
-        assert float(found[step]) == pytest.approx(float(expected[step]), abs=tolerance)
+        assert float(actual[step]) == pytest.approx(float(expected[step]), abs=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -104,43 +104,43 @@ def test_they_train_on_the_same_batches(folder: Path, name: str, tolerance: floa
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("accelerate", "lightning")),
     ],
 )
-def test_goes_on_from_its_checkpoint_as_if_nothing_had_happened(folder: Path, name: str) -> None:
+def test_resumes_from_its_checkpoint_with_the_losses_of_an_uninterrupted_run(folder: Path, name: str) -> None:
     whole = losses(run(folder, name).stdout)
-    if name == "trainer":  # it saves its last step as well, and was killed meanwhile
+    if name == "trainer":  # as if it was killed while it saved its last step
         checkpoints = project(folder, name) / "outputs" / "train_trainer"
         os.truncate(checkpoints / f"checkpoint-{NUM_STEPS}" / "optimizer.pt", 1000)
     finished = start(project(folder, name), *SCRIPTS[name], "--max-steps", str(NUM_STEPS), "--resume")
     assert finished.returncode == 0, finished.stderr
-    assert f"\ngoing on after step {SAVED_STEP}\n" in finished.stdout
+    assert f"\nresuming after step {SAVED_STEP}\n" in finished.stdout
     assert losses(finished.stdout) == {step: whole[step] for step in range(SAVED_STEP + 1, NUM_STEPS + 1)}
 
 
 @pytest.mark.slow
-def test_with_accelerate_two_processes_learn_what_one_does_and_one_goes_on_for_them(tmp_path: Path) -> None:
-    place = project(tmp_path, "accelerate")
-    with (place / "configs" / "quickstart.yaml").open("a") as config:
-        config.write("lanes: 2\n")  # else there are as many as processes
-    two = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+def test_with_accelerate_two_processes_have_the_losses_of_one_and_one_resumes_for_them(tmp_path: Path) -> None:
+    copy = project(tmp_path, "accelerate")
+    with (copy / "configs" / "quickstart.yaml").open("a") as config:
+        config.write("lanes: 2\n")  # with auto, the number of lanes is the number of processes
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     length = ("train_accelerate.py", "--max-steps", str(NUM_STEPS), "--save-steps", str(SAVED_STEP))
-    expected = losses(start(place, *length, "--accumulation", "2").stdout)
-    by_both = losses(start(place, *length, "--accumulation", "1", launcher=two).stdout)
-    resumed = losses(start(place, *length, "--accumulation", "2", "--resume").stdout)
+    expected = losses(start(copy, *length, "--accumulation", "2").stdout)
+    by_both = losses(start(copy, *length, "--accumulation", "1", launcher=launcher).stdout)
+    resumed = losses(start(copy, *length, "--accumulation", "2", "--resume").stdout)
     assert list(expected) == list(by_both) == list(range(1, NUM_STEPS + 1))
     assert list(resumed) == list(range(SAVED_STEP + 1, NUM_STEPS + 1))
     for step, loss in [*by_both.items(), *resumed.items()]:
         assert float(loss) == pytest.approx(float(expected[step]), abs=2e-4)
 
 
-@pytest.mark.filterwarnings("ignore")  # Lightning uses what torch deprecates
+@pytest.mark.filterwarnings("ignore")  # Lightning uses deprecated functions of torch
 @pytest.mark.parametrize(("epochs", "num_workers"), [(None, 2), (1, 0)])
-def test_lightning_goes_on_with_exactly_the_batches_that_follow(
+def test_lightning_resumes_with_exactly_the_batches_that_follow(
     epochs: int | None, num_workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))
     train_lightning = importlib.import_module("train_lightning")
 
     class Reader(train_lightning.LightningModule):  # type: ignore[name-defined, misc]
-        """Writes down the batches, and trains a number."""
+        """Records the batches, and trains a number."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -183,7 +183,7 @@ def test_prints_speed_and_packing_efficiency(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "accelerate"])
-def test_shows_an_example_with_its_trained_part_between_arrows(folder: Path, name: str) -> None:
+def test_shows_an_example_with_its_trained_tokens_between_arrows(folder: Path, name: str) -> None:
     shown = run(folder, name).stdout.split("== Training ==")[0]
     assert "⟦<|bos|>⟧Please summarize the following conversation↵\n  Conversation: " in shown
     assert re.search(r"\n┃ Summary:>>>·\w[^<]+⟦<\|eos\|>⟧<<<\n", shown)
@@ -197,8 +197,8 @@ def test_ends_with_a_summary_generated_from_the_inference_prompt(folder: Path, n
 
 
 def test_why_it_matters_draws_a_picture_and_prints_a_table(folder: Path, tmp_path: Path) -> None:
-    place, picture = project(folder, "why"), tmp_path / "new" / "picture.png"
-    finished = start(place, "why_it_matters.py", "--labels", "500", "--points", "1", "--output", str(picture))
+    copy, picture = project(folder, "why"), tmp_path / "new" / "picture.png"
+    finished = start(copy, "why_it_matters.py", "--labels", "500", "--points", "1", "--output", str(picture))
     assert (finished.returncode, finished.stderr) == (0, "")
     for layout, most_padding in {"padded": 60, "packed": 1, "packed, full attention": 1}.items():
         row = re.search(rf"│ {layout} +│ +[\d,]+ │ +(\d+\.\d)% │ +\d+ │ +\d\.\d\d\d │", finished.stdout)
@@ -211,25 +211,25 @@ def test_why_it_matters_draws_a_picture_and_prints_a_table(folder: Path, tmp_pat
 
 @pytest.fixture
 def common(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """What the examples share, imported as they do."""
+    """The shared module of the examples, imported as the examples import it."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
     monkeypatch.chdir(EXAMPLES)
     return importlib.import_module("common")
 
 
-def test_colour_marks_the_trained_part(common: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colour_marks_the_trained_tokens(common: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=80, legacy_windows=False)
     monkeypatch.setattr(common, "console", console)
     common.show_example(common.open_stream())
     assert re.search(r"\x1b\[2mSummary:\x1b\[0m\x1b\[1;32m>>>", console.file.getvalue())
 
 
-def test_fails_where_the_loss_does_not_go_down(common: ModuleType) -> None:
-    with pytest.raises(SystemExit, match=r"did not go clearly down: 7\.60 at first, 7\.50 at the end"):
+def test_fails_if_the_loss_does_not_go_down(common: ModuleType) -> None:
+    with pytest.raises(SystemExit, match=r"did not decrease by a tenth: 7\.60 at first, 7\.50 at the end"):
         common.require_learning([7.6, 7.5])
 
 
-def test_an_output_folder_is_emptied_unless_the_run_goes_on(
+def test_an_output_folder_is_emptied_unless_the_run_resumes(
     common: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(common, "ROOT", tmp_path)

@@ -1,4 +1,4 @@
-"""Changed bytes end in an error or in right batches: some of the mutations that `python -m tests.fuzz` makes."""
+"""Changed bytes end in an error or in correct batches, for some of the mutations of `python -m tests.fuzz`."""
 
 import time
 
@@ -8,10 +8,10 @@ from tests import fuzz, oracles
 from tests.mutations import CONFIGS, LINES
 
 
-def test_changed_bytes_end_in_an_error_or_in_right_batches() -> None:
+def test_changed_bytes_end_in_an_error_or_in_correct_batches() -> None:
     counts, violations = fuzz.fuzz(160)
     assert not violations, "\n".join(violations)
-    rows = {(kind, outcome) for kind in ("jsonl", "tar", "gzip") for outcome in ("rows", "rows, less bad ones")}
+    rows = {(kind, outcome) for kind in ("jsonl", "tar", "gzip") for outcome in ("rows", "rows without bad ones")}
     assert {*rows, ("tar", "error"), ("gzip", "error"), ("yaml", "error"), ("yaml", "batches")} <= set(counts)
 
 
@@ -20,8 +20,8 @@ def test_ten_thousand_mutations() -> None:
     assert not fuzz.fuzz(10_000, seed=1).violations
 
 
-class TestNotices:
-    """What the fuzzing is there to find, it does."""
+class TestDetection:
+    """The fuzz test detects wrong results."""
 
     @pytest.fixture(autouse=True)
     def in_a_folder(self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,15 +53,15 @@ def imports_of(file: Path, modules: dict[Module, Path]) -> set[Module]:
 
 
 def _candidates(parts: Module) -> set[Module]:
-    """`from samsum_stream.lanes.order import Order` may mean a name in a module, a module, or a name in a folder."""
+    """`from samsum_stream.lanes.order import Order` imports a name of a module, a module, or a name of a folder."""
     return {parts, parts[:-1], (*parts, "__init__"), (*parts[:-1], "__init__")}
 
 
 def upward_imports(root: Path) -> list[str]:
-    """One line for each import of a folder that stands below the importing file's own folder."""
+    """One line for each import from a folder below the folder of the importing file."""
     modules = modules_in(root)
     return [
-        f"{file.relative_to(root)} imports {'.'.join(other)}, and {other[0]}/ stands below {module[0]}/"
+        f"{file.relative_to(root)} imports {'.'.join(other)}, and {other[0]}/ is below {module[0]}/"
         for module, file in sorted(modules.items())
         if module[0] in LAYERS
         for other in sorted(imports_of(file, modules))
@@ -101,14 +101,14 @@ def _package(root: Path, **files: str) -> Path:
     return root
 
 
-def test_a_reversed_import_is_named_also_inside_a_function(tmp_path: Path) -> None:
+def test_an_upward_import_is_reported_also_inside_a_function(tmp_path: Path) -> None:
     text = "def f() -> None:\n    from samsum_stream.loader.wire import g\n"
     root = _package(tmp_path, lanes__order=text, loader__wire="from samsum_stream.lanes import order\ng = 1\n")
-    assert upward_imports(root) == ["lanes/order.py imports loader.wire, and loader/ stands below lanes/"]
+    assert upward_imports(root) == ["lanes/order.py imports loader.wire, and loader/ is below lanes/"]
     assert set(import_cycle(root)) == {"lanes.order", "loader.wire"}
 
 
-def test_a_cycle_within_a_folder_is_named(tmp_path: Path) -> None:
+def test_a_cycle_within_a_folder_is_reported(tmp_path: Path) -> None:
     root = _package(
         tmp_path,
         values__rows="import samsum_stream.values.examples\n",

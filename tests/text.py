@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 
 def decode_continuations(tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Sequence[int]]) -> list[str]:
-    """The texts of ids that continue another text; decoded after a newline, because some decoders change a start."""
+    """The texts of ids that continue another text, decoded after a newline: some decoders change the start."""
     backend = tokenizer.backend_tokenizer
     line = backend.encode("\n", add_special_tokens=False).ids
     start = backend.decode(line)

@@ -1,4 +1,4 @@
-"""A real web server on loopback that sends ranges of files, as slowly as a test says."""
+"""A real web server on loopback that sends ranges of files, with a delay."""
 
 import time
 import zlib
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Ranges(SimpleHTTPRequestHandler):
-    """Sends the bytes that it is asked for, of the version that it is asked for, after some seconds."""
+    """Sends the requested bytes of the requested version after `delay` seconds."""
 
     def __init__(self, *args: Any, delay: float, **kwargs: Any) -> None:
         self.delay = delay
@@ -21,13 +21,13 @@ class Ranges(SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         if self._is_missing():
             return
-        content, asked = self._content(), self.headers.get("Range")
+        content, byte_range = self._content(), self.headers.get("Range")
         time.sleep(self.delay)
         if self.headers.get("If-Match") not in (None, _etag(content)):
             self.send_error(412)
             return
-        first, last = asked.removeprefix("bytes=").split("-") if asked else ("0", str(len(content)))
-        self._send(206 if asked else 200, content[int(first) : int(last) + 1])
+        first, last = byte_range.removeprefix("bytes=").split("-") if byte_range else ("0", str(len(content)))
+        self._send(206 if byte_range else 200, content[int(first) : int(last) + 1])
 
     def do_HEAD(self) -> None:
         if not self._is_missing():
@@ -51,7 +51,7 @@ class Ranges(SimpleHTTPRequestHandler):
         return Path(self.translate_path(self.path)).read_bytes()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _etag(content: bytes) -> str:
@@ -60,7 +60,7 @@ def _etag(content: bytes) -> str:
 
 @contextmanager
 def serve_folder(folder: Path, *, delay: float = 0) -> Iterator[str]:
-    """The URL of a folder whose files are sent after `delay` seconds for each read."""
+    """The URL of a folder; each read of a file takes `delay` seconds."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranges, directory=str(folder), delay=delay)) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

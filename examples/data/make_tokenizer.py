@@ -1,10 +1,10 @@
-"""Train the byte-level BPE tokenizer in ``tokenizer/`` on the texts of ``dialogues.jsonl``.
+"""Trains the byte-level BPE tokenizer in `tokenizer/` on the texts of `dialogues.jsonl`.
 
-The result depends only on that file and on the version of ``tokenizers``. Run it with
+The result depends only on this file and on the version of `tokenizers`. Run it with
 
     python make_tokenizer.py
 
-The folder it writes can be loaded offline with ``AutoTokenizer.from_pretrained``.
+The script writes a folder that `AutoTokenizer.from_pretrained` loads offline.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def iter_texts(path: Path) -> Iterator[str]:
 
 
 def train(texts: Iterator[str], vocab_size: int = VOCAB_SIZE) -> Tokenizer:
-    """Train a byte-level BPE tokenizer whose ``encode`` puts the bos token in front."""
+    """Train a byte-level BPE tokenizer that adds the bos token at the start."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()

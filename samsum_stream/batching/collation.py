@@ -1,13 +1,14 @@
-"""Packs to the tensors that a model takes, and nothing that it does not.
+"""Packs to the tensors that a model takes as arguments.
 
     padded         [B, T]           input_ids, attention_mask, labels
-    packed         [B, max_length]  input_ids, labels, position_ids, and what `attention.py` adds
+    packed         [B, max_length]  input_ids, labels, position_ids, and the tensors that `attention.py` adds
     padding_free   [1, sum T]       input_ids, labels, position_ids, cu_seq_lens_q/k, max_length_q/k
 
-Documents never see each other: `position_ids` restart at 0 with each example and no `attention_mask` is given,
-which is how transformers detects packed rows (`masking_utils.find_packed_sequence_indices`).
+In packed rows, `position_ids` restart at 0 with each example, and there is no 2-D `attention_mask`. Transformers
+detects packed rows in this way (`masking_utils.find_packed_sequence_indices`), and keeps documents isolated.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
@@ -24,16 +25,16 @@ from samsum_stream.values.examples import IGNORE_INDEX
 
 
 class Collator(ABC):
-    """Turns packs into a dict of tensors, int64 where a model takes ids.
+    """Turns packs into a dict of tensors. `input_ids`, `labels` and `position_ids` are int64.
 
     Args:
-        pad_token_id: What fills up `input_ids`.
-        max_length: Tokens in a pack.
-        ignore_index: The label of tokens that do not train.
+        pad_token_id: The padding of `input_ids`.
+        max_length: The maximum number of tokens in a pack.
+        ignore_index: The label of tokens that are not trained.
     """
 
     has_fixed_shape = False
-    """Whether every batch has as many rows; where packs are missing, rows of padding take their places."""
+    """Whether every batch has the same number of rows. If there are too few packs, rows of padding are added."""
 
     def __init__(self, *, pad_token_id: int, max_length: int, ignore_index: int = IGNORE_INDEX) -> None:
         self.pad_token_id, self.max_length, self.ignore_index = pad_token_id, max_length, ignore_index
@@ -43,19 +44,23 @@ class Collator(ABC):
 
     @abstractmethod
     def collate(self, batch: Batch) -> dict[str, Any]:
-        """The tensors of a batch."""
+        """The tensors of a batch, by the name of the model's argument."""
 
     def _labels(self, batch: Batch) -> Int32Array:
-        """Flat labels, shape `[sum T]`."""
-        masked = batch.num_masked_tokens
-        borders = np.stack([masked, batch.tokens.lengths - masked], axis=1)
-        labels = batch.tokens.ids.copy()
-        np.copyto(labels, self.ignore_index, where=np.repeat(np.tile([True, False], len(borders)), borders.ravel()))
-        return labels
+        """The label of each token, shape `[sum T]`."""
+        return np.where(batch.trained, batch.tokens.ids, np.int32(self.ignore_index))
 
 
 class Padded(Collator):
-    """One example a row, filled up to the longest, or on to a multiple of `pad_to_multiple_of`."""
+    """One example per row, padded to the longest example.
+
+    Args:
+        pad_token_id: The padding of `input_ids`.
+        max_length: The maximum number of tokens in a pack.
+        ignore_index: The label of tokens that are not trained.
+        pad_to_multiple_of: If given, the length of the rows is rounded up to a multiple of this number.
+        padding_side: The side of the padding.
+    """
 
     def __init__(
         self,
@@ -82,13 +87,16 @@ class Padded(Collator):
 
 
 class Packed(Collator):
-    """One pack a row, filled up to `max_length`; positions restart at each example and are 0 on padding.
+    """One pack per row, padded to `max_length`. Positions restart at each example, and are 0 on padding.
 
     Args:
-        attention: A name of `ATTENTION`. `auto` is `position_ids` until a model is measured, which sets `attention`.
+        pad_token_id: The padding of `input_ids`.
+        max_length: The length of the rows.
+        ignore_index: The label of tokens that are not trained.
+        attention: A name of `ATTENTION`; `auto` is `position_ids` until a model is measured.
 
     Attributes:
-        dtype: That of a block mask: the model's.
+        dtype: The dtype of a block mask, which is the dtype of the model.
     """
 
     has_fixed_shape = True
@@ -99,6 +107,12 @@ class Packed(Collator):
         super().__init__(pad_token_id=pad_token_id, max_length=max_length, ignore_index=ignore_index)
         self.attention = "position_ids" if attention == "auto" else attention
         self.dtype = torch.float32
+
+    def with_attention(self, attention: str, *, dtype: torch.dtype) -> "Packed":
+        """A copy of this collator with another form of attention; `dtype` is the dtype of a block mask."""
+        collator = copy.copy(self)
+        collator.attention, collator.dtype = attention, dtype
+        return collator
 
     def collate(self, batch: Batch) -> dict[str, Any]:
         as_rows = partial(_as_rows, ends=batch.pack_offsets, width=self.max_length)
@@ -111,7 +125,7 @@ class Packed(Collator):
 
 
 class PaddingFree(Collator):
-    """All examples of the batch end to end in one row, with the borders that varlen attention takes."""
+    """All examples of the batch end to end in one row, with their borders as arguments of FlashAttention, int32."""
 
     def collate(self, batch: Batch) -> dict[str, Any]:
         borders = torch.from_numpy(batch.tokens.offsets.astype(np.int32))
@@ -132,6 +146,7 @@ COLLATORS: dict[str, type[Collator]] = {
     "padded": Padded,
     "padding_free": PaddingFree,
 }
+"""The layouts by name, as configs name them."""
 
 
 def positions_of(batch: Batch) -> Int32Array:
@@ -145,7 +160,15 @@ def positions_of(batch: Batch) -> Int32Array:
 def _as_rows(
     flat: Int64Array | Int32Array, *, ends: Int64Array, width: int, fill: int, side: Literal["right", "left"] = "right"
 ) -> torch.Tensor:
-    """Stretches of flat values as rows `[B, width]`, filled up at a side; stretch `b` is `[ends[b], ends[b + 1])`."""
+    """Flat values as padded rows, shape `[B, width]`.
+
+    Args:
+        flat: The values of all rows.
+        ends: Row `b` has the values `ends[b]` up to `ends[b + 1]`, shape `[B + 1]`.
+        width: The length of the rows.
+        fill: The padding.
+        side: The side of the padding.
+    """
     rows = np.empty((len(ends) - 1, width), np.int64)
     for row, (start, end) in enumerate(pairwise(ends.tolist())):
         room = width - (end - start)

@@ -1,11 +1,11 @@
-"""Examples to packs: whole examples, never split, never reordered inside, `sum(lengths) <= max_length`.
+"""Examples to packs of whole examples, `sum(lengths) <= max_length`.
 
-A packer sees only lengths. It is given items one by one and holds back a window of those that wait.
+A packer uses only the lengths of items. It reads items one by one, and keeps a window of items that wait.
 
     best_fit   ██████░░░░░░░░░░  start with the oldest item of the window
-               ███████████░░░░░  go on with the oldest that fits,
-               ████████████████  and once the room left is at most half the window's tokens,
-                                 close with the subset of the window that sums highest
+               ███████████░░░░░  continue with the oldest item that fits
+               ████████████████  when the remaining room is at most half of the tokens in the window,
+                                 close with the subset of the window that has the largest sum
 """
 
 from abc import ABC, abstractmethod
@@ -14,15 +14,15 @@ from itertools import islice
 from typing import Any, TypeVar
 
 Sized = TypeVar("Sized", bound=tuple[int, *tuple[Any, ...]])
-"""Whatever starts with a length in tokens."""
+"""An item: a tuple that starts with a length in tokens."""
 
 
 class Packer(ABC):
-    """Packs items into lists whose lengths sum to at most `max_length`.
+    """Packs items into lists. The lengths of a list have a sum of at most `max_length`.
 
     Args:
-        max_length: Tokens in a pack.
-        buffer_size: Items that may wait at a time.
+        max_length: The maximum number of tokens in a pack.
+        buffer_size: The maximum number of items that wait at one time.
     """
 
     def __init__(self, *, max_length: int, buffer_size: int) -> None:
@@ -30,18 +30,18 @@ class Packer(ABC):
 
     @abstractmethod
     def pack(self, items: Iterable[Sized]) -> Iterator[list[Sized]]:
-        """Yield each pack as soon as it is closed; when `items` end, those that wait are packed as well."""
+        """Yield each pack as soon as it is closed. At the end of `items`, the items that wait are packed too."""
 
 
 class NoPacking(Packer):
-    """One example a pack."""
+    """One item per pack."""
 
     def pack(self, items: Iterable[Sized]) -> Iterator[list[Sized]]:
         return ([item] for item in items)
 
 
 class Greedy(Packer):
-    """Fill the current pack, and close it when the next example does not fit."""
+    """Fill the current pack, and close it when the next item does not fit."""
 
     def pack(self, items: Iterable[Sized]) -> Iterator[list[Sized]]:
         pack: list[Sized] = []
@@ -57,19 +57,19 @@ class Greedy(Packer):
 
 
 class FirstFit(Packer):
-    """The first open pack with room; the oldest pack is closed when more than `buffer_size` items wait."""
+    """Put an item into the first open pack with room. Close the oldest pack when more than `buffer_size` items wait."""
 
     def pack(self, items: Iterable[Sized]) -> Iterator[list[Sized]]:
         packs: list[list[Sized]] = []
         rooms: list[int] = []
         num_waiting = 0
         for item in items:
-            place = next((place for place, room in enumerate(rooms) if item[0] <= room), len(packs))
-            if place == len(packs):
+            index = next((index for index, room in enumerate(rooms) if item[0] <= room), len(packs))
+            if index == len(packs):
                 packs.append([])
                 rooms.append(self.max_length)
-            packs[place].append(item)
-            rooms[place] -= item[0]
+            packs[index].append(item)
+            rooms[index] -= item[0]
             num_waiting += 1
             if num_waiting > self.buffer_size:
                 num_waiting -= len(packs[0])
@@ -79,40 +79,45 @@ class FirstFit(Packer):
 
 
 class BestFit(Packer):
-    """A window of items: the oldest goes into every pack, and the subset that fills it best closes it.
+    """Start each pack with the oldest item of a window, and close it with the subset that fills it best.
 
-    No item waits longer than `buffer_size` packs, since each pack takes the oldest.
+    No item waits longer than `buffer_size` packs, because each pack takes the oldest item.
     """
 
     def pack(self, items: Iterable[Sized]) -> Iterator[list[Sized]]:
         incoming = iter(items)
         window = list(islice(incoming, self.buffer_size))
-        waiting = sum(item[0] for item in window)
+        lengths = [item[0] for item in window]  # of the window, kept beside it
+        num_tokens = sum(lengths)
         while window:
             pack: list[Sized] = []
-            room, place = self.max_length, 0
-            while place < len(window):
-                pack.append(window.pop(place))
-                room -= pack[-1][0]
+            room, index = self.max_length, 0
+            while index < len(window):
+                pack.append(window.pop(index))
+                length = lengths.pop(index)
+                room -= length
                 refill = list(islice(incoming, self.buffer_size - len(window)))
+                new_lengths = [item[0] for item in refill]
                 window += refill
-                waiting += sum(item[0] for item in refill) - pack[-1][0]
-                if 2 * room <= waiting:
+                lengths += new_lengths
+                num_tokens += sum(new_lengths) - length
+                if 2 * room <= num_tokens:
                     break
-                place = next((at for at, item in enumerate(window) if item[0] <= room), len(window))
-            chosen = best_subset([item[0] for item in window], room)
-            pack += [window[at] for at in chosen]
-            for at in reversed(chosen):
-                waiting -= window.pop(at)[0]
+                index = next((index for index, length in enumerate(lengths) if length <= room), len(window))
+            chosen = best_subset(lengths, room)
+            pack += [window[index] for index in chosen]
+            for index in reversed(chosen):
+                del window[index]
+                num_tokens -= lengths.pop(index)
             yield pack
 
 
 def best_subset(lengths: Sequence[int], room: int) -> list[int]:
-    """The indices of a subset whose lengths sum highest without passing `room`, in order.
+    """The indices of the subset with the largest sum of lengths that is not above `room`, ascending.
 
-    Bit `s` of a reachable set says that some subset of the lengths so far sums to `s`, so one more length is a
-    shift and an or (subset sum by dynamic programming, Bellman 1957, on one big integer). The items before the
-    first index at which `room` itself is reached are enough, which also prefers the older ones.
+    Bit `s` of `reachable` is set if a subset of the lengths so far has the sum `s`. One more length is a shift and an
+    or (subset sum by dynamic programming, Bellman 1957, with one big integer as the set). The loop stops when a subset
+    has the sum `room`. Therefore older items are preferred.
     """
     reachable, best = 1, 1 << room
     within = 2 * best - 1
@@ -137,3 +142,4 @@ PACKERS: dict[str, type[Packer]] = {
     "greedy": Greedy,
     "none": NoPacking,
 }
+"""The packing methods by name, as configs name them."""

@@ -11,6 +11,7 @@ from samsum_stream.showing.pages import COLUMNS
 
 Config = Annotated[Path, typer.Argument(help="the YAML file of a stream")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+NumWorkers = Annotated[int, typer.Option(min=0, help="processes that read and tokenize")]
 Trust = Annotated[list[str] | None, typer.Option(help="a module from which the config may import code; repeatable")]
 
 

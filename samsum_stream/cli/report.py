@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from samsum_stream.cli.options import Config, Trust
+from samsum_stream.cli.options import Config, NumWorkers, Trust
 from samsum_stream.errors import ConfigError
 
 
@@ -15,7 +15,7 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="the page to write", dir_okay=False)] = Path(
         "report.html"
     ),
-    num_workers: Annotated[int, typer.Option(min=0, help="processes that read and tokenize")] = 0,
+    num_workers: NumWorkers = 0,
     trust: Trust = None,
 ) -> None:
     """Write an HTML page with rows and their masks, lengths, packs, shares, dropped rows, findings, and the config."""

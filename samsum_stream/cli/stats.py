@@ -1,11 +1,10 @@
 """`samsum-stream stats`."""
 
 import json
-from typing import Annotated
 
 import typer
 
-from samsum_stream.cli.options import Config, Json, Trust, show
+from samsum_stream.cli.options import Config, Json, NumWorkers, Trust, show
 from samsum_stream.inspection.survey.shown import shown_survey, survey_for_machines
 from samsum_stream.inspection.survey.survey import survey
 from samsum_stream.stream.stream import SFTStream
@@ -13,7 +12,7 @@ from samsum_stream.stream.stream import SFTStream
 
 def stats(
     config: Config,
-    num_workers: Annotated[int, typer.Option(min=0, help="processes that read and tokenize")] = 0,
+    num_workers: NumWorkers = 0,
     as_json: Json = False,
     trust: Trust = None,
 ) -> None:

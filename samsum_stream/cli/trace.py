@@ -8,7 +8,7 @@ import typer
 from samsum_stream.cli.options import Config, Trust, show
 from samsum_stream.config import load_config
 from samsum_stream.inspection.trace import read_state, trace_batch
-from samsum_stream.showing import Pieces, shown_batch
+from samsum_stream.showing import TokenDecoder, shown_batch
 from samsum_stream.stream.stream import SFTStream
 
 
@@ -33,5 +33,5 @@ def trace(
         text = f"lanes: auto means lanes: {number}, as for one process; pass --lanes if the run had another number"
         typer.echo(text, err=True)
     info = trace_batch(stream, batch, state=None if state is None else read_state(state, up_to=batch))
-    picture = shown_batch(info, Pieces(stream.tokenizer), max_length=stream.collator.max_length)
+    picture = shown_batch(info, TokenDecoder(stream.tokenizer), max_length=stream.collator.max_length)
     show(picture, as_long_lines=True)

@@ -1,1 +1,1 @@
-"""What the commands show: check, stats, report, bench and trace."""
+"""The work behind the commands: check, stats, report, bench and trace."""

@@ -1,20 +1,23 @@
-"""How long rows are, before and after truncation, for `check` and `stats`: one encoding of each row that fits."""
+"""The lengths of examples before and after truncation, for `check`, `stats` and `report`."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from samsum_stream.tokenization import RowTokenizer
-from samsum_stream.values.arrays import Int32Array, Int64Array
+from samsum_stream.loader.epochs.lengths import Lengths, Measured
+from samsum_stream.pipeline.encoder import RowEncoder
+from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, offsets_of, sums_of
 from samsum_stream.values.counts import COUNTED, Counts
+from samsum_stream.values.examples import Chunk
 from samsum_stream.values.rows import Rows
 
-WHOLE, KEPT, MASKED, BEFELL = range(4)
-"""Columns of what `RowMeasure` finds: tokens of the whole row, of its example, and of the example without a label; and
-what befell the row, as the sum of its `BITS`.
+WHOLE, KEPT, MASKED, OUTCOMES = range(4)
+"""Columns of the values of `RowMeasure`: the tokens of an example before truncation, its tokens after truncation, its
+tokens without a label after truncation, and its outcomes as the sum of their `BITS`.
 
-A bad row has 0 in the first three, and one that is dropped in `KEPT` and `MASKED`.
+The first three are 0 for a bad row and for a row without an example; `KEPT` and `MASKED` are 0 for a dropped example.
 """
 
 BITS = {name: 1 << number for number, name in enumerate(COUNTED)}
@@ -23,55 +26,141 @@ _NO_LIMIT = 1 << 30
 
 
 class RowMeasure:
-    """Measures rows, `[num_asked, 4]`, with what befell them; it pickles.
+    """Measures the examples of rows, int32, shape `[indices, 4]`. Only long examples are encoded twice. It pickles.
 
     Args:
-        tokenizer: Whose `max_length` and truncation decide what is kept.
+        encoder: Encodes the rows. The `max_length` and the truncation of its tokenizer decide what is kept.
     """
 
-    def __init__(self, tokenizer: RowTokenizer) -> None:
-        self.tokenizer, self._unlimited = tokenizer, copy.copy(tokenizer)
-        self._unlimited.max_length = _NO_LIMIT
+    def __init__(self, encoder: RowEncoder) -> None:
+        self.encoder = encoder
+        tokenizer = copy.copy(encoder.tokenizer)
+        tokenizer.max_length = _NO_LIMIT
+        self._unlimited = RowEncoder(encoder.renderer, tokenizer)
 
-    def __call__(self, rows: Rows) -> tuple[Int32Array, Counts]:
-        """Raises `RowError` where a row cannot be encoded, or is too long with truncation `error`."""
-        found, counts = np.zeros((rows.num_asked, 4), np.int32), Counts()
-        for place, bad in rows.skipped:
-            found[place, BEFELL] = BITS[f"skipped.{bad.reason}"]
-        if not len(rows):
-            return found, counts
-        whole = self._unlimited.encode(rows, epoch=0)
-        lengths, places = whole.records["length"], rows.places[whole.rows]
-        found[places, :BEFELL] = np.stack([lengths, lengths, _masked(whole.records)], axis=1)
-        counts += _noted(found, rows.places, whole.events)
-        too_long = np.flatnonzero(lengths > self.tokenizer.max_length)
+    def __call__(self, rows: Rows) -> Measured:
+        """Raises `RowError` if a row cannot be encoded, or is too long with truncation `error`."""
+        chunk, indices, offsets, outcomes = self._unlimited.encode(rows, epoch=0)
+        values = np.zeros((int(offsets[-1]), 4), np.int32)
+        values[indices, WHOLE] = chunk.records["length"]
+        values[indices, KEPT:OUTCOMES] = _kept_and_masked(chunk)
+        names = [(outcome.example, outcome.name) for outcome in outcomes]
+        too_long = np.flatnonzero(chunk.records["length"] > self.encoder.tokenizer.max_length)
         if too_long.size:
-            kept = self.tokenizer.encode(rows.select(whole.rows[too_long]), epoch=0)
-            places = places[too_long]
-            found[places, KEPT:BEFELL] = 0
-            lengths = kept.records["length"]
-            found[places[kept.rows], KEPT:BEFELL] = np.stack([lengths, _masked(kept.records)], axis=1)
-            events = [event for event in kept.events if event[1] != "special_tokens_in_rows"]
-            counts += _noted(found, places, events)
-        return found, counts
+            fitted, too_long_indices = self._fitted(rows, chunk, too_long), indices[too_long]
+            values[too_long_indices, KEPT:OUTCOMES] = 0
+            values[too_long_indices[fitted.rows], KEPT:OUTCOMES] = _kept_and_masked(fitted)
+            events = [event for event in fitted.events if event.name != "special_tokens_in_rows"]
+            names += [(int(too_long_indices[event.row]), event.name) for event in events]
+        for index, name in names:
+            values[index, OUTCOMES] |= BITS[name]
+        return Measured(values, offsets, Counts(name for _, name in names))
+
+    def _fitted(self, rows: Rows, chunk: Chunk, too_long: Int64Array) -> Chunk:
+        """The chosen examples of a chunk after truncation, each as the only example of a row."""
+        renderings, row_of = self.encoder.renderer.render(rows), chunk.rows[too_long]
+        chosen = np.searchsorted(renderings.rows, row_of) + chunk.records["part"][too_long]
+        borders = renderings.layout.offsets
+        selected = replace(
+            renderings,
+            texts=[text for index in chosen for text in renderings.texts[borders[index] : borders[index + 1]]],
+            shape_of=renderings.shape_of[chosen],
+            rows=np.arange(len(chosen)),
+            shards=renderings.shards[row_of],
+            numbers=renderings.numbers[row_of],
+            segments=lambda index: renderings.segments(int(chosen[index])),
+            shorten=lambda index, method, fit: renderings.shorten(int(chosen[index]), method, fit),
+        )
+        return self.encoder.tokenizer.encode(selected, epoch=0)
 
 
-def trained_share(measured: Int32Array) -> float:
-    """Tokens with a label / tokens of the examples, 0 to 1."""
-    kept, masked = int(measured[:, KEPT].sum()), int(measured[:, MASKED].sum())
-    return (kept - masked) / kept if kept else 0.0
+class Measurements(Lengths):
+    """The values of `RowMeasure` for rows, shape `[indices, 4]`. Examples have the indices of `EncodedRows`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def joined(cls, parts: Sequence[Lengths], *, shard_sizes: Sequence[int]) -> "Measurements":
+        """The values of consecutive rows; `shard_sizes` are the rows of each shard."""
+        offsets = offsets_of(np.concatenate([_num_indices(part) for part in parts]))
+        values = np.concatenate([part.lengths for part in parts])
+        return cls(values, offsets, tuple(shard_sizes), sum((part.counts for part in parts), Counts()))
+
+    @property
+    def whole(self) -> Int32Array:
+        """The tokens of each example before truncation, without bad rows and rows without an example."""
+        lengths: Int32Array = self.lengths[:, WHOLE]
+        return lengths[lengths > 0]
+
+    @property
+    def kept(self) -> Int32Array:
+        """The tokens of each example that is not dropped, after truncation."""
+        lengths: Int32Array = self.lengths[:, KEPT]
+        return lengths[lengths > 0]
+
+    @property
+    def masked(self) -> Int32Array:
+        """The tokens without a label of each example that is not dropped."""
+        masked: Int32Array = self.lengths[self.lengths[:, KEPT] > 0, MASKED]
+        return masked
+
+    @property
+    def num_examples(self) -> int:
+        """The examples that are not dropped."""
+        return len(self.kept)
+
+    @property
+    def num_tokens(self) -> int:
+        """The tokens of the examples that are not dropped."""
+        return int(self.kept.sum())
+
+    @property
+    def num_cut(self) -> int:
+        """The examples that were shortened."""
+        whole, kept = self.lengths[:, WHOLE], self.lengths[:, KEPT]
+        return int(np.count_nonzero((kept > 0) & (kept < whole)))
+
+    @property
+    def num_rows_kept(self) -> int:
+        """The rows with an example that is not dropped."""
+        return self.num_rows_with(self.lengths[:, KEPT] > 0)
+
+    @property
+    def trained_share(self) -> float:
+        """Tokens with a label / tokens of the examples, 0 to 1."""
+        return (self.num_tokens - int(self.masked.sum())) / max(self.num_tokens, 1)
+
+    @property
+    def unit(self) -> str:
+        """The noun for what has a length: `row` if each row becomes one example, else `example`."""
+        return "row" if len(self.lengths) == self.num_rows else "example"
+
+    def has_outcome(self, *names: str) -> BoolArray:
+        """Whether one of these outcomes happened to each example, shape `[indices]`."""
+        has_outcome: BoolArray = (self.lengths[:, OUTCOMES] & sum(BITS[name] for name in names)) > 0
+        return has_outcome
+
+    def num_rows_with(self, chosen: BoolArray) -> int:
+        """The number of rows that have a chosen example; `chosen` has the shape `[indices]`."""
+        return int(np.count_nonzero(sums_of(chosen, _num_indices(self))))
+
+    def row_and_part(self, index: int) -> tuple[int, int]:
+        """The number of an example's row, over all shards, and the number of the example in its row."""
+        row = self.row_of(index)
+        return row, 0 if self.offsets is None else index - int(self.offsets[row])
 
 
-def _noted(found: Int32Array, places: Int64Array, events: Iterable[tuple[int, str]]) -> Counts:
-    """Writes down in `found` what befell rows, whose places those are, and counts it."""
-    counts = Counts()
-    for row, name in events:
-        found[places[row], BEFELL] |= BITS[name]
-        counts[name] += 1
-    return counts
+def quantile(lengths: Int32Array, share: float) -> int:
+    """The length that this share of the lengths does not exceed; 0 without lengths."""
+    return int(np.quantile(lengths, share, method="higher")) if len(lengths) else 0
 
 
-def _masked(records: np.ndarray) -> Int32Array:
-    """As labels are: the prompt, and always the first token."""
-    masked: Int32Array = np.clip(records["num_prompt_tokens"], 1, records["length"])
-    return masked
+def _num_indices(lengths: Lengths) -> Int64Array:
+    """The number of indices of each row, shape `[rows]`."""
+    return np.ones(len(lengths.lengths), np.int64) if lengths.offsets is None else np.diff(lengths.offsets)
+
+
+def _kept_and_masked(chunk: Chunk) -> Int32Array:
+    lengths = chunk.records["length"]
+    columns: Int32Array = np.stack([lengths, lengths - chunk.num_trained], axis=1)
+    return columns

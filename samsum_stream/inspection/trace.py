@@ -1,11 +1,11 @@
-"""Which rows a global batch is made of: the lane of that batch alone is read, from its start or from a saved state."""
+"""Finds the rows of a global batch: reads only the lane of this batch, from its start or from a saved state."""
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from samsum_stream.errors import StateError
+from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.processes.progress import counting
 from samsum_stream.loader.state.files import load_state, read_complete, read_file
 from samsum_stream.loader.state.state import State, require_form
@@ -16,36 +16,23 @@ from samsum_stream.values.batches import BatchInfo
 
 
 def trace_batch(stream: SFTStream, batch: int, *, state: State | None = None) -> BatchInfo:
-    """The provenance of global batch `batch`, of a run from the beginning or from `state`.
+    """The provenance of global batch `batch` in a run from the beginning or from `state`.
 
-    Without a state, `lanes: auto` is taken as for one process; a run of more readers may have had other lanes.
+    Without a state, `lanes: auto` has its value for one process. A run of more readers may have had other lanes.
 
     Raises:
-        StateError: the state is behind the batch, or of another stream; without one, the epochs end before it.
+        StateError: the state is of a later batch or of another stream, or the epochs end before the batch.
     """
-    if state is not None:
-        fingerprint = require_form(state)["fingerprint"]
-        # A Trainer has its own epochs and batch size, and every run its own lanes.
-        changes = {name: fingerprint[name] for name in ("epochs", "batch_size")}
-        stream.pipeline = replace(stream.pipeline, num_lanes=fingerprint["lanes"], **changes)
+    stream = _traced_run(stream, state)
     num_lanes = stream.pipeline.lanes_for(1)
-    # A lane's batches are those of one rank among as many ranks as there are lanes.
+    # The batches of a lane are the batches of one rank in a run with one rank for each lane.
     loader = stream.loader(num_workers=0, rank=batch % num_lanes, world_size=num_lanes)
-    loader.quarantine = None  # it belongs to the run that is looked at
-    if state is not None:
-        if state["batch"] > batch:
-            raise StateError(
-                f"the state goes on at global batch {state['batch']}, so batch {batch} is behind it; give an earlier "
-                "state, or none and the number of lanes, to read from the beginning"
-            )
+    if state is None:
+        _require_batch(batch, loader)
+    else:
+        _require_earlier(state, batch)
         loader.load_state_dict(state)
-    elif loader.ends is not None and batch >= loader.ends.end_batch:
-        num_batches = loader.ends.end_batch
-        raise StateError(
-            f"there is no global batch {batch}: epochs: {stream.pipeline.epochs} has {num_batches} of them, 0 to "
-            f"{num_batches - 1}; give one of these, or a state that the run saved where it went on into further epochs"
-        )
-    with counting(f"reading on to batch {batch:,}") as bar:
+    with counting(f"reading up to batch {batch:,}") as bar:
         task = bar.add_task("", total=-(-(batch + 1 - loader.batch) // num_lanes))
         while True:
             for _ in loader:
@@ -54,30 +41,58 @@ def trace_batch(stream: SFTStream, batch: int, *, state: State | None = None) ->
                     return loader.last_batch_info
 
 
-def read_state(path: str | os.PathLike[str], *, up_to: int | None = None) -> State:
-    """The state in a file of a rank or of a `state_dict()` as JSON, in a Trainer's checkpoint, or where ranks saved.
+def _traced_run(stream: SFTStream, state: State | None) -> SFTStream:
+    """The stream with the settings of the traced run, without its quarantine file."""
+    if state is None:
+        return stream.with_run(quarantine=False)
+    fingerprint = require_form(state)["fingerprint"]
+    # The epochs and the batch size may be a Trainer's, and each run can have other lanes.
+    settings = {name: fingerprint[name] for name in ("epochs", "batch_size", "lanes")}
+    return stream.with_run(**settings, quarantine=False)
 
-    Of a folder with several, it is the newest one, or with `up_to` the newest that is no later than that batch.
+
+def _require_earlier(state: State, batch: int) -> None:
+    if state["batch"] > batch:
+        raise StateError(
+            f"the state resumes at global batch {state['batch']}, which is after batch {batch}; give an earlier state, "
+            "or no state and the number of lanes to read from the beginning"
+        )
+
+
+def _require_batch(batch: int, loader: StreamLoader) -> None:
+    """Raises `StateError` if the epochs end before the batch."""
+    if loader.plan is not None and batch >= loader.plan.end_batch:
+        num_batches = loader.plan.end_batch
+        raise StateError(
+            f"there is no global batch {batch}: epochs: {loader.pipeline.epochs} has the batches 0 to "
+            f"{num_batches - 1}; give one of these, or a state that the run saved in later epochs"
+        )
+
+
+def read_state(path: str | os.PathLike[str], *, up_to: int | None = None) -> State:
+    """The state in a file of a rank, a JSON file of a `state_dict()`, a checkpoint of a Trainer, or a folder of states.
+
+    A folder with several states gives the newest one, or with `up_to` the newest one that is not after that batch.
 
     Raises:
-        StateError: there is none.
+        StateError: there is no state.
     """
-    place = Path(path)
-    if (place / TRAINER_STATE).is_file():
-        return position_in(place)
-    if any(place.glob("rank-*.json")):
-        return read_complete(place)
-    if any(place.glob("batch-*")):
-        state = load_state(place, up_to=up_to)
+    location = Path(path)
+    if (location / TRAINER_STATE).is_file():
+        return position_in(location)
+    if any(location.glob("rank-*.json")):
+        return read_complete(location)
+    if any(location.glob("batch-*")):
+        state = load_state(location, up_to=up_to)
         assert state is not None
         return state
-    if place.name.startswith("rank-") and place.is_file():
-        return read_file(place)
+    if location.name.startswith("rank-") and location.is_file():
+        return read_file(location)
     try:
-        return require_form(json.loads(place.read_text(encoding="utf-8")))
+        return require_form(json.loads(location.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
-        told = "there is none in this folder" if place.is_dir() else f"{type(error).__name__}: {error}"
+        reason = "the folder has no state" if location.is_dir() else f"{type(error).__name__}: {error}"
         raise StateError(
-            f"{path}: no state can be read ({told}); give a folder that loader.save wrote to, "
+            f"{path}: no state can be read ({reason}); give a folder that loader.save wrote to, "
             "a batch-M or a rank-R.json in it, a file with state_dict() as JSON, or a Trainer's checkpoint-N"
         ) from None

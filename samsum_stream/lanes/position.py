@@ -1,23 +1,25 @@
-"""Where a lane stands: a place to read on from, and which of the rows before its cursor still wait for a pack.
+"""The position of a lane: a row to start at, and which examples from there to the cursor wait for a pack.
 
-rows of the lane   ... 40 41 42 43 44 45 46 47 | 48 ...
-                        w  w  .  .  w  .  w  .   ^ cursor
-place 40, runs (2, 2, 1, 1, 1, 1): two wait, two are done, one waits, ...
+examples of the lane   ... 40 41 42 43 44 45 46 47 | 48 ...
+                            w  w  .  .  w  .  w  .   ^ cursor: the next example
+start: the row of example 40, waiting: (2, 2, 1, 1, 1, 1) = two wait, two are done, one waits, ...
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from samsum_stream.values.arrays import BoolArray
 
 
-class Place(NamedTuple):
-    """A row of a lane's order; places compare as the lane reads them.
+class Cursor(NamedTuple):
+    """A row in the order of a lane. Cursors compare in reading order.
 
-    `shard` counts the shards in the epoch's order, and `row` the lane's own rows there. An indexed source counts as
-    one shard.
+    Attributes:
+        epoch: The epoch of the source.
+        shard: The index of the shard in the order of the epoch; 0 for an indexed source.
+        row: The number of the row among the rows of the lane in this shard.
     """
 
     epoch: int
@@ -26,29 +28,34 @@ class Place(NamedTuple):
 
 
 class LanePosition(NamedTuple):
-    """Where reading on starts, and how the rows from there to the cursor are used up.
+    """The position of a lane.
 
-    `runs` are lengths of runs of rows, alternately of rows that wait and of rows that are done; the first run waits.
-
-    In a mixture it is the children that have places and runs, and `place` says the epoch alone. `turns` are the
-    children whose rows wait, in the order in which they were drawn. At the start of an epoch there are no `children`.
+    Attributes:
+        start: The row at which reading starts. In a mixture only its epoch counts, and the children have rows.
+        waiting: Lengths of runs of examples, from the first example of the row at `start` to the cursor of the lane.
+            The runs alternate between examples that wait and examples that are done. The first run is of examples that
+            wait, and its length may be 0.
+        children: The positions of the children of a mixture; empty at the start of an epoch.
+        turns: The children whose examples wait, in the order in which the examples were drawn.
     """
 
-    place: Place
-    runs: tuple[int, ...]
+    start: Cursor
+    waiting: tuple[int, ...]
     children: tuple["ChildPosition", ...] = ()
     turns: tuple[int, ...] = ()
 
     def of_children(self, number: int) -> tuple["ChildPosition", ...]:
-        """Where each of so many children stands."""
-        return self.children or (ChildPosition(start_of(self.place.epoch), 0, False),) * number
+        """The position of each of `number` children."""
+        return self.children or (ChildPosition(start_of(self.start.epoch), 0, False),) * number
 
 
 class ChildPosition(NamedTuple):
-    """Where a child of a mixture stands in a lane.
+    """The position of a mixture's child in a lane.
 
-    `drawn` are its rows or tokens since the epoch of the stream began, which its share is kept by; `ended` is whether
-    it has come to an end in this epoch of the mixture.
+    Attributes:
+        position: The position.
+        drawn: The rows or tokens that were drawn since the first epoch of the stream. They determine the next draws.
+        ended: Whether the child has ended in this epoch of the mixture.
     """
 
     position: LanePosition
@@ -56,12 +63,14 @@ class ChildPosition(NamedTuple):
     ended: bool
 
 
-class PassStart(NamedTuple):
-    """Where a pass over the epochs of a finite stream starts.
+class EpochRun(NamedTuple):
+    """The start of a run over the epochs of a finite stream.
 
-    `epoch` is its first one, `batch` its first global batch; `min_batches` is how many batches a lane has in an epoch
-    at least. Before the pass is planned those are the ones of the pass before: passes grow where packs need it, and
-    never shrink, so that their lengths hardly ever differ. Afterwards they are its own, so that it stays as it is.
+    Attributes:
+        epoch: The first epoch of the run.
+        batch: The first global batch of the run.
+        min_batches: A lower bound for the batches of a lane in an epoch. At the start of a run, it is the number of the
+            previous run, because runs never shrink. During a run, it is the number of this run.
     """
 
     epoch: int
@@ -70,27 +79,36 @@ class PassStart(NamedTuple):
 
 
 def start_of(epoch: int) -> LanePosition:
-    """Where every lane stands at the start of an epoch."""
-    return LanePosition(Place(epoch, 0, 0), ())
+    """The position of every lane at the start of an epoch."""
+    return LanePosition(Cursor(epoch, 0, 0), ())
 
 
 START = start_of(0)
-FIRST_PASS = PassStart(0, 0, 0)
+FIRST_RUN = EpochRun(0, 0, 0)
 
 
-def runs_of(waiting: Sequence[int], *, cursor: int) -> tuple[int, ...]:
-    """The runs from the first of `waiting`, which ascend, to `cursor`."""
+def waiting_runs(waiting: Sequence[int], *, start: int, end: int) -> tuple[int, ...]:
+    """The run lengths of `LanePosition.waiting`.
+
+    Args:
+        waiting: The indices of the examples that wait, ascending, in `[start, end)`.
+        start: The index of the first example.
+        end: The index of the lane's cursor.
+    """
     runs: list[int] = []
-    for row, following in pairwise([*waiting, cursor]):
-        if len(runs) % 2:
-            runs[-1] += 1
-        else:
-            runs.append(1)
-        if following > row + 1:
-            runs.append(following - row - 1)
+    index = start
+    for example in (*waiting, end):
+        if example > index:
+            runs += [example - index] if runs else [0, example - index]
+        if example < end:
+            if len(runs) % 2:
+                runs[-1] += 1
+            else:
+                runs.append(1)
+        index = example + 1
     return tuple(runs)
 
 
-def waits_of(runs: Sequence[int]) -> NDArray[np.bool_]:
-    """Whether each of the rows before the cursor waits, shape `[sum(runs)]`."""
+def is_waiting(runs: Sequence[int]) -> BoolArray:
+    """Whether each of the examples before the lane's cursor waits, shape `[sum(runs)]`."""
     return np.repeat(np.arange(len(runs)) % 2 == 0, runs)

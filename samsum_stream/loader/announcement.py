@@ -6,7 +6,7 @@ from weakref import WeakSet
 
 from samsum_stream.batching.collation import COLLATORS, Collator, Packed
 from samsum_stream.errors.wording import counted
-from samsum_stream.lanes.epochs import Ends
+from samsum_stream.lanes.epochs import EpochPlan
 from samsum_stream.loader.processes.ranks import Ranks
 from samsum_stream.loader.stats import Stats
 from samsum_stream.pipeline.pipeline import Pipeline
@@ -27,7 +27,7 @@ class Loader(Protocol):
     num_workers: int
 
     @property
-    def ends(self) -> Ends | None: ...
+    def plan(self) -> EpochPlan | None: ...
 
 
 def announce(loader: Loader, *, num_lanes: int) -> None:
@@ -38,7 +38,7 @@ def announce(loader: Loader, *, num_lanes: int) -> None:
 
 
 def _announcement(loader: Loader, num_lanes: int) -> str:
-    """The line, for example (without its end, the backend and the size of a batch):
+    """The line, for example (shortened):
 
     `samsum: 14,732 rows, 1 epoch of 27 batches per rank; 24 lanes for 8 ranks x 3 workers; packed/position_ids, ...`
     """
@@ -47,7 +47,8 @@ def _announcement(loader: Loader, num_lanes: int) -> str:
     readers = f"{counted(loader.ranks.world_size, 'rank')} x {counted(loader.num_workers, 'worker')}"
     method = next(name for name, kind in COLLATORS.items() if type(collator) is kind)
     layout = f"{method}/{collator.attention}" if isinstance(collator, Packed) else method
-    backend, size = pipeline.tokenizer.sides.backend.name, f"{pipeline.batch_size} x {collator.max_length:,} tokens"
+    backend = pipeline.encoder.tokenizer.runs.backend.name
+    size = f"{pipeline.batch_size} x {collator.max_length:,} tokens"
     return (
         f"{pipeline.source.name}: {rows}, {_length(loader)}; {counted(num_lanes, 'lane')} for {readers}; {layout}, "
         f"backend {backend}, batches of {size}"
@@ -55,8 +56,8 @@ def _announcement(loader: Loader, num_lanes: int) -> str:
 
 
 def _length(loader: Loader) -> str:
-    if (ends := loader.ends) is None:
+    if (plan := loader.plan) is None:
         return "endless"
     world_size = loader.ranks.world_size
-    batches = counted(ends.batches_in_epoch // world_size, "batch")
-    return f"{counted(len(ends.num_packs), 'epoch')} of {batches}{' per rank' if world_size > 1 else ''}"
+    batches = counted(plan.batches_in_epoch // world_size, "batch")
+    return f"{counted(len(plan.num_packs), 'epoch')} of {batches}{' per rank' if world_size > 1 else ''}"

@@ -16,6 +16,9 @@ from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import shown
 from samsum_stream.values.rows import BadRow, RowPosition
 
+_ROW_FIELDS = RowPosition._fields[:4]
+"""The fields of a position that a line has: those of the row. A bad row has no part."""
+
 
 class Quarantine:
     """The file of this rank: `path`, or a file beside it such as `bad.rank-3.jsonl` if there are several ranks.
@@ -65,12 +68,13 @@ def _config_errors(path: Path | str) -> Iterator[None]:
 
 
 def _line(batch: int, row: BadRow) -> str:
-    return json.dumps({"batch": batch, **row.position._asdict(), "field": row.field, "reason": row.reason}) + "\n"
+    position = dict(zip(_ROW_FIELDS, row.position, strict=False))
+    return json.dumps({"batch": batch, **position, "field": row.field, "reason": row.reason}) + "\n"
 
 
 def _batch_of(line: str) -> int:
     entry = json.loads(line)
-    if list(entry) != ["batch", *RowPosition._fields, "field", "reason"]:
+    if list(entry) != ["batch", *_ROW_FIELDS, "field", "reason"]:
         raise ValueError(f"it has another line: {shown(entry)}")
     return int(entry["batch"])
 

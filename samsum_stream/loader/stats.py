@@ -13,20 +13,23 @@ from samsum_stream.values.counts import (
     CHILD_COUNTED,
     LEFT_OUT,
     Counts,
-    _of_child,
     by_reason,
-    num_rows_of,
+    efficiency,
+    of_child,
 )
 from samsum_stream.values.rows import BadRow
 
 MAX_QUARANTINED = 10_000
+
+TOTALS = ("rows", "examples", "tokens", "trained_tokens", "packs")
+"""The attributes of `Stats` that its views show, in their order."""
 
 
 class ChildStats(NamedTuple):
     """Totals of one child of a mixture.
 
     Attributes:
-        rows: Number of rows that were delivered as examples, dropped or skipped.
+        rows: Number of rows that the lanes have passed, dropped and skipped rows included.
         examples: Number of delivered examples.
         tokens: Number of tokens in these examples.
         share: Share of the tokens of all children, 0 to 1.
@@ -68,8 +71,8 @@ class Stats:
 
     @property
     def rows(self) -> int:
-        """Number of rows that were delivered as examples, dropped or skipped."""
-        return num_rows_of(self.counts)
+        """The rows that the lanes have passed: each row counts once, also a dropped or skipped one."""
+        return self.counts["rows"]
 
     @property
     def examples(self) -> int:
@@ -103,12 +106,12 @@ class Stats:
 
     @property
     def dropped(self) -> Counts:
-        """Number of dropped rows by reason. A dropped row reaches no batch."""
+        """Number of dropped examples by reason. A dropped example reaches no batch."""
         return by_reason(self.counts, "dropped")
 
     @property
     def truncated(self) -> Counts:
-        """Number of truncated rows by the part that was cut."""
+        """Number of truncated examples by the part that was cut."""
         return by_reason(self.counts, "truncated")
 
     @property
@@ -122,8 +125,7 @@ class Stats:
         return {name: self._child(name, num_rows) for name, num_rows in self._children.items()}
 
     def _child(self, name: str, num_rows: int | None) -> ChildStats:
-        examples, tokens, left_out = (self.counts[_of_child(name, what)] for what in CHILD_COUNTED)
-        rows = examples + left_out
+        examples, tokens, rows = (self.counts[of_child(name, what)] for what in CHILD_COUNTED)
         epochs = None if num_rows is None else rows * self.num_ranks / num_rows
         share, share_of_examples = tokens / max(self.tokens, 1), examples / max(self.examples, 1)
         return ChildStats(rows, examples, tokens, share, share_of_examples, epochs)
@@ -131,14 +133,13 @@ class Stats:
     @property
     def efficiency(self) -> float:
         """`tokens / capacity`, 0 to 1; 0 before the first pack."""
-        return self.tokens / self.capacity if self.capacity else 0.0
+        return efficiency(self.tokens, self.capacity)
 
     def _repr_html_(self) -> str:
         return as_html(shown_stats(self))
 
     def __str__(self) -> str:
-        names = ("rows", "examples", "tokens", "trained_tokens", "packs")
-        counts = [f"{name} {getattr(self, name):,}" for name in names]
+        counts = [f"{name} {getattr(self, name):,}" for name in TOTALS]
         left_out = [f"{name} {dict(getattr(self, name))}" for name in LEFT_OUT if getattr(self, name)]
         shares = [f"{name} {child.share:.1%}" for name, child in self.children.items()]
         return ", ".join([*counts, f"efficiency {self.efficiency:.2%}", *left_out, *shares])
@@ -149,7 +150,7 @@ def shown_stats(stats: Stats) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style=HEADER)
     table.add_column(justify="right")
-    for name in ("rows", "examples", "tokens", "trained_tokens", "packs"):
+    for name in TOTALS:
         table.add_row(name, f"{getattr(stats, name):,}")
     table.add_row("efficiency", f"{stats.efficiency:.2%}")
     for what in LEFT_OUT:

@@ -1,82 +1,70 @@
-"""What a worker of a loader sends: each batch as one buffer, and beside it all that the training process folds.
+"""What a worker of a loader sends: several produced batches at one time.
 
-worker 0   [0] [2 4] [6 8 10 12] ...        several batches travel together, since each journey has its price;
-worker 1   [1] [3 5] [7 9 11 13] ...        the first one alone, so that it comes at once
+worker 0   [0] [2 4] [6 8 10 12] ...        several batches travel together, because each transfer has its price;
+worker 1   [1] [3 5] [7 9 11 13] ...        the first one travels alone, so that it arrives early
 in order    0 1 2 3 4 5 6 7 8 ...
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
 from torch.utils.data import IterableDataset
 
-from samsum_stream.lanes.epochs import Ends
+from samsum_stream.lanes.epochs import EpochPlan
 from samsum_stream.lanes.order import Order
 from samsum_stream.lanes.position import LanePosition
 from samsum_stream.lanes.share import Share
 from samsum_stream.loader.processes.threads import produced_in_worker
-from samsum_stream.loader.wire import to_buffer
-from samsum_stream.pipeline.pipeline import Effort, Pipeline
-from samsum_stream.values.counts import Counts
-from samsum_stream.values.rows import BadRow
+from samsum_stream.pipeline.pipeline import Pipeline, ProducedBatch
 
 
 class Work(NamedTuple):
-    """What workers are to make: the batches of this rank, from where its lanes stand, to the end of a pass if any."""
+    """The batches that the workers of a rank produce.
+
+    Attributes:
+        share: The batches of the rank.
+        order: The order of the rows.
+        positions: The position of each lane of the rank.
+        plans: The plan of the run, and of the next one if some ranks reach into it; empty for an endless stream.
+    """
 
     share: Share
     order: Order
     positions: Mapping[int, LanePosition]
-    passes: tuple[Ends, ...]
+    plans: tuple[EpochPlan, ...]
 
 
-class Message(NamedTuple):
-    """A batch as one buffer, the position of its lane after it, what was counted on the way to it and what it took."""
+class WorkerBatches(IterableDataset[list[ProducedBatch]]):
+    """Produces batches in a worker and sends up to `batches_per_transfer` of them at one time.
 
-    batch: int
-    buffer: bytes
-    position: LanePosition
-    counts: Counts
-    skipped: Sequence[BadRow]
-    effort: Effort
-
-
-Parcel = list[Message]
-"""Messages that travel together."""
-
-
-class Messages(IterableDataset[Parcel]):
-    """What a worker sends, `parcel_size` batches at a time; `work` is set before each pass, when workers start."""
+    `work` is set before each iteration, when the workers start.
+    """
 
     work: Work
 
-    def __init__(self, pipeline: Pipeline, *, num_packs: int, parcel_size: int = 1) -> None:
-        self.pipeline, self.num_packs, self.parcel_size = pipeline, num_packs, parcel_size
+    def __init__(self, pipeline: Pipeline, *, batches_per_transfer: int = 1) -> None:
+        self.pipeline, self.batches_per_transfer = pipeline, batches_per_transfer
 
-    def __iter__(self) -> Iterator[Parcel]:
+    def __iter__(self) -> Iterator[list[ProducedBatch]]:
         return produced_in_worker(self.of_worker)
 
-    def of_worker(self, worker: int, num_workers: int) -> Generator[Parcel]:
-        """What one of so many workers sends."""
-        messages, size = self._messages(self.work.share._replace(worker=worker, num_workers=num_workers)), 1
-        while parcel := list(islice(messages, size)):
-            yield parcel
-            size = min(2 * size, self.parcel_size)
-
-    def _messages(self, share: Share) -> Iterator[Message]:
-        work = self.work
-        for batch, made, effort in self.pipeline.batches(share, work.positions, order=work.order, passes=work.passes):
-            buffer = to_buffer(made.packs, num_packs=self.num_packs)
-            yield Message(batch, buffer, made.position, made.counts, made.skipped, effort)
+    def of_worker(self, worker: int, num_workers: int) -> Generator[list[ProducedBatch]]:
+        """What worker number `worker` of `num_workers` sends."""
+        work, size = self.work, 1
+        share = work.share._replace(worker=worker, num_workers=num_workers)
+        batches = self.pipeline.batches(share, work.positions, order=work.order, plans=work.plans)
+        while transfer := list(islice(batches, size)):
+            yield transfer
+            size = min(2 * size, self.batches_per_transfer)
 
 
-def in_order(parcels: Iterable[Parcel], *, first: int, step: int) -> Iterator[Message]:
-    """The messages of all workers in the order of their batches: `first`, `first + step`, ..."""
-    waiting: dict[int, Message] = {}
-    batch = first
-    for parcel in parcels:
-        waiting |= {message.batch: message for message in parcel}
-        while batch in waiting:
-            yield waiting.pop(batch)
-            batch += step
+def in_order(transfers: Iterable[list[ProducedBatch]], *, first: int, step: int) -> Iterator[ProducedBatch]:
+    """The batches of all workers in the order of their numbers: `first`, `first + step`, ..."""
+    waiting: dict[int, ProducedBatch] = {}
+    number = first
+    for transfer in transfers:
+        waiting |= {produced.number: produced for produced in transfer}
+        while number in waiting:
+            yield waiting.pop(number)
+            number += step

@@ -1,1 +1,1 @@
-"""The whole flow for the lanes of one worker: rows to packs."""
+"""The whole flow for the lanes of one worker: rows to batches."""

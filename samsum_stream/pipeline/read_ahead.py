@@ -1,9 +1,9 @@
-"""Blocks of rows that come over a network are fetched ahead in threads: one of each lane, all of them in so many bytes.
+"""Threads that fetch blocks of remote files ahead: the next block of each reader, within a limit of memory.
 
 reader    take block 0 │ tokenize, pack, ... │ take block 1 │ tokenize, pack, ...
 thread                 │ fetch block 1       │              │ fetch block 2
 
-Whoever reads gets the same blocks in the same order, and the same error in the same place, sooner.
+The reader gets the same blocks in the same order, and an error at the same block, as without threads.
 """
 
 import time
@@ -17,57 +17,68 @@ from samsum_stream.sources.base import Block, Source
 T = TypeVar("T")
 
 NUM_THREADS = 4
+"""Threads of a process that fetch blocks."""
+
 MAX_BYTES = 1 << 27
-"""Bytes of blocks that a process may hold or be fetching before they are asked for; or one block that is larger."""
+"""The maximum number of bytes of all blocks that are fetched ahead; one block may be larger."""
 
 
 class ReadAhead:
-    """Fetches ahead for the lanes of one process, in which it is made, until it is closed.
+    """Fetches blocks ahead for all readers of one process. It must be created in this process, and closed at the end.
 
     Attributes:
-        seconds_waited: How long the blocks of remote files were waited for.
+        seconds_waited: The seconds that readers waited for blocks of remote files.
     """
 
     def __init__(self) -> None:
         self.seconds_waited = 0.0
-        self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="read-ahead")  # none starts before a block
+        self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="read-ahead")  # starts no thread yet
         self._reserved: dict[Future[Any] | None, int] = {}
 
-    def of(self, source: Source, found: Iterator[tuple[T, Block]]) -> Iterator[tuple[T, Block]]:
-        """The blocks of a source, each with what its reader knows of it; those of local files as they are asked for."""
-        return self._ahead(found) if source.is_remote else found
+    def of(self, source: Source, blocks: Iterator[tuple[T, Block]]) -> Iterator[tuple[T, Block]]:
+        """The same blocks, fetched ahead if the source is remote.
+
+        Args:
+            source: The source.
+            blocks: The blocks, each with a value of its reader.
+        """
+        return self._ahead(blocks) if source.is_remote else blocks
 
     def take_seconds_waited(self) -> float:
-        """How long it was since this was asked last."""
+        """The value of `seconds_waited`, which is set back to 0."""
         seconds, self.seconds_waited = self.seconds_waited, 0.0
         return seconds
 
     def close(self) -> None:
-        """Wait for the threads to end; what they fetched is forgotten."""
-        for fetched in filter(None, self._reserved):
-            fetched.cancel()
+        """Wait for the threads to end, and discard the blocks that they fetched."""
+        for future in filter(None, self._reserved):
+            future.cancel()
         self._threads.shutdown()
 
-    def _ahead(self, found: Iterator[tuple[T, Block]]) -> Iterator[tuple[T, Block]]:
-        fetch = partial(next, found, None)
-        fetched: Future[tuple[T, Block] | None] | None = None
+    def _ahead(self, blocks: Iterator[tuple[T, Block]]) -> Iterator[tuple[T, Block]]:
+        fetch = partial(next, blocks, None)
+        future: Future[tuple[T, Block] | None] | None = None
         try:
-            while (pair := self._timed(fetch if fetched is None else fetched.result)) is not None:
-                self._reserved.pop(fetched, None)
-                fetched = self._started(fetch, pair[1].num_bytes)
+            while (pair := self._timed(fetch if future is None else future.result)) is not None:
+                self._reserved.pop(future, None)
+                future = self._submit(fetch, pair[1].num_bytes)
                 yield pair
         finally:
-            self._reserved.pop(fetched, None)
+            self._reserved.pop(future, None)
 
-    def _started(self, fetch: Callable[[], T], num_bytes: int) -> Future[T] | None:
-        """What is fetched from now on, where it has room if it is as large as the block before it."""
+    def _submit(self, fetch: Callable[[], T], num_bytes: int) -> Future[T] | None:
+        """Start to fetch the next block; return None if a block of `num_bytes` would exceed the limit of memory.
+
+        The size of the next block is unknown. It is estimated by the size of the block before.
+        """
         if self._reserved and sum(self._reserved.values()) + num_bytes > MAX_BYTES:
             return None
-        fetched = self._threads.submit(fetch)
-        self._reserved[fetched] = num_bytes
-        return fetched
+        future = self._threads.submit(fetch)
+        self._reserved[future] = num_bytes
+        return future
 
     def _timed(self, wait: Callable[[], T]) -> T:
+        """The result of `wait`; its time is added to `seconds_waited`."""
         start = time.perf_counter()
         try:
             return wait()

@@ -1,4 +1,4 @@
-"""Rows to segments: a prompt says what to say, a format how to say it."""
+"""Rows to segments: a prompt gives the texts around a row, and a format gives the markup."""
 
 from samsum_stream.prompts.dialects import (
     ChatMLFormat,
@@ -14,7 +14,6 @@ from samsum_stream.prompts.message import Message
 from samsum_stream.prompts.models import format_for_model
 from samsum_stream.prompts.prompt import Prompt
 from samsum_stream.prompts.role import Role
-from samsum_stream.prompts.segments import SplitSegments
 from samsum_stream.prompts.tasks import DefaultPrompt, FewShotQA, StandaloneQuestion, TextSummarization, ZeroShotQA
 
 __all__ = [
@@ -30,7 +29,6 @@ __all__ = [
     "PromptFormat",
     "RedpajamaFormat",
     "Role",
-    "SplitSegments",
     "StandaloneQuestion",
     "TextSummarization",
     "TogetherLlama2Format",
@@ -48,7 +46,7 @@ PROMPTS: dict[str, type[Prompt]] = {
     "TextSummarization": TextSummarization,
     "ZeroShotQA": ZeroShotQA,
 }
-"""The prompts that a config can name."""
+"""The prompts by name, as configs name them."""
 
 FORMATS: dict[str, type[PromptFormat]] = {
     "ChatMLFormat": ChatMLFormat,
@@ -60,4 +58,4 @@ FORMATS: dict[str, type[PromptFormat]] = {
     "UserAssistantFormat": UserAssistantFormat,
     "VicunaFormat": VicunaFormat,
 }
-"""The formats that a config can name."""
+"""The formats by name, as configs name them."""

@@ -1,4 +1,4 @@
-"""Checks of what a person wrote into a prompt or format: the rule, the value, the remedy."""
+"""Checks of the arguments of prompts and formats."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,13 +15,26 @@ _RULE_AND_REMEDY: Mapping[type, tuple[str, str]] = {
 
 
 def check_type(where: str, value: object, kind: type) -> None:
-    """`value` is a `kind`; a text is no list of its letters."""
+    """Raise `ConfigError` if `value` is not a `kind`; a string does not count as a sequence.
+
+    Args:
+        where: The name of the argument, for the message.
+    """
     if not isinstance(value, kind) or (kind is Sequence and isinstance(value, str)):
         raise _wrong_type(where, value, kind)
 
 
 def check_keys(where: str, value: object, *, known: Sequence[str], required: Iterable[str] = ()) -> dict[str, Any]:
-    """`value` as a dict that has the required keys and none but the known ones."""
+    """`value` as a dict.
+
+    Args:
+        where: The name of the argument, for the message.
+        known: The keys that are allowed.
+        required: The keys that must be present.
+
+    Raises:
+        ConfigError: `value` is not a mapping, a key is unknown, or a required key is missing.
+    """
     if not isinstance(value, Mapping):
         raise _wrong_type(where, value, Mapping)
     for key in value:

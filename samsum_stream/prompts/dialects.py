@@ -1,4 +1,4 @@
-"""The dialects of the chat models that have one of their own: what each changes in the plain format."""
+"""The formats of chat models: each format overrides defaults of the plain format."""
 
 # ruff: noqa: RUF009  (roles and formats are frozen, so they can be defaults)
 
@@ -10,7 +10,7 @@ from samsum_stream.prompts.role import Role
 
 @dataclass(frozen=True, kw_only=True)
 class UserAssistantFormat(PromptFormat):
-    """Speakers called User and Assistant."""
+    """`User: ` before the input and `Assistant: ` before the response."""
 
     input: Role = Role("User: ")
     response: Role = Role("Assistant: ")
@@ -18,7 +18,7 @@ class UserAssistantFormat(PromptFormat):
 
 @dataclass(frozen=True, kw_only=True)
 class VicunaFormat(PromptFormat):
-    """Vicuna's."""
+    """The format of Vicuna."""
 
     input: Role = Role("USER: ")
     response: Role = Role("ASSISTANT: ")
@@ -28,7 +28,7 @@ class VicunaFormat(PromptFormat):
 
 @dataclass(frozen=True, kw_only=True)
 class RedpajamaFormat(PromptFormat):
-    """RedPajama INCITE's, chat and instruct."""
+    """The format of RedPajama INCITE, chat and instruct."""
 
     input: Role = Role("<human>: ")
     response: Role = Role("<bot>: ")
@@ -36,7 +36,7 @@ class RedpajamaFormat(PromptFormat):
 
 @dataclass(frozen=True, kw_only=True)
 class Llama2Format(PromptFormat):
-    """Llama-2 chat's: the system text stands inside the first instruction."""
+    """The format of Llama-2 chat: the system message is inside the first instruction."""
 
     input: Role = Role("[INST] ", " [/INST]")
     response: Role = Role(" ", " ")
@@ -50,7 +50,7 @@ class Llama2Format(PromptFormat):
 
 @dataclass(frozen=True, kw_only=True)
 class TogetherLlama2Format(PromptFormat):
-    """Llama-2-7B-32K-Instruct's: instructions between two spaces, and no system role."""
+    """The format of Llama-2-7B-32K-Instruct: two spaces on each side of an instruction, and no system role."""
 
     input: Role = Role("[INST]  ", "  [/INST]\n\n")
     nested_system: bool = True
@@ -59,7 +59,7 @@ class TogetherLlama2Format(PromptFormat):
 
 @dataclass(frozen=True, kw_only=True)
 class ChatMLFormat(PromptFormat):
-    """ChatML, as MPT chat has it."""
+    """ChatML as MPT chat uses it."""
 
     input: Role = Role("<|im_start|>user\n", "<|im_end|>")
     response: Role = Role("<|im_start|>assistant\n", "<|im_end|>")
@@ -68,7 +68,7 @@ class ChatMLFormat(PromptFormat):
 
 @dataclass(frozen=True, kw_only=True)
 class DollyFormat(PromptFormat):
-    """Dolly's instructions, as MPT instruct has them."""
+    """The instructions of Dolly as MPT instruct uses them."""
 
     input: Role = Role("\n### Instruction:\n")
     response: Role = Role("\n### Response:\n")

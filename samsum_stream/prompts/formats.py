@@ -1,12 +1,12 @@
-"""How a conversation is written down: who says what, in which order, between which marks.
+"""The markup of a conversation: the order of the roles, and the texts before, after and between them.
 
     BOS  system · contexts · input · response  EOS
            └─────────┴── nested: inside the input role
 
-Each · is the `role_separator`; it stands between turns as well.
+Each · is the `role_separator`, which also separates turns.
 """
 
-# ruff: noqa: RUF009  (roles and formats are frozen, so they can be defaults)
+# ruff: noqa: RUF009  (roles are frozen, so they can be defaults)
 
 import re
 from dataclasses import dataclass, fields
@@ -23,7 +23,25 @@ _ROLES = ("input", "response", "system", "contexts", "examples")
 
 @dataclass(frozen=True, kw_only=True)
 class PromptFormat:
-    """The plain format: one role a line, no marks. Each argument overrides a default; a dict is read as a `Role`."""
+    """The plain format: one role per line, without markup.
+
+    Args:
+        input: The role of the input. Each role is a `Role`, or a dict of the fields of a `Role`.
+        response: The role of the response.
+        system: The role of the system message.
+        contexts: The role of all contexts of a turn together.
+        examples: The role of all few-shot examples together.
+        nested_system: Whether the system message is inside the input role.
+        nested_contexts: Whether the contexts are inside the input role.
+        strip_stop_strings: Whether white space is stripped from `stop_strings`.
+        role_separator: The text between roles, and between turns.
+        content_separator: The text between two contexts.
+        BOS: The text at the start of each turn.
+        EOS: The text at the end of each response.
+
+    Raises:
+        ConfigError: an argument has a wrong type.
+    """
 
     input: Role = Role()
     response: Role = Role()
@@ -47,7 +65,13 @@ class PromptFormat:
                 check_type(f"{name}.{field.name}", getattr(self, field.name), type(field.default))
 
     def request(self, *, system: Pieces, contexts: Pieces, input: Pieces) -> Pieces:
-        """A turn up to its response, from the words of the input and the wrapped system and contexts, if any."""
+        """The pieces of a turn before its response.
+
+        Args:
+            system: The system message in its role; empty if there is none.
+            contexts: The contexts in their role; empty if there are none.
+            input: The text of the input, without its role.
+        """
         optional = [(system, self.nested_system), (contexts, self.nested_contexts)]
         inside = [part for part, nested in optional if part and nested]
         before = [part for part, nested in optional if part and not nested]
@@ -55,12 +79,12 @@ class PromptFormat:
         return [fixed(self.BOS), *join([*before, wrapped], self.role_separator)]
 
     def system_only(self, system: Pieces) -> Pieces:
-        """The wrapped system text where no turn follows."""
+        """The system message without a turn; `system` is the message in its role, or empty."""
         return self.input.wrap(system) if system and self.nested_system else system
 
     @property
     def stop_strings(self) -> list[str]:
-        """What a model writes when it has begun to speak for somebody else."""
+        """The prefixes and suffixes of all roles. A model that generates one of them has begun another role."""
         marks = self._marks()
         if self.strip_stop_strings:
             marks = [mark.strip() for mark in marks]
@@ -68,10 +92,10 @@ class PromptFormat:
 
     @property
     def special_strings(self) -> tuple[str, ...]:
-        """What the format spells that a tokenizer should know as special tokens."""
+        """The texts of the format that the tokenizer should have as special tokens: `<s>`, `<|im_end|>`."""
         marks = [*self._marks(), self.role_separator, self.content_separator]
-        spelt = [token for mark in marks for token in _SPECIAL_TOKEN.findall(mark)]
-        return tuple(dict.fromkeys(token for token in (self.BOS, self.EOS, *spelt) if token))
+        tokens = [token for mark in marks for token in _SPECIAL_TOKEN.findall(mark)]
+        return tuple(dict.fromkeys(token for token in (self.BOS, self.EOS, *tokens) if token))
 
     def _marks(self) -> list[str]:
         roles: list[Role] = [getattr(self, role) for role in _ROLES]
@@ -79,7 +103,11 @@ class PromptFormat:
 
 
 def as_format(value: object, *, where: str) -> PromptFormat:
-    """A format from a format; None is the plain one."""
+    """`value` itself if it is a format; the plain format if `value` is None.
+
+    Raises:
+        ConfigError: `value` is something else.
+    """
     if value is None:
         return PromptFormat()
     if not isinstance(value, PromptFormat):

@@ -1,82 +1,107 @@
-"""A rendered example with slots for the words of a row: written once for all rows that are alike.
+"""A frame: a rendering with slots for the texts of a row, computed once for all rows with the same number of contexts.
 
-    segments of a probe     "USER: " [\\0] "\\nASSISTANT: Summary:" ║ " " [\\0] "</s>"
-    frame                   "USER: " strip "\\nASSISTANT: Summary:" ║ " " strip "</s>"
+    segments of a probe     "USER: " [\\0] "\\nASSISTANT: Summary:" │ " " [\\0] "</s>"
+    frame                   "USER: " strip "\\nASSISTANT: Summary:" │ " " strip "</s>"
 
-Where no words are blank, stripping never reaches across them: so what happened to the probe's words happens to all
-words, and the frame of one message fits every message with as many contexts.
+If no text of a row is blank, then stripping never removes a whole text. It strips the texts of the row in the same way
+as the texts of the probe. Therefore one frame fits all such rows.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import attrgetter
 
 from samsum_stream.prompts.message import Message
-from samsum_stream.prompts.segments import SplitSegments
-from samsum_stream.values.examples import Segment
+from samsum_stream.values.renderings import Run, Segment, Shape
 
 _PROBE = " \0 "
-_STRIP_BY_REST: dict[str, Callable[[str], str]] = {
+_STRIP_OF: dict[str, Callable[[str], str]] = {
     " \0 ": str,
     "\0 ": str.lstrip,
     " \0": str.rstrip,
     "\0": str.strip,
 }
+"""The function that stripped the probe, by what it left of the probe."""
 
 
-def is_blank(words: str) -> bool:
-    """Whether `str.strip` leaves nothing."""
-    return not words or words.isspace()
+def is_blank(text: str) -> bool:
+    """Whether a text is empty or consists of white space."""
+    return not text or text.isspace()
 
 
 @dataclass(frozen=True, slots=True)
-class FrameSide:
-    """The texts around the slots of one side, and what strips the words that go into each slot."""
+class FrameRun:
+    """One run of a frame: `s` slots, with a fixed text before, between and after them.
 
+    Attributes:
+        trained: Whether the run is trained.
+        texts: The fixed texts, length `s + 1`.
+        strips: The function that strips the text in each slot, length `s`.
+    """
+
+    trained: bool
     texts: tuple[str, ...]
     strips: tuple[Callable[[str], str], ...]
 
-    def fill(self, words: Iterable[str]) -> tuple[Segment, ...]:
-        """The segments with `words` in the slots."""
-        segments = [Segment(self.texts[0], False)]
-        for strip, word, text in zip(self.strips, words, self.texts[1:], strict=True):
-            segments += (Segment(strip(word), True), Segment(text, False))
-        return tuple([segment for segment in segments if segment.text])
+    def fill(self, words: Iterable[str]) -> str:
+        """The text of the run, with one of `words` in each slot."""
+        texts = [self.texts[0]]
+        for strip, word, text in zip(self.strips, words, self.texts[1:], strict=False):
+            texts += (strip(word), text)
+        return "".join(texts)
 
-    def fill_each(self, column: Iterable[str]) -> list[str]:
-        """The text of a side with a single slot, for each of many words."""
+    def fill_column(self, column: Iterable[str]) -> list[str]:
+        """The text of a run that has one slot, for each text of a column."""
         (before, after), (strip,) = self.texts, self.strips
-        return [f"{before}{strip(words)}{after}" for words in column]
+        return [f"{before}{strip(text)}{after}" for text in column]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Both sides of the border; the prompt's slots take contexts and input, the response's takes the response."""
+    """A rendering with slots for the contexts, the input and the response, in this order.
 
-    prompt: FrameSide
-    response: FrameSide
+    Attributes:
+        runs: The runs of the rendering.
+        shape: The shape of all examples that the frame renders.
+    """
 
-    def fill(self, message: Message) -> SplitSegments:
-        """The segments of a message without blank words."""
-        prompt = self.prompt.fill([*message.contexts, message.input])
-        return SplitSegments(prompt, () if message.response is None else self.response.fill([message.response]))
+    runs: tuple[FrameRun, ...]
+    shape: Shape
+
+    def fill(self, message: Message) -> list[str]:
+        """The text of each run, for a message without blank texts."""
+        words = iter(message.words)
+        return [run.fill(islice(words, len(run.strips))) for run in self.runs]
 
 
-def make_frame(segments_of: Callable[[Message], SplitSegments], *, num_contexts: int) -> Frame | None:
-    """The frame of a rendering; None where a row's words are repeated, or touch each other or the border's left."""
+def make_frame(segments_of: Callable[[Message], Sequence[Segment]], *, num_contexts: int) -> Frame | None:
+    """The frame of messages with `num_contexts` contexts.
+
+    Returns:
+        None if the prompt repeats a text of the row, or if no fixed text separates a text of the row from the next one
+        or from the border after it.
+    """
     probed = segments_of(Message(_PROBE, _PROBE, (_PROBE,) * num_contexts))
-    prompt, response = _side(probed.prompt, num_slots=num_contexts + 1), _side(probed.response, num_slots=1)
-    return Frame(prompt, response) if prompt and response and prompt.texts[-1] else None
+    runs = [_frame_run(trained, [*run]) for trained, run in groupby(probed, key=attrgetter("trained"))]
+    complete = tuple(run for run in runs if run and (run.trained or run.texts[-1]))
+    num_slots = sum(len(run.strips) for run in complete)
+    if len(complete) < len(runs) or num_slots != num_contexts + 2:
+        return None
+    shape = tuple(Run(run.trained, number > 0, tuple(filter(None, run.texts))) for number, run in enumerate(complete))
+    return Frame(complete, shape)
 
 
-def _side(segments: Sequence[Segment], *, num_slots: int) -> FrameSide | None:
+def _frame_run(trained: bool, segments: Sequence[Segment]) -> FrameRun | None:
+    """The run of a frame; None if a text of the row touches another one."""
     texts = [""]
     strips = []
-    for text, from_row in segments:
-        if not from_row:
-            texts[-1] = text
-        elif text not in _STRIP_BY_REST:
+    for segment in segments:
+        if not segment.from_row:
+            texts[-1] = segment.text
+        elif segment.text not in _STRIP_OF:
             return None
         else:
-            strips.append(_STRIP_BY_REST[text])
+            strips.append(_STRIP_OF[segment.text])
             texts.append("")
-    return FrameSide(tuple(texts), tuple(strips)) if len(strips) == num_slots else None
+    return FrameRun(trained, tuple(texts), tuple(strips))

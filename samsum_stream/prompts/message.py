@@ -1,4 +1,4 @@
-"""What one turn of a conversation says, before any prompt or format dresses it."""
+"""The texts of one turn of a conversation, without prompt and format."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,13 @@ from samsum_stream.prompts.checks import check_keys, check_type
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An input with the contexts it refers to, and its response; None where the model is to answer."""
+    """One turn of a conversation.
+
+    Attributes:
+        input: The input.
+        response: The response; None if the model generates it.
+        contexts: The texts to which the input refers.
+    """
 
     input: str
     response: str | None = None
@@ -18,16 +24,23 @@ class Message:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All texts of the message, in the order in which every format says them."""
+        """All texts of the message, in the order of every format: contexts, input, response."""
         response = () if self.response is None else (self.response,)
         return (*self.contexts, self.input, *response)
 
 
 def as_example(value: object, *, where: str) -> Message:
-    """A few-shot example from a message or from a dict; a single string counts as a list of one context."""
+    """A few-shot example from a message or from a dict of its fields; in a dict, `contexts` may be one string.
+
+    Args:
+        where: The name of the argument, for the message.
+
+    Raises:
+        ConfigError: the example has no response, or a field has a wrong type.
+    """
     message = value if isinstance(value, Message) else _from_mapping(value, where=where)
     if message.response is None:
-        raise ConfigError(f"{where}: an example shows an answer; got {shown(message.response)}; add a response")
+        raise ConfigError(f"{where}: an example needs a response; got {shown(message.response)}; add a response")
     check_type(f"{where}.input", message.input, str)
     check_type(f"{where}.response", message.response, str)
     check_type(f"{where}.contexts", message.contexts, Sequence)

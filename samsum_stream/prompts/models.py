@@ -1,4 +1,4 @@
-"""Which format a model was trained on, told from its name."""
+"""The format that a model was trained on, found by the name of the model."""
 
 import re
 
@@ -23,7 +23,7 @@ _FORMAT_OF_NAME: dict[str, type[PromptFormat]] = {
 
 
 def format_for_model(base_model: str) -> type[PromptFormat]:
-    """The format of a model id or of a folder named like one; plain where the name tells nothing."""
+    """The format of a model, from its Hub id or the name of its folder; the plain format if the name is unknown."""
     name = re.split(r"[/\\]", base_model.rstrip("/\\"))[-1]
     for pattern, known_format in _FORMAT_OF_NAME.items():
         if re.search(rf"(?<![a-z]){pattern}(?![a-z])", name, re.IGNORECASE):

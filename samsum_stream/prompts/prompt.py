@@ -1,35 +1,52 @@
-"""The task: what a prompt says around a row, written down in the dialect of a format.
+"""A prompt: the texts of a task around a row, written in a format.
 
     system · examples │ contexts · input · response prefix and template ║ response · suffix · EOS
     once per prompt   │ once per row                                    ║ border
 
-All texts come from one `TurnWriter`; a method here is a choice of turns.
+One `TurnWriter` writes all texts. The methods of a prompt choose the turns.
 """
 
-# ruff: noqa: RUF009  (roles and formats are frozen, so they can be defaults)
+# ruff: noqa: RUF009  (formats are frozen, so they can be defaults)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
 
 from samsum_stream.prompts.checks import check_type
 from samsum_stream.prompts.formats import PromptFormat, as_format
-from samsum_stream.prompts.frame import Frame, is_blank, make_frame
 from samsum_stream.prompts.message import Message, as_example
-from samsum_stream.prompts.segments import Pieces, SplitSegments, fixed, split, strip, strip_start, text_of
+from samsum_stream.prompts.segments import (
+    Pieces,
+    fixed,
+    merge,
+    settle_borders,
+    strip,
+    strip_spaces,
+    strip_start,
+    text_of,
+)
 from samsum_stream.prompts.template import Template, parse_template
 from samsum_stream.prompts.turns import TurnWriter
+from samsum_stream.values.renderings import Segment
 
 _TEXTS = ("system_message", "text_key", "input_template", "context_template", "response_template")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """What to say around a row, and in which format.
+    """The texts around a row.
 
-    A template says `{text}` (or `{text_key}`, spelt out) where the row's text goes; `context_template` may also say
-    `{index}`, from 0. `examples` are messages, or dicts of their fields, that are shown before each row.
+    Args:
+        system_message: The text before the first turn; no system role is written if it is empty.
+        examples: The few-shot examples before each row: messages, or dicts of their fields.
+        format: The format; None is the plain format.
+        text_key: Another name for the placeholder `{text}` of the templates.
+        input_template: The template of the input. The text of the row replaces the placeholder.
+        context_template: The template of each context. The number of the context, from 0, replaces `{index}`.
+        response_template: The template of the response.
+
+    Raises:
+        ConfigError: an argument has a wrong type, or a template has no placeholder.
     """
 
     system_message: str = ""
@@ -50,63 +67,51 @@ class Prompt:
         object.__setattr__(self, "format", as_format(self.format, where=f"{name}.format"))
         _ = self._writer  # a template without its placeholder is an error of the prompt, not of its first row
 
-    def segments(self, message: Message) -> SplitSegments:
-        """The training text of one row, cut where the model's answer begins: joined, it is `render([message])`.
+    def segments(self, message: Message) -> tuple[Segment, ...]:
+        """The training text of one row; only the completion is trained. The joined texts are `render([message])`.
 
-        Where `message.response` is None the prompt is the same as with one, and the response is empty.
+        If `message.response` is None, the segments are those of the prompt, without a completion.
         """
-        frame = self._frame(len(message.contexts))
-        if frame is None or any(map(is_blank, message.words)):
-            return self._segments(message)
-        return frame.fill(message)
-
-    def texts(
-        self, inputs: Sequence[str], responses: Sequence[str], contexts: Sequence[Sequence[str]] | None = None
-    ) -> tuple[list[str], list[str]]:
-        """The texts of `segments` on both sides of the border, for many rows given as columns."""
-        frame = self._frame(0)
-        if contexts is None and frame:
-            return self._framed(frame, inputs, responses)
-        rows = map(Message, inputs, responses, repeat(()) if contexts is None else contexts)
-        sides = [self.segments(row) for row in rows]
-        return [text_of(side.prompt) for side in sides], [text_of(side.response) for side in sides]
-
-    def _framed(self, frame: Frame, inputs: Sequence[str], responses: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Whole columns at once; then rows with blank words, which no frame fits, anew."""
-        asked, answered = frame.prompt.fill_each(inputs), frame.response.fill_each(responses)
-        if not (all(map(str.strip, inputs)) and all(map(str.strip, responses))):
-            for index, words in enumerate(zip(inputs, responses, strict=True)):
-                if any(map(is_blank, words)):
-                    sides = self._segments(Message(*words))
-                    asked[index], answered[index] = text_of(sides.prompt), text_of(sides.response)
-        return asked, answered
+        pieces = [*self._few_shot, *self._writer.turn(message, system=self._opening_system)]
+        if message.response is None:  # the model generates the spaces at the end of the prompt
+            return merge(strip_spaces(strip_start(pieces)))
+        return settle_borders(strip(pieces))
 
     def render(self, messages: Sequence[Message]) -> str:
-        """The text of a whole conversation; of the system message and the few-shot examples where there is none."""
+        """The text of a whole conversation; without messages, the system message and the few-shot examples."""
         if not messages:
             return text_of(self._examples or self.format.system_only(self._system))
         turns = self._writer.conversation(messages, system=self._opening_system)
-        return text_of([*self._shots, *turns]).strip()
+        return text_of([*self._few_shot, *turns]).strip()
 
     def render_instruction(self, input: str, contexts: Sequence[str] = (), *, with_response_prefix: bool = True) -> str:
-        """The text of a question without the few-shot examples, up to where the response begins."""
+        """The text of a turn without its response and without few-shot examples.
+
+        Args:
+            input: The input.
+            contexts: The contexts.
+            with_response_prefix: Whether the text ends with the prefix of the response.
+        """
         message = Message(input, contexts=contexts)
         if not with_response_prefix:
             return text_of(self._writer.request(message, system=self._system))
-        *asked, head = self._writer.turn(message, system=self._system).asked
-        return text_of(asked) + head.text.rstrip()
+        *pieces, head = self._writer.turn(message, system=self._system)
+        return text_of(pieces) + head.text.rstrip()
 
     @property
     def stop_strings(self) -> list[str]:
-        """What a model writes when it has begun to speak for somebody else."""
+        """The stop strings of the format."""
         return self.format.stop_strings
 
     @property
     def has_border(self) -> bool:
-        """Whether the prompt or the format says where the answer starts; a separator between any two roles does not."""
+        """Whether a visible text of the prompt or the format marks the start of the response.
+
+        The role separator does not count, because it is the same between all roles.
+        """
         before = (self._writer.input.tail, self.format.input.suffix)
-        behind = (self.format.response.prefix, self._writer.response.head)
-        return any(mark.strip() for mark in before + behind)
+        after = (self.format.response.prefix, self._writer.response.head)
+        return any(text.strip() for text in before + after)
 
     @cached_property
     def _writer(self) -> TurnWriter:
@@ -118,40 +123,23 @@ class Prompt:
 
     @cached_property
     def _system(self) -> Pieces:
-        """The system message in its role, if there is one."""
+        """The system message in its role; empty if there is none."""
         return self.format.system.wrap([fixed(self.system_message)]) if self.system_message else []
 
     @cached_property
     def _examples(self) -> Pieces:
-        """The system message and all few-shot turns in the role of examples, if there are any: one piece."""
+        """The system message and all few-shot turns, in the role of examples, as one piece; empty if there are none."""
         if not self.examples:
             return []
         turns = self._writer.conversation(self.examples, system=self._system)
         return [fixed(text_of(self.format.examples.wrap(turns)))]
 
     @cached_property
-    def _shots(self) -> Pieces:
-        """The few-shot examples with what separates them from the first turn."""
+    def _few_shot(self) -> Pieces:
+        """The few-shot examples, with the separator before the first turn."""
         return [*self._examples, fixed(self.format.role_separator)] if self._examples else []
 
     @cached_property
     def _opening_system(self) -> Pieces:
-        """The system text of the first turn: where there are few-shot examples, theirs is the first."""
+        """The system message of the first turn after the few-shot examples; empty if the examples contain it."""
         return [] if self.examples else self._system
-
-    @cached_property
-    def _frames(self) -> dict[int, Frame | None]:
-        return {}
-
-    def _frame(self, num_contexts: int) -> Frame | None:
-        if num_contexts not in self._frames:
-            self._frames[num_contexts] = make_frame(self._segments, num_contexts=num_contexts)
-        return self._frames[num_contexts]
-
-    def _segments(self, message: Message) -> SplitSegments:
-        turn = self._writer.turn(message, system=self._opening_system)
-        prompt = [*self._shots, *turn.asked]
-        if message.response is None:
-            # What `split` moves over the border is for the model to write.
-            return SplitSegments(split(strip_start(prompt), border=len(prompt)).prompt, ())
-        return split(strip([*prompt, *turn.answered]), border=len(prompt))

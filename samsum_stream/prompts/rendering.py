@@ -1,81 +1,145 @@
-"""Rows to the two texts that are encoded: what the model is given, and what it learns to say."""
+"""Rows to renderings: the stage before tokenization."""
 
-from itertools import repeat
+from collections.abc import Sequence
+from itertools import chain
+from typing import Protocol
 
-from samsum_stream.prompts import Message, Prompt, SplitSegments
-from samsum_stream.prompts.segments import text_of
-from samsum_stream.values.examples import Segment
+import numpy as np
+
+from samsum_stream.prompts.frame import Frame, is_blank, make_frame
+from samsum_stream.prompts.message import Message
+from samsum_stream.prompts.prompt import Prompt
+from samsum_stream.prompts.segments import fixed, prompt_of, text_of
+from samsum_stream.prompts.shortening import SHORTENERS, LongMessage
+from samsum_stream.values.arrays import Int64Array
+from samsum_stream.values.renderings import Fit, Renderings, Segment, Shape, Shortened, of_one_example, runs_of
 from samsum_stream.values.rows import Rows
 
-NOTHING = (0, None)
-"""No characters to cut, at either end."""
+
+class Renderer(Protocol):
+    """Renders rows. A row becomes 0, 1 or more examples, and an example has any number of trained runs."""
+
+    def render(self, rows: Rows) -> Renderings:
+        """The examples of the rows, in the order of the rows."""
+
+    def prompt_segments(self, rows: Rows, index: int) -> Sequence[Segment]:
+        """The prompt of the row at `index`: the segments that the model gets at inference."""
+
+    def full_text(self, rows: Rows, index: int) -> str:
+        """The training text of the row at `index`, without the tokens that the tokenizer adds at the start."""
 
 
-class RowRenderer:
-    """Renders rows, less the bos and the eos that are added as ids and so must not be spelled as well.
+class PromptRenderer(Renderer):
+    """Renders each row to one example with a prompt.
 
-    Both stand in the prompt's own text, the same for every row, so that a row that spells them keeps its text.
+    Tokenization adds the bos and the eos as ids. Therefore the renderer removes a bos that the format writes at the
+    start and an eos that it writes at the end. The text of a row never changes.
 
     Args:
-        prompt: What to say, with its format.
-        bos: The text that the tokenizer puts in front by itself; empty if there is none.
+        prompt: The prompt, with its format.
+        bos: The text of the tokens that the tokenizer adds at the start; empty if it adds none.
         eos: The text of the token that ends every response.
     """
 
     def __init__(self, prompt: Prompt, *, bos: str, eos: str) -> None:
         self.prompt, self.bos, self.eos = prompt, bos, eos
-        self._cuts: dict[int, tuple[int, int | None]] = {}
+        self._frames: dict[int, Frame | None] = {}
 
-    def split(self, message: Message) -> SplitSegments:
-        """The segments of both sides."""
-        start, end = self._cut(len(message.contexts))
-        prompt, response = self.prompt.segments(message)
-        if start:
-            prompt = _with_text(prompt, 0, prompt[0].text[start:])
-        if end and response:
-            response = _with_text(response, len(response) - 1, response[-1].text[:end])
-        return SplitSegments(prompt, response)
+    def render(self, rows: Rows) -> Renderings:
+        texts, shapes, shape_of = self._texts(rows)
+        return Renderings(
+            texts=texts,
+            shapes=shapes,
+            shape_of=shape_of,
+            rows=np.arange(len(rows)),
+            shards=rows.shards,
+            numbers=rows.rows,
+            segments=lambda index: self.segments(message_of(rows, index)),
+            shorten=lambda index, method, fit: self._shorten(message_of(rows, index), method, fit),
+        )
 
-    def texts(self, rows: Rows) -> tuple[list[str], list[str]]:
-        """The prompt texts and the response texts, `n` each."""
-        prompts, responses = self.prompt.texts(rows.inputs, rows.responses, rows.contexts)
-        cuts = {self._cut(number) for number in ({0} if rows.contexts is None else set(map(len, rows.contexts)))}
-        if cuts <= {NOTHING}:
-            return prompts, responses
-        counts = repeat(0, len(rows)) if rows.contexts is None else map(len, rows.contexts)
-        ends = [self._cut(num_contexts) for num_contexts in counts]
-        prompts = [text[start:] for text, (start, _) in zip(prompts, ends, strict=True)]
-        return prompts, [text[:end] for text, (_, end) in zip(responses, ends, strict=True)]
+    def prompt_segments(self, rows: Rows, index: int) -> Sequence[Segment]:
+        return prompt_of(self.segments(message_of(rows, index)))
 
-    def full_text(self, message: Message) -> str:
-        """Both sides in one text, less the bos alone."""
-        prompt, response = self.prompt.segments(message)
-        return text_of(prompt)[self._cut(len(message.contexts))[0] :] + text_of(response)
+    def full_text(self, rows: Rows, index: int) -> str:
+        return text_of(_without_bos(self.prompt.segments(message_of(rows, index)), self.bos))
 
-    def _cut(self, num_contexts: int) -> tuple[int, int | None]:
-        """How many characters of a prompt's start are the bos, and where a response ends before the eos.
+    def segments(self, message: Message) -> Sequence[Segment]:
+        """The segments of a message, without the bos and the eos. The first segment is never trained."""
+        segments = _without_eos(_without_bos(self.prompt.segments(message), self.bos), self.eos)
+        # A completion continues its prompt, even an empty prompt. So it is never encoded like the start of a text.
+        return (fixed(""), *segments) if segments and segments[0].trained else segments
 
-        Whether the bos comes first may depend on whether contexts do, so it is looked up for their number.
-        """
-        if num_contexts not in self._cuts:
-            probe = self.prompt.segments(Message("x", "x", ("x",) * num_contexts))
-            start = len(self.bos) if _spells(probe.prompt[0]).startswith(self.bos) else 0
-            end = -len(self.eos) if _spells(probe.response[-1]).endswith(self.eos) else None
-            self._cuts[num_contexts] = start, end
-        return self._cuts[num_contexts]
+    def _texts(self, rows: Rows) -> tuple[list[str], tuple[Shape, ...], Int64Array]:
+        """The text of each run of all rows, the different shapes, and the index of each row's shape, shape `[n]`."""
+        frame = self._frame(0)
+        texts: list[Sequence[str]]
+        if rows.contexts is None and frame is not None:  # a frame fills whole columns, which is much faster
+            columns = [run.fill_column(column) for run, column in zip(frame.runs, _columns(rows), strict=True)]
+            texts, shapes, remaining = [*zip(*columns, strict=True)], {frame.shape: 0}, _rows_with_blanks(rows)
+        else:
+            texts, shapes, remaining = [()] * len(rows), {}, range(len(rows))
+        shape_of = np.zeros(len(rows), np.int64)
+        for index in remaining:
+            texts[index], shape = self._runs(message_of(rows, index))
+            shape_of[index] = shapes.setdefault(shape, len(shapes))
+        return [*chain.from_iterable(texts)], tuple(shapes), shape_of
+
+    def _runs(self, message: Message) -> tuple[list[str], Shape]:
+        """The text of each run of a message, and the shape of its example."""
+        frame = self._frame(len(message.contexts))
+        if frame is None or any(map(is_blank, message.words)):
+            return runs_of(self.segments(message))
+        return frame.fill(message), frame.shape
+
+    def _frame(self, num_contexts: int) -> Frame | None:
+        """The frame for rows with `num_contexts` contexts, made once; None if there is none."""
+        if num_contexts not in self._frames:
+            self._frames[num_contexts] = make_frame(self.segments, num_contexts=num_contexts)
+        return self._frames[num_contexts]
+
+    def _shorten(self, message: Message, method: str, fit: Fit) -> Shortened | None:
+        row = LongMessage(message, lambda shorter: fit.fits(self._rendering(shorter)), fit.token_ends)
+        shorter = SHORTENERS[method](row)
+        return None if shorter is None else Shortened(self._rendering(shorter.message), shorter.cut)
+
+    def _rendering(self, message: Message) -> Renderings:
+        return of_one_example(self._runs(message), lambda _: self.segments(message))
 
 
 def message_of(rows: Rows, index: int) -> Message:
-    """Row `index` of a chunk."""
+    """The row at `index` as a message."""
     contexts = () if rows.contexts is None else tuple(rows.contexts[index])
     return Message(input=rows.inputs[index], response=rows.responses[index], contexts=contexts)
 
 
-def _spells(segment: Segment) -> str:
-    """The format's own text; what a row spells is the row's."""
-    return "" if segment.from_row else segment.text
+def _rows_with_blanks(rows: Rows) -> Sequence[int]:
+    """The indices of the rows that have a blank input or a blank response."""
+    columns = _columns(rows)
+    if all(all(map(str.strip, column)) for column in columns):
+        return ()
+    return [index for index, texts in enumerate(zip(*columns, strict=True)) if any(map(is_blank, texts))]
 
 
-def _with_text(segments: tuple[Segment, ...], index: int, text: str) -> tuple[Segment, ...]:
-    changed = (segments[index]._replace(text=text),) if text else ()
-    return (*segments[:index], *changed, *segments[index + 1 :])
+def _columns(rows: Rows) -> tuple[list[str], list[str]]:
+    return rows.inputs, rows.responses
+
+
+def _without_bos(segments: Sequence[Segment], bos: str) -> Sequence[Segment]:
+    """The segments without a bos that the format writes at the start."""
+    if not bos or not segments or segments[0].from_row or not segments[0].text.startswith(bos):
+        return segments
+    return _replaced(segments[0], segments[0].text[len(bos) :], [], segments[1:])
+
+
+def _without_eos(segments: Sequence[Segment], eos: str) -> Sequence[Segment]:
+    """The segments without an eos that the format writes at the end of a response."""
+    last = segments[-1] if segments else None
+    if not eos or last is None or not last.trained or last.from_row or not last.text.endswith(eos):
+        return segments
+    return _replaced(last, last.text.removesuffix(eos), segments[:-1], [])
+
+
+def _replaced(segment: Segment, text: str, before: Sequence[Segment], after: Sequence[Segment]) -> tuple[Segment, ...]:
+    """`before`, the segment with another text, `after`; without the segment if the text is empty."""
+    return (*before, *([segment._replace(text=text)] if text else []), *after)

@@ -1,4 +1,4 @@
-"""How one speaker of a conversation is marked."""
+"""The markup of one speaker of a conversation."""
 
 from dataclasses import dataclass, fields
 
@@ -8,25 +8,38 @@ from samsum_stream.prompts.segments import Pieces, fixed, strip, strip_start
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What stands before and behind the words of a speaker; `strip_text` takes the white space off the words."""
+    """The markup around the text of a speaker.
+
+    Attributes:
+        prefix: The text before.
+        suffix: The text after.
+        strip_text: Whether white space is stripped from the text of the speaker.
+    """
 
     prefix: str = ""
     suffix: str = ""
     strip_text: bool = True
 
     def wrap(self, content: Pieces) -> Pieces:
-        """Prefix, content, suffix: one piece more at each end."""
-        words = strip(content) if self.strip_text else content
-        return [fixed(self.prefix), *words, fixed(self.suffix)]
+        """The pieces `[prefix, *content, suffix]`."""
+        stripped = strip(content) if self.strip_text else content
+        return [fixed(self.prefix), *stripped, fixed(self.suffix)]
 
     def begin(self, content: Pieces) -> Pieces:
-        """How `wrap` begins when more words follow `content`."""
-        words = strip_start(content) if self.strip_text else content
-        return [fixed(self.prefix), *words]
+        """The pieces `[prefix, *content]`, for a content that more text follows: only its start is stripped."""
+        stripped = strip_start(content) if self.strip_text else content
+        return [fixed(self.prefix), *stripped]
 
 
 def as_role(value: object, *, where: str) -> Role:
-    """A role from a role or from a dict of its fields; the fields that it leaves out have a role's plain defaults."""
+    """A role from a role or from a dict of its fields. A field that the dict omits has the default of `Role`.
+
+    Args:
+        where: The name of the argument, for the message.
+
+    Raises:
+        ConfigError: a field is unknown or has a wrong type.
+    """
     if not isinstance(value, Role):
         value = Role(**check_keys(where, value, known=tuple(field.name for field in fields(Role))))
     check_type(f"{where}.prefix", value.prefix, str)

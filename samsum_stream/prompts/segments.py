@@ -1,41 +1,41 @@
-"""Text as pieces that know who wrote them: join, strip and split them without losing track.
+"""Operations on segments that keep the origin of each text: join, strip, and move spaces across a border.
 
     [format "User: "] [row "Hi "] [format "\\n"] [format "Bot: "] │ [row " Hello"] [format "</s>"]
-                                                              border
+                                                              border: `trained` changes
 
-Text under construction is a list of pieces, of which some may be empty; `split` makes segments of it.
+While a text is built, its segments are a list of pieces. A piece may be empty or have the same origin as the next one.
 """
 
 from collections.abc import Callable, Iterable
 from itertools import groupby
-from operator import attrgetter
-from typing import NamedTuple
 
-from samsum_stream.values.examples import Segment
+from samsum_stream.values.renderings import Segment
 
 Pieces = list[Segment]
-"""Text under construction: pieces may be empty and neighbours may have the same writer."""
-
-
-class SplitSegments(NamedTuple):
-    """A rendered example: what the model is given, and what it learns to answer."""
-
-    prompt: tuple[Segment, ...]
-    response: tuple[Segment, ...]
 
 
 def fixed(text: str) -> Segment:
-    """A piece that no row wrote."""
-    return Segment(text, False)
+    """A piece of the format, not trained."""
+    return Segment(text, from_row=False, trained=False)
+
+
+def from_row(text: str) -> Segment:
+    """A piece of the row, not trained."""
+    return Segment(text, from_row=True, trained=False)
+
+
+def trained(pieces: Iterable[Segment]) -> Pieces:
+    """The same pieces, trained."""
+    return [piece._replace(trained=True) for piece in pieces]
 
 
 def text_of(pieces: Iterable[Segment]) -> str:
-    """The text that the pieces spell."""
+    """The texts of the pieces, joined."""
     return "".join([piece.text for piece in pieces])
 
 
 def join(parts: Iterable[Pieces], separator: str) -> Pieces:
-    """`separator.join(parts)`; the separator belongs to the format."""
+    """`separator.join(parts)`; the separators are pieces of the format."""
     joined: Pieces = []
     for part in parts:
         if joined:
@@ -45,7 +45,7 @@ def join(parts: Iterable[Pieces], separator: str) -> Pieces:
 
 
 def strip(pieces: Pieces) -> Pieces:
-    """`str.strip` across pieces; a piece of which nothing is left stays in its place, empty."""
+    """`str.strip` across pieces; a piece that becomes empty stays."""
     return strip_end(strip_start(pieces), str.rstrip)
 
 
@@ -55,29 +55,52 @@ def strip_start(pieces: Pieces) -> Pieces:
 
 
 def strip_end(pieces: Pieces, strip_text: Callable[[str], str]) -> Pieces:
-    """Apply `strip_text` to the last piece, and on to the one before as long as nothing is left."""
+    """`strip_text` across pieces, from the last piece back to the first piece that does not become empty."""
     stripped = pieces.copy()
-    for place in reversed(range(len(stripped))):
-        text, from_row = stripped[place]
-        stripped[place] = Segment(strip_text(text), from_row)
-        if stripped[place].text:
+    for index in reversed(range(len(stripped))):
+        stripped[index] = stripped[index]._replace(text=strip_text(stripped[index].text))
+        if stripped[index].text:
             break
     return stripped
 
 
-def split(pieces: Pieces, *, border: int) -> SplitSegments:
-    """Split before the piece at `border`, or before the spaces that lead up to it.
+def strip_spaces(pieces: Pieces) -> Pieces:
+    """Strip the spaces at the end, and no other white space."""
+    return strip_end(pieces, lambda text: text.rstrip(" "))
 
-    A tokenizer reads `"Summary:" + " Amanda"`: the space is the first character of the answer's first token, and
-    left with the prompt it would be a token that training never shows.
+
+def settle_borders(pieces: Pieces) -> tuple[Segment, ...]:
+    """Move the spaces before each trained run into the run, then merge.
+
+    Most tokenizers put a space into the token of the next word: `"Summary:" + " Amanda"`. At the end of a prompt, the
+    space would be a token of its own, which the model never saw in training.
     """
-    prompt = pieces[:border]
-    kept = strip_end(prompt, lambda text: text.rstrip(" "))
-    spaces = [Segment(old.text[len(new.text) :], old.from_row) for old, new in zip(prompt, kept, strict=True)]
-    return SplitSegments(merge(kept), merge(spaces + pieces[border:]))
+    settled: Pieces = []
+    for is_trained, run in groupby(pieces, key=lambda piece: piece.trained):
+        spaces = _take_spaces(settled) if is_trained else []
+        settled += [*spaces, *run]
+    return merge(settled)
 
 
-def merge(pieces: Pieces) -> tuple[Segment, ...]:
-    """The same text in as few segments as its writers allow, none of them empty."""
-    runs = groupby([piece for piece in pieces if piece.text], key=attrgetter("from_row"))
-    return tuple(Segment(text_of(run), from_row) for from_row, run in runs)
+def prompt_of(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """The segments before the first trained one, which the model gets at inference."""
+    prompt: Pieces = []
+    for segment in segments:
+        if segment.trained:
+            break
+        prompt.append(segment)
+    return tuple(prompt)
+
+
+def merge(pieces: Iterable[Segment]) -> tuple[Segment, ...]:
+    """The same text without empty pieces, and with neighbours of the same kind joined."""
+    kinds = groupby([piece for piece in pieces if piece.text], key=lambda piece: piece[1:])
+    return tuple([Segment(text_of(run), *kind) for kind, run in kinds])
+
+
+def _take_spaces(pieces: Pieces) -> Pieces:
+    """Remove the spaces at the end of `pieces`, in place, and return them as trained pieces."""
+    stripped = strip_spaces(pieces)
+    spaces = [piece._replace(text=piece.text[len(rest.text) :]) for piece, rest in zip(pieces, stripped, strict=True)]
+    pieces[:] = stripped
+    return trained(spaces)

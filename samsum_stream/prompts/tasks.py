@@ -1,4 +1,4 @@
-"""Prompts for common tasks: defaults of `Prompt`, each of which an argument overrides."""
+"""Prompts for common tasks: each prompt overrides defaults of `Prompt`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from samsum_stream.prompts.prompt import Prompt
 
 @dataclass(frozen=True, kw_only=True)
 class DefaultPrompt(Prompt):
-    """Says nothing of its own: the row speaks, and the format marks who does."""
+    """Adds no text: the format alone marks the texts of the row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShotQA(Prompt):
-    """Answers a question from the contexts that come with it."""
+    """Answers a question from the contexts of the row."""
 
     system_message: str = (
         "Answer the question from the given contexts alone. "
@@ -27,7 +27,7 @@ class ZeroShotQA(Prompt):
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotQA(ZeroShotQA):
-    """`ZeroShotQA` that shows first how it is done, also where the contexts do not tell."""
+    """`ZeroShotQA` with two examples: one with an answer, and one in which the contexts do not contain the answer."""
 
     examples: Sequence[Message] = (
         Message(
@@ -48,7 +48,7 @@ class FewShotQA(ZeroShotQA):
 
 @dataclass(frozen=True, kw_only=True)
 class StandaloneQuestion(Prompt):
-    """Rewrites a follow-up question so that it can be understood without the chat; the contexts are the chat so far."""
+    """Rewrites a follow-up question as a question that needs no chat; the contexts are the turns of the chat so far."""
 
     system_message: str = (
         "Rewrite the follow-up question so that somebody who has not read the chat understands it. "
@@ -73,7 +73,7 @@ class StandaloneQuestion(Prompt):
 
 @dataclass(frozen=True, kw_only=True)
 class TextSummarization(Prompt):
-    """Sums a text or a conversation up."""
+    """Summarizes a text or a conversation."""
 
     system_message: str = (
         "Summarize the following text in a few plain sentences. "

@@ -1,4 +1,4 @@
-"""Tokens one beside the other, each above its id.
+"""Tokens side by side, each above its id.
 
 ⟦<s>⟧  ·Please  ·summarize  >>>  ·A    <<<
 1      12148    19138            319
@@ -11,14 +11,15 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from samsum_stream.showing.marks import MASKED, TRAINED, special, visible
-from samsum_stream.showing.pieces import Piece
+from samsum_stream.showing.decoding import DecodedTokens
+from samsum_stream.showing.marks import ARROWS, MASKED, TRAINED, styled
+from samsum_stream.showing.runs import TokenRun
 
 _GAP = 2
 
 
 class Cell(NamedTuple):
-    """A token, or a mark between two, with what stands below it."""
+    """A token, or a mark between two tokens, with the text below it."""
 
     text: str
     below: str
@@ -30,7 +31,7 @@ class Cell(NamedTuple):
 
 
 class Cells:
-    """Cells that flow as words do."""
+    """Cells that are wrapped like words."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self.cells = cells
@@ -54,24 +55,20 @@ class Cells:
             yield row
 
 
-def cells_of_pieces(masked: Iterable[Piece], trained: Iterable[Piece]) -> Cells:
-    """Each piece above its ids."""
-    return Cells(_between_arrows([_cell(each, MASKED) for each in masked], [_cell(each, TRAINED) for each in trained]))
+def cells_of(runs: Iterable[TokenRun]) -> Cells:
+    """Each token of an example above its ids, each trained run between arrows."""
+    return Cells([cell for run in runs for cell in _cells_of_run(run)])
 
 
-def cells_of_ids(masked: Sequence[int], trained: Sequence[int]) -> Cells:
-    """The ids alone, for who has no tokenizer."""
-    sides = ((masked, MASKED), (trained, TRAINED))
-    return Cells(_between_arrows(*([Cell(str(number), "", style) for number in ids] for ids, style in sides)))
+def _cells_of_run(run: TokenRun) -> list[Cell]:
+    cells = [_cell(token, is_trained=run.is_trained) for token in run.tokens]
+    start, end = (Cell(arrow, "", TRAINED) for arrow in ARROWS)
+    return [start, *cells, end] if run.is_trained else cells
 
 
-def _between_arrows(masked: Sequence[Cell], trained: Sequence[Cell]) -> list[Cell]:
-    return [*masked, Cell(">>>", "", TRAINED), *trained, Cell("<<<", "", TRAINED)]
-
-
-def _cell(piece: Piece, style: str) -> Cell:
-    text, style = special(piece.text, style) if piece.is_special else (visible(piece.text), style)
-    return Cell(text.replace("\n", "").replace(" ", "·"), " ".join(map(str, piece.ids)), style)
+def _cell(token: DecodedTokens, *, is_trained: bool) -> Cell:
+    text, style = styled(token.text, is_trained=is_trained, is_special=token.is_special)
+    return Cell(text.replace("\n", "").replace(" ", "·"), " ".join(map(str, token.ids)), style)
 
 
 def _line(parts: Iterable[tuple[str, int, str]]) -> Text:

@@ -1,4 +1,4 @@
-"""Rows with positions: one file a kind of source, one table of the names that a config can use.
+"""Sources of rows: one file per kind of source, and one table of the names that a config can use.
 
 method(**kwargs) ──▶ Dataset, IterableDataset, list, iterable, callable, Opener ──as_source──▶ Source
 """
@@ -14,12 +14,12 @@ from samsum_stream.sources.huggingface.load import load_dataset, load_from_disk,
 from samsum_stream.sources.huggingface.streaming import StreamSource
 from samsum_stream.sources.huggingface.table import TableSource
 from samsum_stream.sources.json_lines.indexed import jsonl
-from samsum_stream.sources.memory import IterableSource, ListSource, telling
+from samsum_stream.sources.memory import IterableSource, ListSource, wrap_errors
 from samsum_stream.sources.mixture import Mixture
 from samsum_stream.sources.names import default_name
-from samsum_stream.sources.parquet import parquet
+from samsum_stream.sources.parquet_files import parquet
 from samsum_stream.sources.rows.columns import Columns, parse_columns
-from samsum_stream.sources.rows.gather import shown
+from samsum_stream.sources.rows.gather import typed_repr
 from samsum_stream.sources.tars.samples import webdataset
 
 __all__ = [
@@ -43,19 +43,23 @@ SOURCES: dict[str, Callable[..., object]] = {
     "parquet": parquet,
     "webdataset": webdataset,
 }
-"""What `source_config.method` can name; each returns something that `as_source` understands."""
+"""The names that `source_config.method` can use; each function returns an object that `as_source` accepts."""
 
 
 def as_source(rows: object, *, name: str, columns: Mapping[str, str]) -> Source:
-    """The source behind `rows`, whatever holds them; `columns` maps our fields to the names that the rows use.
+    """The source that reads `rows`; `columns` maps the names of fields to the columns of the rows.
 
-    A callable is called once a pass and in every worker, so it must give the same rows in the same order each time:
-    workers divide the rows by their place in that order. A bare iterator is read once, by this process alone.
+    A callable is called once per pass, in every worker. It must return the same rows in the same order each time,
+    because workers divide the rows by their index in that order. A bare iterator is read once, by this process only.
+
+    Raises:
+        ConfigError: a column has no field, or `rows` is a source and `columns` is not empty.
+        SourceError: `rows` is not of a known kind, or holds no rows.
     """
     parsed = parse_columns(columns)
     if isinstance(rows, Source):
         if columns:
-            raise ConfigError(f"{name}: a ready source has named its columns already; leave `columns:` out")
+            raise ConfigError(f"{name}: a ready source already knows its columns; leave `columns:` out")
         return rows
     if isinstance(rows, Opener):
         return rows.open(name=name, columns=parsed)
@@ -66,13 +70,13 @@ def as_source(rows: object, *, name: str, columns: Mapping[str, str]) -> Source:
     if isinstance(rows, datasets.IterableDataset):
         return StreamSource(rows, name=name, columns=parsed)
     if callable(rows):
-        return _called(rows, name=name, columns=columns)
+        return _of_callable(rows, name=name, columns=columns)
     return _in_memory(rows, name=name, columns=parsed)
 
 
-def _called(function: Callable[[], Any], *, name: str, columns: Mapping[str, str]) -> Source:
-    """What `function` returns; where that can be read once only, `function` is called again for each pass."""
-    with telling(name, "calling what gives the rows"):
+def _of_callable(function: Callable[[], Any], *, name: str, columns: Mapping[str, str]) -> Source:
+    """The source of what `function` returns; if that can be read only once, each pass calls `function` again."""
+    with wrap_errors(name, lambda: "calling the function that returns the rows"):
         rows = function()
     if isinstance(rows, Iterator):
         return IterableSource(function, name=name, columns=parse_columns(columns))
@@ -82,7 +86,7 @@ def _called(function: Callable[[], Any], *, name: str, columns: Mapping[str, str
 def _in_memory(rows: Any, *, name: str, columns: Columns) -> Source:
     if isinstance(rows, Mapping):
         raise SourceError(
-            f"{name}: rows must be a list of dicts, got one {shown(rows)}; for a dict of columns pass "
+            f"{name}: rows must be a list of dicts, got one {typed_repr(rows)}; for a dict of columns pass "
             f"`datasets.Dataset.from_dict(...)`"
         )
     if hasattr(rows, "to_dict") and hasattr(rows, "iloc"):
@@ -93,5 +97,5 @@ def _in_memory(rows: Any, *, name: str, columns: Columns) -> Source:
         return IterableSource(rows, name=name, columns=columns)
     raise SourceError(
         f"{name}: rows must be a datasets.Dataset or IterableDataset, a list or iterable of dicts, a callable that "
-        f"returns one of them, or a Source; got {shown(rows)}"
+        f"returns one of them, or a Source; got {typed_repr(rows)}"
     )

@@ -1,8 +1,8 @@
-"""What every source of rows can do: name its shards, say where a row stands, and hand out rows in chunks.
+"""The interface of a source of rows: named shards, the position of each row, and reading of rows.
 
 Source
-├── IndexedSource       any row at any time: take(indices)
-└── SequentialSource    a shard's rows in file order, a fresh pass each time: blocks(shard, num_rows, start)
+├── IndexedSource       reads any row at any time: take(indices)
+└── SequentialSource    reads the rows of a shard in file order: blocks(shard, num_rows, start)
 """
 
 from abc import ABC, abstractmethod
@@ -15,15 +15,19 @@ from samsum_stream.values.rows import RowPosition, Rows
 
 
 class Shard(NamedTuple):
-    """A piece of a source that can be read on its own; `num_rows` is None where only reading it tells."""
+    """A part of a source that can be read on its own; `num_rows` is None if only reading the shard gives the number."""
 
     name: str
     num_rows: int | None
 
 
 class Leaf(NamedTuple):
-    """A source that is no mixture, with its name among the children of one, if it is one, and where its shards start
-    among those of all."""
+    """A source that is not a mixture.
+
+    Attributes:
+        name: Its name among the children of a mixture; empty if the source is not in a mixture.
+        first_shard: The number of its first shard among the shards of all leaves.
+    """
 
     name: str
     first_shard: int
@@ -31,45 +35,45 @@ class Leaf(NamedTuple):
 
 
 class Source(ABC):
-    """Rows with positions; it pickles, so that a spawned worker can hold its own copy."""
+    """Rows with positions; a source can be pickled, because each spawned worker needs a copy."""
 
     name: str
     shards: tuple[Shard, ...]
     is_remote = False
-    """Whether its blocks come over a network, so that fetching them ahead saves time."""
+    """Whether blocks come over a network, so that fetching them ahead saves time."""
 
     def __init__(self, *, name: str, shards: tuple[Shard, ...]) -> None:
         self.name = name
         self.shards = shards
 
     def position(self, shard: int, row: int, epoch: int) -> RowPosition:
-        """Where row `row` of shard number `shard` stands; rows count from 0 in their shard."""
+        """The position of row `row` of shard number `shard`; rows count from 0 in each shard."""
         return RowPosition(source=self.name, shard=self.shards[shard].name, row=row, epoch=epoch)
 
     @property
     def num_rows(self) -> int | None:
-        """Rows of all shards; None where only reading them tells."""
+        """Rows of all shards; None if only reading the shards gives the number."""
         counts = [shard.num_rows for shard in self.shards if shard.num_rows is not None]
         return sum(counts) if len(counts) == len(self.shards) else None
 
     @property
     def max_lanes(self) -> int | None:
-        """As many lanes could each have a row; None where only reading tells."""
+        """The largest number of lanes that can have one row each; None if only reading the shards gives it."""
         return self.num_rows
 
     @property
     def has_end(self) -> bool:
-        """Whether its epochs end."""
+        """Whether an epoch ends."""
         return True
 
     @property
     def leaves(self) -> list[Leaf]:
-        """The sources that rows are read from: itself, or those of a mixture."""
+        """The sources that rows are read from: the source itself, or the leaves of a mixture."""
         return [Leaf("", 0, self)]
 
     @abstractmethod
     def first_block(self, num_rows: int) -> "Block":
-        """Up to `num_rows` rows from the start, which a later pass gives again."""
+        """Up to `num_rows` rows from the start; the next pass yields them again."""
 
 
 class IndexedSource(Source):
@@ -82,9 +86,9 @@ class IndexedSource(Source):
 
     @abstractmethod
     def take(self, indices: Int64Array) -> Rows:
-        """The rows at `indices`, `[n]` in `[0, num_rows)` over all shards, in the order asked for.
+        """The rows at `indices`, `[n]` in `[0, num_rows)` over all shards, in the given order.
 
-        Hand over hundreds of indices in one call: the cost of a call is spread over its rows.
+        Pass hundreds of indices in one call: the rows share the fixed cost of the call.
         """
 
     def first_block(self, num_rows: int) -> "Block":
@@ -92,9 +96,9 @@ class IndexedSource(Source):
 
 
 class Block(NamedTuple):
-    """Rows that were read together, and are made only of those that are taken: `[n]` indices to `n` rows.
+    """Rows that were read together and are parsed on demand: `take` maps indices `[n]` in the block to `n` rows.
 
-    `num_bytes` is about what it holds in memory, where the source is remote.
+    `num_bytes` is the approximate memory that the block holds, and 0 if the source is local.
     """
 
     num_rows: int
@@ -103,20 +107,20 @@ class Block(NamedTuple):
 
 
 class SequentialSource(Source):
-    """A source that reads its shards from a row on to their end."""
+    """A source that reads a shard from a given row to the end of the shard."""
 
     seeks = False
-    """Whether it gets to a row without reading those before it."""
+    """Whether the source reaches a row without reading the rows before it."""
 
     @abstractmethod
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
-        """A fresh pass over a shard, from row `start` on, in blocks of `num_rows` rows; the last one is shorter.
+        """A new pass over a shard from row `start` on, in blocks of `num_rows` rows; the last block may be shorter.
 
-        Rows before `start` may have to be read, but are not made.
+        The source may have to read the rows before `start`, but does not parse them.
         """
 
     def ended_early(self, shard: int, row: int) -> SourceError:
-        """What is raised where a shard ends before the rows that it promised."""
+        """The error for a shard that has fewer rows than promised."""
         name, num_rows = self.shards[shard]
         return SourceError(
             f"{self.name}/{name}:{row}: the shard promised {num_rows} rows and has {row}; fetch or write it again"
@@ -130,6 +134,6 @@ class SequentialSource(Source):
 
 
 class Opener(NamedTuple):
-    """Rows that a config names: `open(name=..., columns=...)` is their source, once its name and columns are known."""
+    """Rows that a config names: `open(name=..., columns=...)` returns their source."""
 
     open: Callable[..., Source]

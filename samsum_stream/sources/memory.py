@@ -13,9 +13,8 @@ from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.errors.redaction import explain
 from samsum_stream.sources.base import Block, IndexedSource, SequentialSource, Shard
 from samsum_stream.sources.rows.columns import Columns
-from samsum_stream.sources.rows.gather import from_rows
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.sources.rows.validation import one_shard, validated
+from samsum_stream.sources.rows.validation import rows_from_mappings
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
 
@@ -25,34 +24,28 @@ class ListSource(IndexedSource):
 
     def __init__(self, rows: Sequence[Any], *, name: str, columns: Columns) -> None:
         if len(rows) == 0:
-            raise SourceError(f"{name}: there are no rows; pass a sequence with at least one")
+            raise SourceError(f"{name}: there are no rows; pass a sequence with at least one row")
         super().__init__(name=name, shards=(Shard("", len(rows)),))
         self._rows = rows
         self._columns = columns
 
     def take(self, indices: Int64Array) -> Rows:
-        """The rows at `indices`, `[n]`, in the order asked for."""
-        shards, numbers = one_shard(len(indices)), indices.astype(np.int64)
-        locate = Locator(self, shards, numbers)
-        raw = from_rows(self._picked(indices), columns=self._columns, locate=locate)
-        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
+        """The rows at `indices`, `[n]`, in the given order."""
+        locate = Locator.in_shard(self, 0, indices.astype(np.int64))
+        return rows_from_mappings(self._items(indices), columns=self._columns, locate=locate)
 
-    def _picked(self, indices: Int64Array) -> list[Any]:
-        picked: list[Any] = []
-        try:
-            picked.extend(map(self._rows.__getitem__, indices.tolist()))  # up to where it fails
-        except SamsumStreamError:
-            raise
-        except Exception as error:
-            raise _broken(self.name, f"reading row {indices[len(picked)]:,}", error) from error
-        return picked
+    def _items(self, indices: Int64Array) -> list[Any]:
+        items: list[Any] = []
+        with wrap_errors(self.name, lambda: f"reading row {indices[len(items)]:,}"):
+            items.extend(map(self._rows.__getitem__, indices.tolist()))  # keeps the items before a failure
+        return items
 
 
 class IterableSource(SequentialSource):
-    """Mappings from an iterable that starts anew on each pass, or from a callable that returns a new one.
+    """Mappings from an iterable that starts again for each pass, or from a callable that returns a new iterable.
 
-    Rows that come from one iterator (a generator, or whatever hands out the same iterator again) are read once, in
-    this process: a forked worker has a copy, which shares its open files with all others.
+    Rows from a single iterator (a generator, or an object that returns the same iterator again) are read once, in
+    this process only: a forked worker has a copy of the iterator, and the copies share their open files.
     """
 
     def __init__(self, rows: Iterable[Any] | Callable[[], Iterable[Any]], *, name: str, columns: Columns) -> None:
@@ -60,97 +53,95 @@ class IterableSource(SequentialSource):
         self._rows = rows
         self._columns = columns
         self._home = os.getpid()
-        # Held until the next one starts: only a living object can be told to come again.
-        self._last: _Pass | None = None
+        # Kept until the next pass starts: the identity of an iterator is only valid while the iterator is alive.
+        self._last: _RowIterator | None = None
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
-        """A fresh pass, from row `start` on, in blocks of `num_rows` rows."""
+        """A new pass from row `start` on, in blocks of `num_rows` rows."""
         rows = self._next_pass()
         row = rows.drop(start)
         while block := rows.take(num_rows):
-            yield Block(len(block), functools.partial(self._picked, block, row))
+            yield Block(len(block), functools.partial(self._take, block, row))
             row += len(block)
         if row == 0:
             raise self._no_rows(rows)
 
     def first_block(self, num_rows: int) -> Block:
-        """The first rows; the next pass goes on with the same iterator, and gives them again."""
+        """The first rows; the next pass continues with the same iterator, and yields these rows again."""
         rows = self._next_pass()
         if not (head := rows.peek(num_rows)):
             raise self._no_rows(rows)
-        return Block(len(head), functools.partial(self._picked, head, 0))
+        return Block(len(head), functools.partial(self._take, head, 0))
 
-    def _picked(self, block: list[Any], start: int, indices: Int64Array) -> Rows:
-        shards, numbers = one_shard(len(indices)), start + indices
-        locate = Locator(self, shards, numbers)
-        raw = from_rows([block[index] for index in indices.tolist()], columns=self._columns, locate=locate)
-        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=numbers)
+    def _take(self, block: list[Any], start: int, indices: Int64Array) -> Rows:
+        locate = Locator.in_shard(self, 0, start + indices)
+        return rows_from_mappings([block[index] for index in indices.tolist()], columns=self._columns, locate=locate)
 
-    def _next_pass(self) -> "_Pass":
-        """The pass that was only peeked at, else a new one; an error where its iterator cannot give all rows."""
+    def _next_pass(self) -> "_RowIterator":
+        """The last iterator if it was only peeked at, else a new one; an error if the new one cannot yield all rows."""
         is_home, last = os.getpid() == self._home, self._last
-        if is_home and last is not None and last.is_waiting:
+        if is_home and last is not None and last.is_only_peeked:
             return last
         if not is_home and last is None:
             last = self._open()
         self._last = self._open()
         if last is not None and self._last.iterator is last.iterator:
-            self._check_again(last, is_home=is_home)
-            self._last.is_again = True
+            self._check_reuse(last, is_home=is_home)
+            self._last.is_reused = True
         return self._last
 
-    def _check_again(self, last: "_Pass", *, is_home: bool) -> None:
-        """An iterator may come again once it has ended: some objects rewind theirs, and a spent one gives no rows."""
+    def _check_reuse(self, last: "_RowIterator", *, is_home: bool) -> None:
+        """An exhausted iterator may be used again: some objects rewind their iterator; others then yield no rows."""
         if not is_home:
-            raise SourceError(f"{self.name}: a worker process has only a copy of the iterator; {_ONE_PASS}")
-        if not last.is_ended:
-            raise SourceError(f"{self.name}: {_ONE_PASS}")
+            raise SourceError(f"{self.name}: a worker process has only a copy of the iterator; {_READ_ONCE}")
+        if not last.is_exhausted:
+            raise SourceError(f"{self.name}: {_READ_ONCE}")
 
-    def _open(self) -> "_Pass":
-        with telling(self.name, "starting a pass over the rows"):
+    def _open(self) -> "_RowIterator":
+        with wrap_errors(self.name, lambda: "starting to read the rows"):
             rows = self._rows() if callable(self._rows) else self._rows
-            # An iterator's own `iter` is left to the pass, which calls it once: it may rewind.
-            return _Pass(rows if isinstance(rows, Iterator) else iter(rows), name=self.name)
+            # `iter` of an iterator is not called here: it may rewind, and the `for` of the pass calls it once.
+            return _RowIterator(rows if isinstance(rows, Iterator) else iter(rows), name=self.name)
 
-    def _no_rows(self, rows: "_Pass") -> SourceError:
-        if rows.is_again:
-            return SourceError(f"{self.name}: {_ONE_PASS}")
-        return SourceError(f"{self.name}: a pass has no rows; return a new iterable with rows from each call")
+    def _no_rows(self, rows: "_RowIterator") -> SourceError:
+        if rows.is_reused:
+            return SourceError(f"{self.name}: {_READ_ONCE}")
+        return SourceError(f"{self.name}: the iterable has no rows; return a new iterable with rows from each call")
 
     def __getstate__(self) -> dict[str, Any]:
         if isinstance(self._rows, Iterator):
-            raise SourceError(f"{self.name}: a {type(self._rows).__name__} cannot be sent to a process; {_ONE_PASS}")
+            raise SourceError(f"{self.name}: a {type(self._rows).__name__} cannot be sent to a process; {_READ_ONCE}")
         return {**self.__dict__, "_last": None}
 
 
 _DROPPED_AT_ONCE = 1024
-_ONE_PASS = "an iterator can be read once only; pass a callable that returns a new one, or a list"
+_READ_ONCE = "an iterator can be read only once; pass a callable that returns a new one, or a list"
 
 
-class _Pass:
-    """One pass over an iterator, which can be peeked at before it is read."""
+class _RowIterator:
+    """An iterator over rows that can be peeked at before it is read."""
 
     def __init__(self, iterator: Iterator[Any], *, name: str) -> None:
         self.iterator = iterator
-        self.is_waiting = self.is_ended = self.is_again = False
-        self._rows = _numbered_errors(iterator, name=name)
+        self.is_only_peeked = self.is_exhausted = self.is_reused = False
+        self._rows = _with_row_in_errors(iterator, name=name)
         self._head: list[Any] = []
 
     def peek(self, num_rows: int) -> list[Any]:
-        """The first rows, which `take` gives again."""
-        self.is_waiting = False
+        """The first rows; `take` returns them again."""
+        self.is_only_peeked = False
         self._head += self._advance(num_rows - len(self._head))
-        self.is_waiting = True
+        self.is_only_peeked = True
         return self._head[:num_rows]
 
     def take(self, num_rows: int) -> list[Any]:
         """The next rows; none at the end."""
-        self.is_waiting = False
+        self.is_only_peeked = False
         block, self._head = self._head[:num_rows], self._head[num_rows:]
         return block + self._advance(num_rows - len(block))
 
     def drop(self, num_rows: int) -> int:
-        """Read past rows; how many there were."""
+        """Read and discard up to `num_rows` rows; returns their number."""
         dropped = 0
         while dropped < num_rows and (rows := self.take(min(num_rows - dropped, _DROPPED_AT_ONCE))):
             dropped += len(rows)
@@ -158,33 +149,25 @@ class _Pass:
 
     def _advance(self, num_rows: int) -> list[Any]:
         rows = list(islice(self._rows, max(num_rows, 0)))
-        self.is_ended |= len(rows) < num_rows
+        self.is_exhausted |= len(rows) < num_rows
         return rows
 
 
-def _numbered_errors(rows: Iterable[Any], *, name: str) -> Iterator[Any]:
-    """The rows; an error says which row was next."""
+def _with_row_in_errors(rows: Iterable[Any], *, name: str) -> Iterator[Any]:
+    """The rows; an error names the row that was read."""
     number = 0
-    try:
+    with wrap_errors(name, lambda: f"reading row {number:,}"):
         for row in rows:
             yield row
             number += 1
-    except SamsumStreamError:
-        raise
-    except Exception as error:
-        raise _broken(name, f"reading row {number:,}", error) from error
 
 
 @contextmanager
-def telling(name: str, doing: str) -> Iterator[None]:
-    """Errors of the user's own code become a `SourceError` that says what was going on."""
+def wrap_errors(name: str, action: Callable[[], str]) -> Iterator[None]:
+    """Turn an error of the user's code into a `SourceError` that names the action."""
     try:
         yield
     except SamsumStreamError:
         raise
     except Exception as error:
-        raise _broken(name, doing, error) from error
-
-
-def _broken(name: str, doing: str, error: Exception) -> SourceError:
-    return SourceError(f"{name}: {doing} failed: {explain(error)}; fix the code that gives the rows")
+        raise SourceError(f"{name}: {action()} failed: {explain(error)}; fix the code that gives the rows") from error

@@ -1,4 +1,4 @@
-"""Several sources as one: each child with its own shards behind those of the children before it."""
+"""Several sources as one source: the shards of each child follow those of the children before it."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,19 +12,19 @@ from samsum_stream.values.rows import RowPosition, Rows
 
 
 class Mix(NamedTuple):
-    """How children are mixed: `weights` are relative, and `stops` says when an epoch of the mixture is over."""
+    """How children are mixed: `weights` are relative, and `stops` says when an epoch of the mixture ends."""
 
     weights: tuple[float, ...]
     by: Literal["rows", "tokens"]
     stops: Literal["first_exhausted", "all_exhausted", "endless"]
 
     def is_over(self, ended: Sequence[bool]) -> bool:
-        """Whether an epoch is, in which these children have come to an end of theirs."""
+        """Whether an epoch of the mixture ends; `ended` says for each child whether its epoch has ended."""
         return {"first_exhausted": any(ended), "all_exhausted": all(ended), "endless": False}[self.stops]
 
 
 class Child(NamedTuple):
-    """A source by the name that its mixture gives it, and where its shards start among those of the mixture."""
+    """A source of a mixture, under its name there; `first_shard` is its first shard among those of the mixture."""
 
     name: str
     first_shard: int
@@ -32,7 +32,7 @@ class Child(NamedTuple):
 
 
 class Mixture(Source):
-    """Children, of which each lane draws rows as `mix` says."""
+    """Children from which each lane draws rows, as `mix` says."""
 
     def __init__(self, sources: Sequence[tuple[str, Source]], *, name: str, mix: Mix) -> None:
         sizes = [len(source.shards) for _, source in sources]
@@ -48,35 +48,36 @@ class Mixture(Source):
         )
         super().__init__(name=name, shards=tuple(shards))
         names = [leaf.name for leaf in self.leaves]
-        if twice := sorted({leaf for leaf in names if names.count(leaf) > 1}):
+        if repeated := sorted({leaf for leaf in names if names.count(leaf) > 1}):
             raise ConfigError(
-                f"{name}: two sources are called {twice[0]!r}, as children of a mixture in it read outer/inner; "
-                "give one of them another name"
+                f"{name}: two sources are called {repeated[0]!r}, and the child of an inner mixture is called "
+                "outer/inner; give one of them another name"
             )
 
     def position(self, shard: int, row: int, epoch: int) -> RowPosition:
-        """Where a row stands in the child that it comes from; `epoch` is that of the child."""
+        """The position of a row in its child; `epoch` is the epoch of the child."""
         child = next(child for child in reversed(self.children) if child.first_shard <= shard)
         return child.source.position(shard - child.first_shard, row, epoch)
 
     @property
     def num_rows(self) -> int | None:
-        """None: how many rows an epoch has follows from what lanes draw."""
+        """None: the number of rows in an epoch depends on what the lanes draw."""
         return None
 
     @property
     def max_lanes(self) -> int | None:
-        """Every lane needs a row of each child."""
-        return min((known for child in self.children if (known := child.source.max_lanes) is not None), default=None)
+        """The smallest limit of a child, because every lane needs a row of each child."""
+        limits = (child.source.max_lanes for child in self.children)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     @property
     def has_end(self) -> bool:
-        """Whether its epochs end."""
+        """Whether an epoch ends."""
         return self.mix.is_over([child.source.has_end for child in self.children])
 
     @property
     def leaves(self) -> list[Leaf]:
-        """Those of all children; one of a mixture in this one is named `outer/inner`."""
+        """The leaves of all children; a leaf of an inner mixture is named `outer/inner`."""
         return [
             Leaf("/".join(filter(None, (child.name, leaf.name))), child.first_shard + leaf.first_shard, leaf.source)
             for child in self.children
@@ -84,17 +85,18 @@ class Mixture(Source):
         ]
 
     def first_block(self, num_rows: int) -> Block:
-        """Some rows of each child, one child after the other."""
+        """Rows from the start of each child, child after child."""
         share = max(num_rows // len(self.children), 1)
         blocks = [child.source.first_block(share) for child in self.children]
         ends = list(accumulate(block.num_rows for block in blocks))
-        return Block(ends[-1], partial(self._taken, blocks, ends))
+        return Block(ends[-1], partial(self._take, blocks, ends))
 
-    def _taken(self, blocks: Sequence[Block], ends: Sequence[int], indices: Int64Array) -> Rows:
-        """The rows at `indices`, which ascend."""
-        taken = Rows.none()
+    def _take(self, blocks: Sequence[Block], ends: Sequence[int], indices: Int64Array) -> Rows:
+        """The rows at `indices`, which must ascend."""
+        rows = Rows.none()
         for child, block, end in zip(self.children, blocks, ends, strict=True):
-            own = indices[(indices < end) & (indices >= end - block.num_rows)] - (end - block.num_rows)
-            if len(own):
-                taken = Rows.joined(taken, block.take(own).of_shards_from(child.first_shard))
-        return taken
+            start = end - block.num_rows
+            of_child = indices[(indices >= start) & (indices < end)] - start
+            if len(of_child):
+                rows = Rows.joined(rows, block.take(of_child).of_shards_from(child.first_shard))
+        return rows

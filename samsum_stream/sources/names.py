@@ -1,30 +1,29 @@
-"""A short name for a source that was given none: `samsum` for `knkarthick/samsum` or `data/samsum/train.jsonl`."""
+"""The default name of a source: `samsum` for `knkarthick/samsum` or `data/samsum/train.jsonl`."""
 
 import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-_PLACES = ("data_files", "dataset_path", "path", "urls", "data_dir")
+_PATH_KEYS = ("data_files", "dataset_path", "path", "urls", "data_dir")
 
 
 def default_name(method: str, kwargs: Mapping[str, Any]) -> str:
-    """The name of the place that `kwargs` read from, else of the method; never a query, a user or a whole path."""
-    for key in _PLACES:
-        place = _first_text(kwargs[key]) if key in kwargs else None
-        if place:
-            return _name_of(place) or method
+    """The name of the path that `kwargs` read from, or of the method; never a query, a user or a whole path."""
+    for key in _PATH_KEYS:
+        path = _first_text(kwargs[key]) if key in kwargs else None
+        if path:
+            return _name_of(path) or method
     return method.rpartition("::")[2] or method
 
 
-def _name_of(place: str) -> str:
-    """The last part without a file's suffixes, or the folder of a file where the place names one."""
+def _name_of(path: str) -> str:
+    """The last part of a path without suffixes, or the folder of a file if the path has one."""
     try:
-        url = urlsplit(place) if "://" in place else None
-    except ValueError:  # brackets around what is no address: opening it will tell
+        url = urlsplit(path) if "://" in path else None
+    except ValueError:  # brackets in a text that is not an address: opening it raises the error for the user
         return ""
-    path = place if url is None else url.path
-    parts = [part for part in path.split("/") if part not in ("", ".", "..", "~")]
+    parts = [part for part in (path if url is None else url.path).split("/") if part not in ("", ".", "..", "~")]
     if not parts:
         return "" if url is None or url.hostname is None else url.hostname
     is_file = "." in parts[-1] or "*" in parts[-1]

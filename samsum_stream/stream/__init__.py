@@ -1,4 +1,4 @@
-"""The face: `SFTStream`, composed of all that stands below."""
+"""`SFTStream`, the public class, and how a config becomes the parts of a stream."""
 
 from samsum_stream.stream.stream import SFTStream
 

@@ -1,35 +1,31 @@
-"""From a config to the parts of a stream: each one is built here, checked against the others, and warned about."""
+"""Builds the parts of a stream from its config, and warns if parts do not fit each other."""
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from samsum_stream.batching.collation import COLLATORS, Collator
 from samsum_stream.batching.packing import PACKERS
-from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig
+from samsum_stream.config import StreamConfig
 from samsum_stream.config.registry import call, resolve
-from samsum_stream.errors import ConfigError, RowError, SourceError, TokenizerError
-from samsum_stream.errors.wording import did_you_mean
-from samsum_stream.loader.processes.progress import waiting
+from samsum_stream.errors import ConfigError, TokenizerError
+from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.pipeline.pipeline import Pipeline
 from samsum_stream.prompts import FORMATS, PROMPTS, Prompt, PromptFormat, format_for_model
-from samsum_stream.prompts.rendering import RowRenderer
-from samsum_stream.sources import SOURCES, Mixture, Source, as_source, default_name
-from samsum_stream.sources.faults import SKIP, Faults
-from samsum_stream.sources.mixture import Mix
-from samsum_stream.sources.rows.gather import OR_THE_ROW
+from samsum_stream.prompts.rendering import PromptRenderer
+from samsum_stream.sources import Source
+from samsum_stream.sources.faults import Faults
 from samsum_stream.stream.fingerprint import source_identity
+from samsum_stream.stream.opening import build_source, first_rows_of
 from samsum_stream.tokenization import (
     Border,
+    ExampleTokenizer,
     HFBackend,
-    RowTokenizer,
-    SideEncoder,
+    RunEncoder,
     SpecialTokens,
     choose_backend,
     find_border,
@@ -41,12 +37,18 @@ from samsum_stream.values.rows import Rows
 
 logger = logging.getLogger(__name__)
 
-NUM_PROBED_ROWS = 64
-
 
 @dataclass(frozen=True)
 class Parts:
-    """What a stream is composed of; `source_identity` is what its fingerprint says of the rows."""
+    """The parts of a stream.
+
+    Attributes:
+        prompt: The prompt, with its format.
+        source_identity: The identity of the source in the fingerprint.
+        tokenizer: The tokenizer.
+        pipeline: Rows to batches.
+        collator: Batches to tensors.
+    """
 
     prompt: Prompt
     source_identity: str
@@ -58,17 +60,27 @@ class Parts:
 def build_parts(
     config: StreamConfig, *, rows: object, tokenizer: PreTrainedTokenizerBase | None, trust: Sequence[str]
 ) -> Parts:
-    """Build the parts that `config` names; `rows` and `tokenizer` that are given take the place of its own."""
+    """Build all parts of a stream.
+
+    Args:
+        config: The config.
+        rows: Rows that replace the source of the config; None uses the source of the config.
+        tokenizer: A tokenizer that replaces the one of `base_model`; None loads the tokenizer of `base_model`.
+        trust: The modules that the config may import.
+
+    Raises:
+        SamsumStreamError: the config names something that does not exist or does not fit; the message names the key.
+    """
     base_model = config.base_model or str(getattr(tokenizer, "name_or_path", ""))
     prompt = build_prompt(config, base_model=base_model, trust=trust)
     source = build_source(config, rows=rows, trust=trust)
     tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
-    packing, collating = config.packing_config, config.collator_config
+    packing = config.packing_config
     faults = Faults(config.fault_config.on_bad_row == "skip", config.fault_config.max_bad_rows)
-    first_rows = _first_rows(config, source, faults)
+    first_rows = first_rows_of(config, source, faults)
     pipeline = Pipeline(
         source=source,
-        tokenizer=build_row_tokenizer(config, prompt, tokenizer, source, first_rows),
+        encoder=build_encoder(config, prompt, tokenizer, source, first_rows),
         packer=PACKERS[packing.method](max_length=packing.kwargs.max_length, buffer_size=packing.kwargs.buffer_size),
         batch_size=config.batch_size,
         shuffle=config.shuffle,
@@ -76,164 +88,99 @@ def build_parts(
         epochs=config.epochs,
         num_lanes=None if config.lanes == "auto" else config.lanes,
         faults=faults,
+        fills_batches=COLLATORS[config.collator_config.method].has_fixed_shape,
     )
-    collator = COLLATORS[collating.method](
-        pad_token_id=pad_token_id(tokenizer),
-        max_length=packing.kwargs.max_length,
-        ignore_index=config.ignore_index,
-        **collating.model_dump()["kwargs"],
-    )
-    if collating.kwargs.attention == "full":
-        logger.warning(
-            "%s: with full attention, each document of a pack sees those before it; take auto, unless that is meant",
-            config.where("collator_config", "kwargs", "attention"),
-        )
+    collator = build_collator(config, tokenizer)
     return Parts(prompt, source_identity(source, first_rows), tokenizer, pipeline, collator)
 
 
-def build_source(config: StreamConfig, *, rows: object, trust: Sequence[str]) -> Source:
-    """The rows that are given, else those that the config names."""
-    section = config.source_config
-    if rows is not None:
-        return as_source(rows, name="rows", columns=section.columns)
-    if section.method is None:
-        raise ConfigError(
-            f"{config.where('source_config', 'method')}: says where rows come from, and is missing; "
-            f"{did_you_mean('', [*SOURCES, MIXTURE])}, path.to.module::name; or pass SFTStream(..., rows=rows)"
+def build_collator(config: StreamConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
+    """The collator of the config."""
+    section = config.collator_config
+    collator = COLLATORS[section.method](
+        pad_token_id=pad_token_id(tokenizer),
+        max_length=config.packing_config.kwargs.max_length,
+        ignore_index=config.ignore_index,
+        **section.model_dump()["kwargs"],
+    )
+    if section.kwargs.attention == "full":
+        logger.warning(
+            "%s: with full attention, each document of a pack attends to the documents before it; use auto, unless you "
+            "want this",
+            config.where("collator_config", "kwargs", "attention"),
         )
-    where = functools.partial(config.where, "source_config")
-    return _open_source(section.method, section, name=None, where=where, trust=trust)
-
-
-def _open_source(
-    named: str, section: SourceConfig, *, name: str | None, where: Callable[..., str], trust: Sequence[str]
-) -> Source:
-    """The source of a section; `name` is what a mixture calls it."""
-    if named == MIXTURE:
-        return _open_mixture(
-            MixtureKwargs.model_validate(section.kwargs), name=name or MIXTURE, where=where, trust=trust
-        )
-    known: dict[str, Any] = {**SOURCES, MIXTURE: None}
-    method = resolve(named, table=known, kind="source", trust=trust, where=where("method"))
-    try:
-        return as_source(
-            functools.partial(call, method, section.kwargs, where=where("kwargs")),
-            name=name or default_name(named, section.kwargs),
-            columns=section.columns,
-        )
-    except SourceError as error:
-        raise SourceError(f"{where()}: {error}") from error.__cause__
-
-
-def _open_mixture(kwargs: MixtureKwargs, *, name: str, where: Callable[..., str], trust: Sequence[str]) -> Mixture:
-    children = []
-    for child, section in kwargs.sources.items():
-        below = functools.partial(where, "kwargs", "sources", child)
-        children.append((child, _open_source(section.method, section, name=child, where=below, trust=trust)))
-    weights = tuple(section.weight for section in kwargs.sources.values())
-    return Mixture(children, name=name, mix=Mix(weights, kwargs.weight_by, kwargs.stopping_strategy))
+    return collator
 
 
 def build_prompt(config: StreamConfig, *, base_model: str, trust: Sequence[str]) -> Prompt:
-    """The prompt in its format; without a format in the config, in that of the base model."""
-    section, style = config.prompt_config, config.prompt_format_config
-    method = resolve(
-        section.method, table=PROMPTS, kind="prompt", trust=trust, where=config.where("prompt_config", "method")
-    )
-    kwargs: Mapping[str, Any] = section.kwargs
-    if style is not None:
-        where = config.where("prompt_format_config", "method")
-        format_method = resolve(style.method, table=FORMATS, kind="format", trust=trust, where=where)
-        where = config.where("prompt_format_config", "kwargs")
-        kwargs = {**kwargs, "format": call(format_method, style.kwargs, where=where)}
-    elif "format" not in kwargs:
-        kwargs = {**kwargs, "format": format_for_model(base_model)()}
-    prompt = call(method, kwargs, where=config.where("prompt_config", "kwargs"))
+    """The prompt of the config, in its format; without a format in the config, in the format of the base model."""
+    section = config.prompt_config
+    where = config.where("prompt_config", "method")
+    factory = resolve(section.method, table=PROMPTS, kind="prompt", trust=trust, where=where)
+    kwargs = {**section.kwargs, **_format_kwargs(config, base_model=base_model, trust=trust)}
+    prompt = call(factory, kwargs, where=config.where("prompt_config", "kwargs"))
     if not isinstance(prompt, Prompt):
         raise ConfigError(
-            f"{config.where('prompt_config', 'method')}: {section.method} must make a samsum_stream.Prompt; "
-            f"got {type(prompt).__name__}"
+            f"{where}: {section.method} must make a samsum_stream.Prompt; got {type(prompt).__name__}; return a Prompt"
         )
     if not prompt.has_border:
         logger.warning(
-            "nothing separates the input from the response: neither the prompt nor the format says where the answer "
-            "starts; give the prompt a response_template such as 'Answer: {text}', or choose a prompt_format_config"
+            "nothing separates the input from the response: neither the prompt nor the format marks the start of the "
+            "response; give the prompt a response_template such as 'Answer: {text}', or choose a prompt_format_config"
         )
     return prompt
 
 
-def build_row_tokenizer(
+def _format_kwargs(config: StreamConfig, *, base_model: str, trust: Sequence[str]) -> dict[str, Any]:
+    """The format as an argument of the prompt; empty if the arguments of the prompt contain a format."""
+    section = config.prompt_format_config
+    if section is not None:
+        where = config.where("prompt_format_config", "method")
+        factory = resolve(section.method, table=FORMATS, kind="format", trust=trust, where=where)
+        where = config.where("prompt_format_config", "kwargs")
+        return {"format": call(factory, section.kwargs, where=where)}
+    return {} if "format" in config.prompt_config.kwargs else {"format": format_for_model(base_model)()}
+
+
+def build_encoder(
     config: StreamConfig, prompt: Prompt, tokenizer: PreTrainedTokenizerBase, source: Source, first_rows: Rows
-) -> RowTokenizer:
-    """The tokenizer behind its border, with the backend that is proven on the source's first rows."""
+) -> RowEncoder:
+    """The encoder of rows, with the backend that gives the ids of the reference on the first rows of the source."""
     section = config.tokenizer_config
     reference = HFBackend(tokenizer.backend_tokenizer.to_str())
     border = find_border(reference)
     special_tokens = SpecialTokens(reference, border)
     _warn_of_unknown_tokens(prompt.format, special_tokens)
-    renderer = RowRenderer(prompt, bos=_added_text(tokenizer, border), eos=str(tokenizer.eos_token))
+    renderer = PromptRenderer(prompt, bos=_added_text(tokenizer, border), eos=str(tokenizer.eos_token))
     backend = choose_backend(
         section.backend,
         reference,
-        first_rows=[text for side in renderer.texts(first_rows) for text in side],
+        first_rows=renderer.render(first_rows).texts,
         verify_every=section.verify_every,
     )
-    sides = SideEncoder(
-        renderer,
+    runs = RunEncoder(
         backend=backend,
         border=border,
         special_tokens=special_tokens,
         policy=section.special_tokens_in_rows,
         locate=functools.partial(source.position, epoch=0),
     )
-    return RowTokenizer(
-        sides,
+    example_tokenizer = ExampleTokenizer(
+        runs,
         reference=reference,
         eos_token_id=int(tokenizer.eos_token_id),
         max_length=config.packing_config.kwargs.max_length,
         truncation=config.truncation_config.method,
     )
-
-
-def _first_rows(config: StreamConfig, source: Source, faults: Faults) -> Rows:
-    """Where all of them are bad, they are so for one reason, which is told instead of skipped."""
-    with waiting(f"reading the first rows of {source.name}") if source.is_remote else nullcontext():
-        block = source.first_block(NUM_PROBED_ROWS)
-        rows = SKIP.take(block.take, np.arange(block.num_rows))
-        if any(bad.reason == "missing_field" for _, bad in rows.skipped):
-            _require_columns(config, source)
-        if not rows.skipped or (len(rows) and faults.skips):
-            return rows
-        if not faults.skips:
-            return block.take(np.arange(block.num_rows))  # raises the first error
-        try:
-            return block.take(np.arange(1))
-        except RowError as error:
-            told = f"{error} (not skipped, because all of the first {block.num_rows} rows are bad)"
-            raise RowError(told, position=error.position, field=error.field, reason=error.reason) from None
-
-
-def _require_columns(config: StreamConfig, source: Source) -> None:
-    """Raises `SourceError` where no first row of a source has a column: the config is wrong then, and not the rows."""
-    for leaf in source.leaves:
-        block = leaf.source.first_block(NUM_PROBED_ROWS)
-        rows = SKIP.take(block.take, np.arange(block.num_rows))
-        if len(rows) or {bad.reason for _, bad in rows.skipped} != {"missing_field"}:
-            continue
-        path = [key for child in filter(None, leaf.name.split("/")) for key in ("kwargs", "sources", child)]
-        try:
-            block.take(np.arange(1))
-        except RowError as error:
-            number = "the only row" if block.num_rows == 1 else f"all of the first {block.num_rows} rows"
-            problem = f"{str(error).removesuffix(OR_THE_ROW)}; so it is in {number}"
-            raise SourceError(f"{config.where('source_config', *path, 'columns')}: {problem}") from None
+    return RowEncoder(renderer, example_tokenizer)
 
 
 def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of `base_model`."""
     if config.base_model is None:
         raise ConfigError(
-            f"{config.where('base_model')}: says whose tokenizer to load, and is missing; give a Hub id or a folder, "
-            "or pass SFTStream(..., tokenizer=tokenizer)"
+            f"{config.where('base_model')}: the model of the tokenizer is missing; give a Hub id or a folder, or pass "
+            "SFTStream(..., tokenizer=tokenizer)"
         )
     try:
         return load_tokenizer(config.base_model)
@@ -243,11 +190,12 @@ def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:
 
 
 def _added_text(tokenizer: PreTrainedTokenizerBase, border: Border) -> str:
-    """What the tokens that the tokenizer adds in front look like in a text."""
+    """The text of the tokens that the tokenizer adds at the start."""
     return "".join(tokenizer.convert_ids_to_tokens(border.added.tolist()))
 
 
 def _warn_of_unknown_tokens(prompt_format: PromptFormat, special_tokens: SpecialTokens) -> None:
+    """Warn if the format spells special tokens that the tokenizer does not have."""
     unknown = [text for text in prompt_format.special_strings if text not in special_tokens.ids]
     if unknown:
         logger.warning(

@@ -1,6 +1,6 @@
-"""What the order of a stream follows from, field by field, so that a state can tell whose it is.
+"""The fingerprint of a stream: the inputs that determine its order, so that a state fits only the stream that saved it.
 
-Content counts, not places: no path, time or URL stands in it, so data may move between two runs.
+A fingerprint contains no path, no time and no URL. Therefore data can move between two runs.
 """
 
 import hashlib
@@ -16,6 +16,8 @@ from samsum_stream.sources import IndexedSource, Mixture, Source
 from samsum_stream.values.rows import Rows
 
 NUM_SAMPLED = 16
+"""Rows of an indexed source in the identity of the source."""
+
 _PROBES = [Message("an input", "a response", ("a context",) * number) for number in range(3)]
 
 
@@ -29,13 +31,16 @@ def fingerprint_of(
     batch_size: int,
     epochs: int | None,
 ) -> dict[str, str | int | bool | None]:
-    """The fields, in plain values.
+    """The fields of the fingerprint, as plain values.
 
     Args:
-        source: What `source_identity` says.
-        tokenizer: The tokenizer's own serialization.
-        batch_size: Packs of a batch; a Trainer may have another number than the config.
-        epochs: Epochs of a pass; likewise.
+        config: The config.
+        source: The result of `source_identity`.
+        prompt: The prompt, with its format.
+        tokenizer: The tokenizer as JSON.
+        num_lanes: The number of lanes.
+        batch_size: The packs of a batch. A Trainer can set another number than the config.
+        epochs: The epochs of a run; None for an endless stream. A Trainer can set another number than the config.
     """
     packing = config.packing_config
     return {
@@ -56,44 +61,41 @@ def fingerprint_of(
 
 
 def _columns(section: SourceConfig, name: str = "") -> list[str]:
-    """Those of a source, or of all children of a mixture."""
+    """The columns of a source, or of all children of a mixture, as texts `child/field=column`."""
     if section.method == MIXTURE:
         children = MixtureKwargs.model_validate(section.kwargs).sources
         return [text for child, below in children.items() for text in _columns(below, f"{name}{child}/")]
-    return [f"{name}{ours}={theirs}" for ours, theirs in sorted(section.columns.items())]
+    return [f"{name}{field}={column}" for field, column in sorted(section.columns.items())]
 
 
 def source_identity(source: Source, first_rows: Rows) -> str:
-    """Name, number of rows where it is known, and a digest of the shards and of some rows."""
+    """The name of the source, the number of its rows if known, and a digest of its shards and of some rows."""
     shards = [f"{shard.name}\0{shard.num_rows}" for shard in source.shards]
     parts = [source.name]
     if source.num_rows is not None:
         parts.append(f"{source.num_rows} rows")
-    return " ".join([*parts, _digest([*shards, *_texts(first_rows), *_sample(source)])])
+    return " ".join([*parts, _digest([*shards, *first_rows.texts, *_sample(source)])])
 
 
 def _sample(source: Source) -> list[str]:
-    """Rows from all over the source; a bad one among them is reported when it is read for training."""
+    """The texts of rows that are spread over an indexed source. A bad row is reported only when training reads it."""
     if isinstance(source, Mixture):
         return [repr(source.mix), *(text for child in source.children for text in _sample(child.source))]
     if not isinstance(source, IndexedSource):
         return []
     try:
-        return _texts(source.take(np.linspace(0, source.num_rows - 1, NUM_SAMPLED).astype(np.int64)))
+        return [*source.take(np.linspace(0, source.num_rows - 1, NUM_SAMPLED).astype(np.int64)).texts]
     except RowError as error:
-        return [str(error)]
-
-
-def _texts(rows: Rows) -> list[str]:
-    contexts = [] if rows.contexts is None else [text for texts in rows.contexts for text in texts]
-    return [*rows.inputs, *rows.responses, *contexts]
+        return [f"{error.position} {error.field} {error.reason}"]
 
 
 def _rendered(prompt: Prompt) -> str:
+    """A digest of the text that a prompt writes around rows with 0, 1 and 2 contexts."""
     return _digest(prompt.render([probe]) for probe in _PROBES)
 
 
 def _digest(texts: Iterable[str]) -> str:
+    """The first 12 hexadecimal digits of a SHA-256 of the texts and their lengths."""
     digest = hashlib.sha256()
     for text in texts:
         encoded = text.encode(errors="surrogatepass")

@@ -1,51 +1,40 @@
-"""`SFTStream`, the face: from a config to packs and batches."""
+"""`SFTStream`, the public facade: from a config to packs and batches."""
 
 import functools
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import numpy as np
 from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase
 
-from samsum_stream.batching.packing import BestFit, NoPacking
 from samsum_stream.config import StreamConfig, load_config, parse_config
-from samsum_stream.errors import ConfigError, RowError
+from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import counted, shown
-from samsum_stream.lanes.share import Share, check_num_lanes
 from samsum_stream.loader.epochs.lengths import Lengths, count_lengths, measure_lengths
 from samsum_stream.loader.loader import StreamLoader
-from samsum_stream.loader.processes.ranks import Ranks, find_ranks, require_one_process, this_worker
-from samsum_stream.loader.processes.threads import use_one_encoding_thread
+from samsum_stream.loader.packs import read_packs
+from samsum_stream.loader.processes.ranks import Ranks, find_ranks, require_one_process
 from samsum_stream.loader.quarantine import Quarantine
 from samsum_stream.loader.state.state import Fingerprint
 from samsum_stream.loader.stats import Stats
-from samsum_stream.loader.wire import from_buffer, to_buffer
-from samsum_stream.prompts.rendering import message_of
+from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.prompts.segments import text_of
-from samsum_stream.sources import IndexedSource, as_source
-from samsum_stream.sources.faults import Window
-from samsum_stream.sources.rows.columns import columns_of_row
 from samsum_stream.stream.build import build_parts
 from samsum_stream.stream.fingerprint import fingerprint_of
 from samsum_stream.stream.preview import Preview, preview
-from samsum_stream.tokenization import SideEncoder
-from samsum_stream.training.fidelity import check, fit
+from samsum_stream.stream.rows import rows_of_caller
+from samsum_stream.stream.run import UNCHANGED, with_settings
+from samsum_stream.training.isolation import check, fit
 from samsum_stream.training.model_report import ModelReport
-from samsum_stream.training.probing import NUM_PACKS
-from samsum_stream.values.batches import Pack, packs_of
-from samsum_stream.values.counts import counts_of_batch
-from samsum_stream.values.rows import RowPosition, Rows
+from samsum_stream.training.probing import probe_packs
+from samsum_stream.values.batches import Pack
+from samsum_stream.values.rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
-
-_UNSAID = "the response that the model is asked for"
 
 
 class SFTStream(IterableDataset[Pack]):
@@ -53,15 +42,15 @@ class SFTStream(IterableDataset[Pack]):
 
     Args:
         config: A config, from `load_config` or `parse_config`.
-        rows: Rows in memory that take the place of the config's source: a `datasets.Dataset`, an iterable of dicts.
-        tokenizer: A fast transformers tokenizer that takes the place of `base_model`'s.
+        rows: Rows in memory that replace the source of the config: a `datasets.Dataset`, an iterable of dicts.
+        tokenizer: A fast transformers tokenizer that replaces the tokenizer of `base_model`.
         trust: Modules whose code the config may name as `path.to.module::name`.
 
     Attributes:
         tokenizer: The transformers tokenizer.
         collator: Turns a list of packs into a dict of tensors.
-        stats: What was handed over, dropped and cut so far. Batches that a plain `DataLoader` makes in worker
-            processes are not counted here; those of `loader()` are.
+        stats: What was delivered, dropped and truncated so far. Batches of `loader()` are counted; batches that a plain
+            `DataLoader` produces in worker processes are not.
 
     Raises:
         SamsumStreamError: the config, the rows or the tokenizer break a rule.
@@ -77,7 +66,7 @@ class SFTStream(IterableDataset[Pack]):
     ) -> None:
         if not isinstance(config, StreamConfig):
             raise ConfigError(
-                f"SFTStream takes a config from load_config or parse_config, got {shown(config)}; for a file say "
+                f"SFTStream takes a config from load_config or parse_config, got {shown(config)}; for a file call "
                 "SFTStream.from_yaml(path), for a dict SFTStream.from_config({...})"
             )
         self.config = config
@@ -86,49 +75,61 @@ class SFTStream(IterableDataset[Pack]):
         self.stats = Stats(self.pipeline.source.leaves)
         self._prompt, self._source_identity = parts.prompt, parts.source_identity
         self._first_epoch = 0
-        self._lengths: Lengths | None = None
+        self._writes_quarantine = True
+        self._lengths: list[Lengths] = []  # at most one; a list, because all runs of the stream share it
         self._fitted: weakref.ref[Any] | None = None
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **kwargs: Any) -> Self:
-        """The stream of a YAML file; `kwargs` are those of the class."""
+        """The stream of a YAML file; `kwargs` are the other arguments of the class."""
         return cls(load_config(path), **kwargs)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **kwargs: Any) -> Self:
-        """The stream of a dict with the YAML's keys; `kwargs` are those of the class."""
+        """The stream of a dict with the keys of the YAML; `kwargs` are the other arguments of the class."""
         return cls(parse_config(config), **kwargs)
 
-    def __iter__(self) -> Iterator[Pack]:
-        """The packs of `epochs` passes; the next `for` goes on with the next epochs.
+    def with_run(
+        self,
+        *,
+        epochs: int | None = UNCHANGED,
+        batch_size: int = UNCHANGED,
+        lanes: int | Literal["auto"] = UNCHANGED,
+        quarantine: bool = UNCHANGED,
+    ) -> Self:
+        """A stream over the same rows with other run settings, which starts at the first epoch.
+
+        This stream does not change. Both streams have the same tokenizer and count into the same `stats`.
+
+        Args:
+            epochs: Epochs of a run; None for an endless stream.
+            batch_size: Packs in a batch.
+            lanes: The number of lanes that partition the rows.
+            quarantine: Whether loaders write skipped rows to the config's `quarantine_path`.
 
         Raises:
-            TopologyError: there is more than one process, each of which would read every row.
+            ConfigError: a value breaks a rule of the config, or `epochs` is given for a source without an end.
         """
-        require_one_process()
-        use_one_encoding_thread()
-        worker, num_workers = this_worker()
-        pipeline = self.pipeline
-        num_lanes = pipeline.lanes_for(num_workers)
-        check_num_lanes(num_lanes, num_rows=pipeline.source.max_lanes, workers=num_workers)
-        share = Share(0, worker=worker, num_workers=num_workers)
-        order, leaves = pipeline.order(num_lanes), pipeline.source.leaves
-        window, bad = Window(), set[tuple[str, str, int]]()
-        for packs, _, counts, skipped in pipeline.undealt(share, order=order, first_epoch=self._first_epoch):
-            batch = from_buffer(to_buffer(packs))
-            counts = counts + counts_of_batch(batch, max_length=self.collator.max_length, leaves=leaves)
-            window = pipeline.faults.judge(window, counts, skipped)
-            bad.update((row.position.source, row.position.shard, row.position.row) for row in skipped)
-            if skipped:
-                pipeline.faults.require_few(len(bad), counts, skipped[-1])
-            self.stats.counts += counts
-            self.stats.quarantine.extend(skipped)
-            yield from packs_of(batch, self._locate)
-        self._first_epoch += pipeline.epochs or 0
+        pipeline = with_settings(self.pipeline, epochs=epochs, batch_size=batch_size, lanes=lanes)
+        run = object.__new__(type(self))  # copy.copy calls __getstate__, which refuses several processes
+        run.__dict__ |= {**self.__dict__, "pipeline": pipeline, "_first_epoch": 0}
+        if quarantine is not UNCHANGED:
+            run._writes_quarantine = quarantine
+        return run
+
+    def __iter__(self) -> Iterator[Pack]:
+        """The packs of `epochs` epochs; the next `for` continues with the next epochs.
+
+        Raises:
+            TopologyError: the job has several processes, and each of them would read every row.
+        """
+        max_length, first_epoch = self.collator.max_length, self._first_epoch
+        yield from read_packs(self.pipeline, stats=self.stats, max_length=max_length, first_epoch=first_epoch)
+        self._first_epoch += self.pipeline.epochs or 0
 
     def __getstate__(self) -> dict[str, Any]:
-        require_one_process()  # a spawned worker could not tell
-        return {**self.__dict__, "_lengths": None, "_fitted": None}
+        require_one_process()  # a spawned worker cannot know the rank
+        return {**self.__dict__, "_lengths": [], "_fitted": None}
 
     def loader(
         self,
@@ -144,33 +145,29 @@ class SFTStream(IterableDataset[Pack]):
         """A DataLoader of whole batches, each a dict of tensors, that starts at the first epoch.
 
         Args:
-            num_workers: Processes that read and tokenize; by default none, or the config's `num_proc` where that is
-                more than one.
-            rank: This process among those that read different rows (data parallelism); by default that of the mesh,
-                or of torch.distributed.
-            world_size: How many of them there are.
-            device_mesh: The mesh of a job where ranks share rows (tensor, context or pipeline parallelism).
-            model: What the batches train. It is measured once that documents do not see each other in it, as by
-                `check_model`, and its cache is turned off, with which transformers looks for no documents.
-            batches_per_step: Batches of this rank that make an optimizer step, by accumulation: an epoch of a stream
-                with an end holds a multiple of them.
-            kwargs: `pin_memory`, `prefetch_factor`, `multiprocessing_context` and the like of
-                `torch.utils.data.DataLoader`. Without workers, `prefetch_factor` is how many batches a thread makes
-                ahead, while the model computes; by default none. With `timeout`, a worker is given up that sends
-                nothing for so many seconds.
+            num_workers: The processes that read and tokenize; by default `num_proc` of the config, or none if it is 1.
+            rank: The rank of this process in data parallelism; by default that of the mesh, or of torch.distributed.
+            world_size: The number of ranks in data parallelism.
+            device_mesh: The mesh of a job in which ranks share rows (tensor, context or pipeline parallelism).
+            model: The model that the batches train. Document isolation is measured once, as by `check_model`. The
+                cache of the model is turned off: with a cache, transformers does not look for packed documents.
+            batches_per_step: The batches of this rank in an optimizer step. A finite epoch has whole steps.
+            kwargs: Other arguments of `torch.utils.data.DataLoader`, such as `pin_memory`. Without workers, a thread
+                produces `prefetch_factor` batches ahead, by default none. With `timeout`, a worker that sends nothing
+                for this number of seconds is an error.
 
         Raises:
-            TopologyError: lanes and ranks do not fit, or the rank cannot be told.
-            ContaminationError: documents see each other in the model, whatever the layout, or in the one of the config.
+            TopologyError: the ranks cannot share the lanes, or the rank is unknown.
+            ContaminationError: documents see each other in the model, in every layout or in the layout of the config.
         """
         if model is not None:
             self.fit(model)
-        path = self.config.fault_config.quarantine_path
+        path = self.config.fault_config.quarantine_path if self._writes_quarantine else None
         if num_workers is None:
             num_workers = self.config.num_proc if self.config.num_proc > 1 else 0
         return StreamLoader(
             self.pipeline,
-            collator=self.collator,
+            find_collator=lambda: self.collator,
             stats=self.stats,
             fingerprint=self._fingerprint,
             count=self._count,
@@ -182,92 +179,92 @@ class SFTStream(IterableDataset[Pack]):
         )
 
     def check_model(self, model: "PreTrainedModel") -> ModelReport:
-        """Measure which layouts keep the documents of a batch apart in a model; `attention: auto` takes the best one.
+        """Measure which layouts isolate the documents of a batch in a model; `attention: auto` takes the best one.
 
         The first packs of the stream run through the model in every layout and one document at a time, forward and
-        backward, in evaluation mode; the model is left as it was. Call it inside `torch.autocast` where you train so.
+        backward, in evaluation mode. The model does not change. If training uses `torch.autocast`, call this inside it.
 
         Args:
             model: A causal language model of transformers, on its device.
 
         Raises:
-            ContaminationError: no layout of the config's method is exact; its `report` says what was measured.
+            ContaminationError: no layout of the config's method is exact; its `report` has the measurements.
         """
-        return check(model, self._first_packs(), collator=self.collator, attention=self._attention)
+        report, self.collator = check(model, probe_packs(self.pipeline), **self._layout)
+        return report
 
     def fit(self, model: "PreTrainedModel") -> None:
-        """Let the batches be exact on `model`, as `loader(model=model)` does; a second call costs nothing.
+        """Make the batches exact on `model`, as `loader(model=model)` does; a second call costs nothing.
 
         Raises:
             ContaminationError: as `loader`.
         """
         if self._fitted is None or self._fitted() is not model:
-            fit(model, self._first_packs, collator=self.collator, attention=self._attention)
+            self.collator = fit(model, functools.partial(probe_packs, self.pipeline), **self._layout)
             self._fitted = weakref.ref(model)
 
     def attach(self, trainer: "Trainer", *, eval_stream: Self | None = None) -> None:
         """Let an unmodified `transformers.Trainer` train on the stream.
 
-        It reads this rank's batches as they are, with `dataloader_num_workers` workers; packed ones are measured to be
-        exact on its model. `num_train_epochs` epochs are dealt, or with `max_steps` the stream has no end, whatever
-        the config says; the batch size is the config's, where it says one. The position of what was trained travels in
-        `trainer_state.json`, and `trainer.train(resume_from_checkpoint=...)` goes on from there at once, on another
-        number of ranks as well. Logs gain `data/` entries.
+        The Trainer reads the batches of its rank unchanged, with `dataloader_num_workers` workers. Document isolation
+        is measured on its model. The Trainer decides the epochs: `num_train_epochs`, or endless with `max_steps`. The
+        batch size is that of the config if the config has one. The position of what was trained is saved in
+        `trainer_state.json`, and `trainer.train(resume_from_checkpoint=...)` continues from there at once, also on
+        another number of ranks. Logs get `data/` entries.
 
         Args:
-            trainer: On every rank, before `train()`.
-            eval_stream: What `evaluate()` reads, a stream with `epochs: 1`; its loss is the mean over all labels. A
-                stream that is the trainer's `eval_dataset` already, or in a dict of them, is evaluated so as well.
+            trainer: The Trainer; call this on every rank, before `train()`.
+            eval_stream: The stream that `evaluate()` reads, with `epochs: 1`; its loss is the mean over all labels. A
+                stream that is the `eval_dataset` of the trainer, or in a dict of them, is evaluated in the same way.
 
         Raises:
-            ConfigError: the trainer's arguments and the config do not fit together.
+            ConfigError: the arguments of the trainer contradict the config.
             ContaminationError: documents see each other in the model.
         """
-        from samsum_stream.training.trainer import (
-            attach,  # what trains takes seconds to import, and looking needs none of it
-        )
+        # The import takes seconds, and commands that do not train need nothing of it.
+        from samsum_stream.training.trainer import attach
 
         attach(self, trainer, eval_stream=eval_stream)
 
     def preview(self, n: int = 3, *, packs: bool = False, source: str | None = None, ids: bool = False) -> Preview:
-        """The first `n` examples as the model will see them, to print or to look at in a notebook; counted nowhere.
+        """The first `n` examples as the model sees them, for a terminal or a notebook; they are not counted.
 
         Args:
-            n: How many examples, or packs.
-            packs: Show packs as bars, in the place of examples.
-            source: The name of a mixture's child, as in `stats.children`, to see that one alone.
-            ids: Show each token above its id, in the place of text.
+            n: The number of examples, or of packs.
+            packs: Show packs as bars instead of examples.
+            source: Show one child of a mixture only, named as in `stats.children`.
+            ids: Show each token above its id instead of text.
 
         Raises:
-            ConfigError: no child has that name, or what is asked for does not fit together.
+            ConfigError: no child has this name, or the arguments contradict each other.
         """
         return preview(self.pipeline, self.tokenizer, n, packs=packs, source=source, ids=ids)
 
     def render(self, row: Mapping[str, Any]) -> str:
-        """The full training text of a row, less the tokens that the tokenizer adds in front by itself.
+        """The full training text of a row, without the tokens that the tokenizer adds at the start.
 
-        The eos is appended as an id, and so not spelled unless the format spells it.
+        The eos is added as an id. The text contains it only if the format spells it.
         """
-        return self._sides.renderer.full_text(message_of(self._rows(row, training=True), 0))
+        return self._encoder.renderer.full_text(self._rows(row, training=True), 0)
 
     def inference_prompt(self, row: Mapping[str, Any]) -> str:
-        """What to feed the model at inference: the training text of a row, up to the response.
+        """The text to give to the model at inference: the training text of a row, up to the response.
 
-        Encode it with `stream.tokenizer(text)`, which adds special tokens in front as in training, and leave out the
-        eos where a tokenizer appends one.
+        Encode it with `stream.tokenizer(text)`, which adds special tokens at the start as in training. Remove the eos
+        if the tokenizer appends one.
         """
-        return text_of(self._sides.renderer.split(message_of(self._rows(row, training=False), 0)).prompt)
+        return text_of(self._encoder.renderer.prompt_segments(self._rows(row, training=False), 0))
 
     def inference_ids(self, row: Mapping[str, Any]) -> list[int]:
-        """The ids of `inference_prompt`, as training sees them."""
-        return self._sides.encode_prompts(self._rows(row, training=False))[0]
+        """The token ids of `inference_prompt`, as in training."""
+        return self._encoder.prompt_ids(self._rows(row, training=False), 0)
 
     def _fingerprint(self, num_lanes: int) -> Fingerprint:
         return fingerprint_of(
             self.config,
             source=self._source_identity,
             prompt=self._prompt,
-            tokenizer=self.pipeline.tokenizer.reference.serialized,
+            tokenizer=self._encoder.tokenizer.reference.serialized,
             num_lanes=num_lanes,
             batch_size=self.pipeline.batch_size,
             epochs=self.pipeline.epochs,
@@ -275,64 +272,25 @@ class SFTStream(IterableDataset[Pack]):
 
     def _count(self, ranks: Ranks, **kwargs: Any) -> Lengths:
         """The lengths of all rows, counted once for all loaders of the stream."""
-        if self._lengths is None:
-            rank, world_size = ranks
-            pipeline = self.pipeline
-            self._lengths = count_lengths(
-                pipeline.source,
-                functools.partial(measure_lengths, pipeline.tokenizer),
-                faults=pipeline.faults,
-                rank=rank,
-                world_size=world_size,
-                **kwargs,
-            )
-        return self._lengths
-
-    def _first_packs(self) -> list[Pack]:
-        """A few packs, counted nowhere; where rows of a batch hold one example each, packs as they could be."""
-        pipeline = self.pipeline
-        if isinstance(pipeline.packer, NoPacking):
-            pipeline = replace(pipeline, packer=BestFit(max_length=self.collator.max_length, buffer_size=64))
-        batches = pipeline.undealt(Share(0), order=pipeline.order(1), first_epoch=0)
-        packs = chain.from_iterable(packs_of(from_buffer(to_buffer(batch.packs)), self._locate) for batch in batches)
-        return list(islice(packs, NUM_PACKS))
+        if not self._lengths:
+            pipeline, measure = self.pipeline, functools.partial(measure_lengths, self._encoder)
+            lengths = count_lengths(pipeline.source, measure, faults=pipeline.faults, **ranks._asdict(), **kwargs)
+            self._lengths.append(lengths)
+        return self._lengths[0]
 
     @property
-    def _attention(self) -> str:
-        return self.config.collator_config.kwargs.attention
+    def _layout(self) -> dict[str, Any]:
+        return {"collator": self.collator, "attention": self.config.collator_config.kwargs.attention}
 
     @property
-    def _locate(self) -> Callable[[int, int, int], RowPosition]:
-        return self.pipeline.source.position
+    def _encoder(self) -> RowEncoder:
+        return self.pipeline.encoder
 
-    @property
-    def _sides(self) -> SideEncoder:
-        return self.pipeline.tokenizer.sides
+    def _rows(self, row: Mapping[str, Any], *, training: bool) -> Rows:
+        return rows_of_caller(row, columns=self.config.source_config.columns, training=training)
 
     def __repr__(self) -> str:
         pipeline = self.pipeline
         rows = "rows" if pipeline.num_rows is None else counted(pipeline.num_rows, "row")
-        size, backend = pipeline.packer.max_length, pipeline.tokenizer.sides.backend.name
+        size, backend = pipeline.packer.max_length, pipeline.encoder.tokenizer.runs.backend.name
         return f"<SFTStream of {pipeline.source.name}: {rows}, packs of up to {size:,} tokens, backend {backend}>"
-
-    def _rows(self, row: Mapping[str, Any], *, training: bool) -> Rows:
-        """A row of the caller's, checked as those of a source are, whether it has the config's columns or our names."""
-        if not isinstance(row, Mapping):
-            raise RowError(
-                f"a row must map column names to values, got {shown(row)}; pass a dict such as a dataset's row"
-            )
-        needed = ("input", "response") if training else ("input",)
-        columns = columns_of_row(self.config.source_config.columns, row, needed=needed)
-        for field in needed:
-            if (column := columns.get(field, field)) not in row:
-                raise RowError(
-                    f"field {field!r} has no column {column!r} to come from; the row has "
-                    f"{', '.join(map(str, row)) or 'nothing'}; pass it as {column!r} or as {field!r}",
-                    field=field,
-                    reason="missing_field",
-                )
-        if not training:
-            row, columns = {**row, _UNSAID: "x"}, {**columns, "response": _UNSAID}
-        source = as_source([row], name="row", columns=columns)
-        assert isinstance(source, IndexedSource)
-        return source.take(np.zeros(1, np.int64))

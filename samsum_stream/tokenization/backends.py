@@ -1,4 +1,4 @@
-"""Texts to ids in one batched call, by either of two libraries that must agree on every id."""
+"""Texts to token ids in one batched call, with one of two libraries that must give the same ids."""
 
 import functools
 import itertools
@@ -14,17 +14,25 @@ from samsum_stream.values.arrays import Ragged, offsets_of
 
 
 class Backend(Protocol):
-    """What a stage needs of a tokenizer: ids for texts, special tokens parsed, none added."""
+    """Encodes texts.
+
+    Attributes:
+        name: The name in `tokenizer_config.backend`.
+    """
 
     name: str
 
-    def encode(self, texts: Sequence[str]) -> Ragged: ...
+    def encode(self, texts: Sequence[str]) -> Ragged:
+        """The ids of each text; special tokens in a text are parsed, and none are added."""
 
 
 class HFBackend:
-    """The `tokenizers` library, on a private copy.
+    """Encodes with the `tokenizers` library, on a copy of the tokenizer.
 
-    Private, because transformers switches padding and truncation on and off on the one it owns.
+    The copy is needed because transformers turns padding and truncation of its own tokenizer on and off.
+
+    Args:
+        serialized: The tokenizer as JSON.
     """
 
     name = "hf"
@@ -36,7 +44,7 @@ class HFBackend:
 
     @functools.cached_property
     def serialized(self) -> str:
-        """The private copy as JSON."""
+        """The copy as JSON, without padding and truncation."""
         return self.tokenizer.to_str()
 
     def encode(self, texts: Sequence[str]) -> Ragged:
@@ -47,11 +55,14 @@ class HFBackend:
         return Ragged(flat, offsets_of(lengths))
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """The ids of `text` where a special token that it spells is ordinary text."""
+        """The ids of `text`; a special token that the text spells is encoded as ordinary text."""
         return list(self._ordinary.encode(text, add_special_tokens=False).ids)
 
     def probe_ordinary(self, texts: Sequence[str]) -> list[list[int]]:
-        """The same for many texts, while no other thread encodes: without the copy, which takes a second to load."""
+        """The same for many texts. Call it only while no other thread encodes.
+
+        It changes the tokenizer for a moment, which avoids the second copy: the copy takes a second to load.
+        """
         self.tokenizer.encode_special_tokens = True
         try:
             return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
@@ -60,18 +71,25 @@ class HFBackend:
 
     @functools.cached_property
     def _ordinary(self) -> tokenizers.Tokenizer:
-        """A copy, made when it is needed: another thread may be encoding with the first one."""
+        """A second copy, because another thread may be encoding with the first one."""
         copy = tokenizers.Tokenizer.from_str(self.serialized)
         copy.encode_special_tokens = True
         return copy
 
     def token_ends(self, text: str) -> list[int]:
-        """Where each token of `text` ends, in characters."""
+        """The end of each token of `text`, in characters."""
         return [end for _, end in self.tokenizer.encode(text, add_special_tokens=False).offsets]
 
 
 class FastokensBackend:
-    """The `fastokens` library: the same ids, many times faster."""
+    """Encodes with the `fastokens` library, which is many times faster.
+
+    Args:
+        serialized: The tokenizer as JSON.
+
+    Raises:
+        TokenizerError: fastokens is not installed, or cannot load the tokenizer.
+    """
 
     name = "fastokens"
 
@@ -80,7 +98,7 @@ class FastokensBackend:
         self.tokenizer = _load_fastokens(serialized)
 
     def __getstate__(self) -> dict[str, str]:
-        return {"serialized": self.serialized}  # its objects do not pickle
+        return {"serialized": self.serialized}  # a fastokens tokenizer does not pickle
 
     def __setstate__(self, state: dict[str, str]) -> None:
         self.serialized = state["serialized"]
@@ -92,6 +110,7 @@ class FastokensBackend:
 
 
 def fastokens_is_installed() -> bool:
+    """Whether the `fastokens` library can be imported."""
     return find_spec("fastokens") is not None
 
 
@@ -100,10 +119,10 @@ def _load_fastokens(serialized: str) -> Any:
         import fastokens
     except ImportError as error:
         raise TokenizerError(
-            "tokenizer_config.backend: fastokens is asked for, but it is not installed; "
-            "pip install 'samsum-stream[fast]', or say backend: hf"
+            "tokenizer_config.backend: fastokens is not installed; "
+            "pip install 'samsum-stream[fast]', or set backend: hf"
         ) from error
     try:
         return fastokens.Tokenizer.from_json_str(serialized)
     except (ValueError, RuntimeError, NotImplementedError) as error:
-        raise TokenizerError(f"fastokens cannot load this tokenizer ({error}); say backend: hf") from error
+        raise TokenizerError(f"fastokens cannot load this tokenizer ({error}); set backend: hf") from error

@@ -1,22 +1,28 @@
-r"""What a tokenizer does to the start of a text, found out by probes and proven before the first row.
+r"""How a tokenizer encodes the start of a text, measured by probes before the first row is encoded.
 
-Prompt and response are encoded apart, so that no token straddles their border. Most byte-level
-tokenizers encode a text the same wherever it stands; Llama-2 and Mistral put a dummy space in front:
+Prompt and completion are encoded separately, so that no token crosses their border. Most byte-level tokenizers encode
+a text in the same way at its start and after another text. Llama-2 and Mistral add a dummy space at the start:
 
-    encode("\n" + "Yes")  ==  encode("\n") + encode("Yes")      encode(response)
-    else                                                        encode("\n" + response), less the tokens of "\n"
+    if encode("\n" + "Yes") == encode("\n") + encode("Yes")     encode(completion)
+    else                                                        encode("\n" + completion), without the tokens of "\n"
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from samsum_stream.errors import TokenizerError
 from samsum_stream.tokenization.backends import Backend, HFBackend
-from samsum_stream.values.arrays import Int32Array, Ragged
+from samsum_stream.values.arrays import BoolArray, Int32Array, Ragged, offsets_of
 
 SENTINEL = "\n"
+"""The text before a completion that cannot be encoded alone."""
+
 LINE = "Answer:" + SENTINEL
+"""A longer text that ends with the sentinel."""
+
 STARTS = (
     "Yes",
     " Yes",
@@ -36,49 +42,65 @@ STARTS = (
     " 👩‍👩‍👧",
     "\u00a0x",
 )
+"""The starts of texts that are probed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Border:
-    """How this tokenizer starts a text.
+    """How a tokenizer encodes the start of a text.
 
-    `added` are the special tokens it puts in front by itself; `sentinel` are the tokens to take off the
-    front of a response that was encoded behind `SENTINEL`, empty where a response can be encoded as it is.
+    Attributes:
+        added: The special tokens that the tokenizer adds at the start, shape `[a]`.
+        sentinel: The tokens of `SENTINEL`; empty if a completion can be encoded alone.
     """
 
     added: Int32Array
     sentinel: Int32Array
 
-    def mark(self, texts: list[str]) -> list[str]:
-        """The texts to encode in place of texts that continue others."""
-        return [SENTINEL + text for text in texts] if len(self.sentinel) else texts
+    @property
+    def is_plain(self) -> bool:
+        """Whether the tokenizer encodes a text in the same way at its start and after another text."""
+        return not len(self.sentinel)
 
-    def unmark(self, encoded: Ragged) -> Ragged:
-        """The tokens of texts of which every second one was marked, less those of the sentinel.
+    def mark(self, texts: list[str], continues: BoolArray) -> list[str]:
+        """The texts to encode: the sentinel is added to those that continue another text.
+
+        Args:
+            texts: `m` texts.
+            continues: Whether each text continues another one, shape `[m]`.
+        """
+        if self.is_plain:
+            return texts
+        return [SENTINEL + text if marks else text for text, marks in zip(texts, continues.tolist(), strict=True)]
+
+    def unmark(self, encoded: Ragged, continues: BoolArray) -> Ragged:
+        """The tokens of `m` marked texts, without the tokens of the sentinel.
 
         Raises:
-            TokenizerError: a text swallowed the sentinel.
+            TokenizerError: the tokenizer merged a text with the sentinel.
         """
         width = len(self.sentinel)
-        if not width:
+        if self.is_plain or not continues.any():
             return encoded
-        sentinels = encoded.offsets[1:-1:2, None] + np.arange(width)
+        sentinels = encoded.offsets[:-1][continues, None] + np.arange(width)
         heads = encoded.ids[sentinels.clip(max=len(encoded.ids) - 1)]
-        if (encoded.lengths[1::2] < width).any() or (heads != self.sentinel).any():
-            raise TokenizerError("a response merged with the newline in front of it: its border cannot be found")
+        if (encoded.lengths[continues] < width).any() or (heads != self.sentinel).any():
+            raise TokenizerError(
+                "a completion merged with the newline before it, so its border is unknown; use another tokenizer"
+            )
         kept = np.ones(len(encoded.ids), bool)
         kept[sentinels] = False
-        return Ragged(encoded.ids[kept], encoded.offsets - width * (np.arange(len(encoded.offsets)) // 2))
+        return Ragged(encoded.ids[kept], encoded.offsets - width * offsets_of(continues.astype(np.int64)))
 
 
 def find_border(backend: HFBackend) -> Border:
-    """Probe a tokenizer.
+    """Measure how a tokenizer encodes the start of a text.
 
     Raises:
-        TokenizerError: no way to encode a response apart from its prompt could be proven.
+        TokenizerError: a completion cannot be encoded separately from its prompt.
     """
-    ids = _Ids(backend)
-    added = np.array(_added_in_front(backend), np.int32)
+    ids = functools.partial(_ids, backend)
+    added = np.array(_added_at_start(backend), np.int32)
     if all(ids(line + text) == ids(line) + ids(text) for line in (SENTINEL, LINE) for text in STARTS):
         return Border(added, np.empty(0, np.int32))
     sentinel = ids(SENTINEL)
@@ -87,26 +109,22 @@ def find_border(backend: HFBackend) -> Border:
     return Border(added, np.array(sentinel, np.int32))
 
 
-class _Ids:
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-
-    def __call__(self, text: str) -> list[int]:
-        return self.backend.encode([text]).ids.tolist()  # type: ignore[no-any-return]
+def _ids(backend: Backend, text: str) -> list[int]:
+    return backend.encode([text]).ids.tolist()  # type: ignore[no-any-return]
 
 
-def _prove(ids: _Ids, sentinel: list[int], text: str) -> None:
-    """The sentinel's tokens stand in front, and what follows is what follows any line that ends there."""
+def _prove(ids: Callable[[str], list[int]], sentinel: list[int], text: str) -> None:
+    """Raise `TokenizerError` if the tokens of `text` after the sentinel are not those of `text` after a longer line."""
     marked = ids(SENTINEL + text)
     if not sentinel or marked[: len(sentinel)] != sentinel or ids(LINE + text) != ids(LINE) + marked[len(sentinel) :]:
         raise TokenizerError(
-            f"this tokenizer changes the start of a text, and not even after a newline could the tokens of {text!r} be "
-            "told from those in front: prompt and response cannot be encoded apart; use another tokenizer"
+            f"this tokenizer changes the start of a text, and even after a newline the tokens of {text!r} depend on "
+            "the text before, so prompt and completion cannot be encoded separately; use another tokenizer"
         )
 
 
-def _added_in_front(backend: HFBackend) -> list[int]:
-    """The special tokens that the tokenizer adds in front; what it appends is no part of a prompt."""
+def _added_at_start(backend: HFBackend) -> list[int]:
+    """The special tokens that the tokenizer adds at the start. Those at the end are not part of a prompt."""
     probe = "Yes"
     plain = backend.tokenizer.encode(probe, add_special_tokens=False).ids
     full = backend.tokenizer.encode(probe, add_special_tokens=True).ids

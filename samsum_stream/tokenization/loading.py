@@ -1,4 +1,4 @@
-"""A transformers tokenizer from a Hub id or a folder, ready to pad."""
+"""Loads a transformers tokenizer, and checks that streams can use it."""
 
 from glob import escape, glob
 from pathlib import Path
@@ -14,20 +14,11 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of `base_model`, a Hub id or a folder.
 
     Raises:
-        TokenizerError: there is none, or it has no fast form.
+        TokenizerError: no tokenizer can be loaded.
     """
-    folder = Path(base_model).expanduser()
-    if _looks_like_folder(base_model) and not folder.is_dir():
-        near = closest(folder.name, [Path(each).name for each in glob(f"{escape(str(folder.parent))}/*/")])
-        guess = f'did you mean "{folder.parent / near}"? ' if near else ""
-        raise TokenizerError(
-            f"base_model: there is no folder {base_model!r} (seen from {Path.cwd()}); {guess}give a folder that "
-            "holds tokenizer.json, or the id of a model on the Hub"
-        )
+    location = str(_existing_folder(base_model)) if _looks_like_folder(base_model) else base_model
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            str(folder) if _looks_like_folder(base_model) else base_model
-        )
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().split("\n")[0]
         raise TokenizerError(
@@ -38,10 +29,10 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
 
 
 def require_fast(tokenizer: Any) -> PreTrainedTokenizerBase:
-    """The tokenizer itself, where the `tokenizers` library backs it.
+    """`tokenizer` itself, if streams can use it.
 
     Raises:
-        TokenizerError: it is another object, or a tokenizer written in Python.
+        TokenizerError: it is not a fast tokenizer of transformers, or has no eos token in its vocabulary.
     """
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise TokenizerError(
@@ -50,7 +41,7 @@ def require_fast(tokenizer: Any) -> PreTrainedTokenizerBase:
         )
     if tokenizer.eos_token_id is None:
         raise TokenizerError(
-            "the tokenizer has no eos token, so no response could end; "
+            "the tokenizer has no eos token, and a response needs one at its end; "
             "add one first, tokenizer.add_special_tokens({'eos_token': '</s>'}), and pass SFTStream(..., "
             "tokenizer=tokenizer)"
         )
@@ -64,13 +55,26 @@ def require_fast(tokenizer: Any) -> PreTrainedTokenizerBase:
 
 
 def pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that fills up a batch. Labels are masked by position, so eos or unk may stand in."""
+    """The id of padding: pad, else eos, else unk. Any id can be used, because labels do not depend on the id."""
     if tokenizer.pad_token_id is not None:
         return int(tokenizer.pad_token_id)
     return int(tokenizer.unk_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id)
 
 
+def _existing_folder(base_model: str) -> Path:
+    """The folder `base_model`; raises `TokenizerError` if it does not exist."""
+    folder = Path(base_model).expanduser()
+    if not folder.is_dir():
+        near = closest(folder.name, [Path(path).name for path in glob(f"{escape(str(folder.parent))}/*/")])
+        guess = f'did you mean "{folder.parent / near}"? ' if near else ""
+        raise TokenizerError(
+            f"base_model: there is no folder {base_model!r} (seen from {Path.cwd()}); {guess}give a folder that "
+            "holds tokenizer.json, or the id of a model on the Hub"
+        )
+    return folder
+
+
 def _looks_like_folder(base_model: str) -> bool:
-    """Whether no Hub id can be meant: `org/name` and `name` can be either, and a folder wins."""
+    """Whether `base_model` is a folder. `org/name` and `name` can also be a Hub id; then a folder that exists wins."""
     path = Path(base_model).expanduser()
     return path.exists() or base_model.startswith((".", "/", "~")) or base_model.count("/") > 1

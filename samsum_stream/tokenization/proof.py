@@ -1,4 +1,4 @@
-"""Which backend encodes: the fast one where it gives the same ids on every probe, the reference where it does not."""
+"""The choice of the backend: the fast one if it gives the same ids as the reference on every probe."""
 
 import logging
 import random
@@ -14,8 +14,9 @@ from samsum_stream.values.arrays import Ragged
 logger = logging.getLogger(__name__)
 
 MAX_SHOWN = 200
+"""The maximum number of characters of a text in a message."""
 
-ODDITIES = (
+UNUSUAL_TEXTS = (
     "", " ", "  ", "\n", "\n\n", "\r\n", "\t", " \n ", "\u00a0", "\u2028", "\ufeff", "\u200b", "\u0000", "\u001c",
     "a" * 3000, " " * 300, "\n" * 300, "é" * 300, "-" * 300, "0" * 300, "ab " * 300,
     "1 12 123 1234 12345 123456 1,234.56 1e-5 0x1F ½ ² ٣ 四",
@@ -33,7 +34,13 @@ ODDITIES = (
 
 
 class VerifiedBackend:
-    """A fast backend that one chunk in `verify_every` is held against the reference while it runs."""
+    """A fast backend that is compared with the reference on every `verify_every`-th chunk.
+
+    Args:
+        fast: The fast backend.
+        reference: The reference.
+        verify_every: The number of chunks from one comparison to the next.
+    """
 
     def __init__(self, fast: Backend, reference: HFBackend, *, verify_every: int) -> None:
         self.name = fast.name
@@ -51,11 +58,17 @@ class VerifiedBackend:
 def choose_backend(
     choice: Literal["auto", "hf", "fastokens"], reference: HFBackend, *, first_rows: Iterable[str], verify_every: int
 ) -> Backend:
-    """Prove the fast backend on `first_rows` and on oddities, and take what `choice` allows.
+    """The backend for `choice`, which is `tokenizer_config.backend`.
+
+    Args:
+        choice: With `auto`, the reference is used if the fast backend is missing or differs.
+        reference: The reference.
+        first_rows: Texts of the data that are probed together with the built-in probes.
+        verify_every: See `VerifiedBackend`.
 
     Raises:
-        BackendMismatchError: `fastokens` is asked for and differs from the reference on a probe.
-        TokenizerError: `fastokens` is asked for and not installed, or cannot load the tokenizer.
+        BackendMismatchError: `choice` is `fastokens`, and fastokens differs from the reference on a probe.
+        TokenizerError: `choice` is `fastokens`, and fastokens is not installed or cannot load the tokenizer.
     """
     if choice == "hf" or (choice == "auto" and not fastokens_is_installed()):
         return reference
@@ -72,25 +85,25 @@ def choose_backend(
 
 
 def prove(encoded: Ragged, reference: Backend, texts: Sequence[str]) -> None:
-    """Raises `BackendMismatchError` with the first of `texts` that the reference encodes differently."""
+    """Raise `BackendMismatchError` if the reference encodes one of `texts` differently; the error shows the text."""
     expected = reference.encode(texts)
     if np.array_equal(encoded.offsets, expected.offsets) and np.array_equal(encoded.ids, expected.ids):
         return
     pairs = zip(encoded.split(), expected.split(), texts, strict=True)
-    text = next(text for one, other, text in pairs if not np.array_equal(one, other))
+    text = next(text for ids, expected_ids, text in pairs if not np.array_equal(ids, expected_ids))
     shown = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
     raise BackendMismatchError(
-        f"fastokens and tokenizers encode this text differently: {shown!r}; say tokenizer_config.backend: hf"
+        f"fastokens and tokenizers encode this text differently: {shown!r}; set tokenizer_config.backend: hf"
     )
 
 
 def probes(reference: HFBackend) -> Iterator[str]:
-    """Oddities, every special token alone and in a sentence, and mixtures of all of them."""
+    """Unusual texts, every added token alone and in a sentence, and 256 random mixtures of them."""
     added = [token.content for token in reference.tokenizer.get_added_tokens_decoder().values()]
-    yield from ODDITIES
+    yield from UNUSUAL_TEXTS
     for content in added:
         yield from (content, f"a {content} b", f"a{content}{content}\nb")
-    pieces = [*(text[:40] for text in ODDITIES), *added, "word", " word", "Word", "\n"]
-    chooser = random.Random(0)
+    pieces = [*(text[:40] for text in UNUSUAL_TEXTS), *added, "word", " word", "Word", "\n"]
+    generator = random.Random(0)
     for _ in range(256):
-        yield "".join(chooser.choices(pieces, k=8))
+        yield "".join(generator.choices(pieces, k=8))

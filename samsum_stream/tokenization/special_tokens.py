@@ -1,8 +1,8 @@
-"""Special tokens that a row spells: found by their ids, and encoded as ordinary text so that data cannot forge a turn.
+"""Special tokens that a row spells: detected by their ids, and encoded as ordinary text, so that no row forges a turn.
 
-A row's own words may spell a special token, or complete one with the words beside them. Either way other special ids
-come out than the format has spelled, so the ids are what is looked at: every special id has a random weight, and a text
-whose weights do not add up to those of the format's own tokens holds a token that the format did not write.
+The text of a row can spell a special token, alone or together with the text of the format next to it. In both cases,
+the run has other special ids than those that the format spells. To compare them fast, each special id has a random
+weight. If the weights of a run have another sum than those of the format's special tokens, then the row spells one.
 """
 
 import re
@@ -16,14 +16,26 @@ from samsum_stream.errors import TokenizerError
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.border import Border
 from samsum_stream.values.arrays import Int64Array, Ragged
-from samsum_stream.values.examples import Segment
+from samsum_stream.values.renderings import Segment
 
 RARE = "\U000f1234"
-"""A character that no vocabulary has: its ids, such as unk, come out of ordinary text."""
+"""A character that is in no vocabulary. Its ids, such as unk, also occur in ordinary text."""
 
 
 class SpecialTokens:
-    """The special tokens of a tokenizer, and how to encode around them."""
+    """The special tokens of a tokenizer.
+
+    Args:
+        backend: Encodes ordinary text.
+        border: How the tokenizer encodes the start of a text.
+
+    Attributes:
+        ids: The id of each special token, by its text.
+        pattern: Matches each special token in a text.
+
+    Raises:
+        TokenizerError: the tokenizer encodes text after a special token in an unknown way.
+    """
 
     def __init__(self, backend: HFBackend, border: Border) -> None:
         self.backend, self.border = backend, border
@@ -39,59 +51,62 @@ class SpecialTokens:
         self._restarts = self._find_restarts()
 
     def weigh(self, encoded: Ragged) -> Int64Array:
-        """The weight of the special ids in each text, shape `[n]`."""
+        """The sum of the weights of the special ids in each of `n` texts, shape `[n]`."""
         (low, high), weights = self._gap, np.zeros(len(encoded.offsets) - 1, np.int64)
         if not len(encoded.ids) or (encoded.ids.min() >= low and encoded.ids.max() < high):
             return weights
-        found = np.flatnonzero((encoded.ids < low) | (encoded.ids >= high))
-        np.add.at(weights, np.searchsorted(encoded.offsets, found, "right") - 1, self._weights[encoded.ids[found]])
+        outside = np.flatnonzero((encoded.ids < low) | (encoded.ids >= high))
+        np.add.at(weights, np.searchsorted(encoded.offsets, outside, "right") - 1, self._weights[encoded.ids[outside]])
         return weights
 
-    def weigh_own(self, segments: Sequence[Segment]) -> int:
-        """The weight of the special tokens that the format itself spells."""
-        own = [text for text, from_row in segments if not from_row]
-        ids = [self._id(match) for text in own for match in self.pattern.finditer(text)]
+    def weigh_fixed(self, texts: Sequence[str]) -> int:
+        """The sum of the weights of the special tokens in texts of the format."""
+        ids = [self._id(match) for text in texts for match in self.pattern.finditer(text)]
         return int(self._weights[np.array(ids, np.int64)].sum())
 
     def encode(self, segments: Sequence[Segment], *, continues: bool) -> list[int]:
-        """The ids of segments where only the format's special tokens are special.
+        """The ids of segments; a special token that the row spells is encoded as ordinary text.
 
-        `continues` says that the text goes on from another one, as a response goes on from its prompt.
+        Args:
+            segments: The segments of a run.
+            continues: Whether the run continues another text, as a completion continues its prompt.
         """
         ids: list[int] = []
         ordinary = ""
-        for text, from_row in segments:
-            position = 0
+        for text, from_row, _ in segments:
+            start = 0
             for match in () if from_row else self.pattern.finditer(text):
-                ids += self._ordinary(ordinary + text[position : match.start()], continues=continues)
+                ids += self._ordinary(ordinary + text[start : match.start()], continues=continues)
                 ids.append(self._id(match))
-                ordinary, position, continues = "", match.end(), not self._restarts
-            ordinary += text[position:]
+                ordinary, start, continues = "", match.end(), not self._restarts
+            ordinary += text[start:]
         return ids + self._ordinary(ordinary, continues=continues)
 
     def require_ordinary_text(self) -> None:
-        """Raises `TokenizerError` where the model's own vocabulary gives a special token for ordinary text."""
-        for (content, number), found in zip(self.ids.items(), self.backend.probe_ordinary([*self.ids]), strict=True):
-            if self._weights[number] and number in found:
+        """Raise `TokenizerError` if the tokenizer gives the id of a special token for ordinary text."""
+        for (content, number), ids in zip(self.ids.items(), self.backend.probe_ordinary([*self.ids]), strict=True):
+            if self._weights[number] and number in ids:
                 raise TokenizerError(
-                    f"this tokenizer gives the special token {content!r} for ordinary text as well, so a row could "
-                    "forge it; say tokenizer_config.special_tokens_in_rows: parse where you trust the rows, or error"
+                    f"this tokenizer gives the special token {content!r} also for ordinary text, so a row could forge "
+                    "it; set tokenizer_config.special_tokens_in_rows to error, or to parse if you trust the rows"
                 )
 
     def _id(self, match: re.Match[str]) -> int:
+        """The id of a match of `pattern`, in which each special token is one group."""
         assert match.lastindex is not None
         return self.ids[self._contents[match.lastindex - 1]]
 
     def _ordinary(self, text: str, *, continues: bool) -> list[int]:
+        """The ids of ordinary text."""
         if not text:
             return []
         if not continues:
             return self.backend.encode_ordinary(text)
-        [marked] = self.border.mark([text])
+        [marked] = self.border.mark([text], np.ones(1, np.bool_))
         return self.backend.encode_ordinary(marked)[len(self.border.sentinel) :]
 
     def _random_weights(self) -> Int64Array:
-        """A weight for each id, 0 for those that ordinary text gives; sums wrap around."""
+        """The weight of each id, shape `[vocabulary]`: 0 for ids that occur in ordinary text. Sums wrap around."""
         largest = max(self.backend.tokenizer.get_vocab(with_added_tokens=True).values())
         weights = np.zeros(largest + 1, np.int64)
         special = sorted(set(self.ids.values()) - set(self.backend.probe_ordinary([RARE])[0]))
@@ -99,27 +114,27 @@ class SpecialTokens:
         return weights
 
     def _find_restarts(self) -> bool:
-        """Whether text behind a special token is encoded like the start of a text, or like its middle."""
-        if not self.ids or not len(self.border.sentinel):
+        """Whether text after a special token is encoded like the start of a text, and not like its middle."""
+        if not self.ids or self.border.is_plain:
             return True
         content, number = next(iter(self.ids.items()))
-        seen = self.backend.encode([content + "Yes sir"]).ids.tolist()
+        ids = self.backend.encode([content + "Yes sir"]).ids.tolist()
         for restarts in (True, False):
-            if seen == [number, *self._ordinary("Yes sir", continues=not restarts)]:
+            if ids == [number, *self._ordinary("Yes sir", continues=not restarts)]:
                 return restarts
         raise TokenizerError(
-            f"this tokenizer encodes text behind {content!r} neither like the start of a text nor like its middle: "
-            "rows that spell special tokens could not be kept apart; use another tokenizer"
+            f"this tokenizer encodes text after {content!r} neither like the start of a text nor like its middle, so "
+            "rows that spell special tokens cannot be encoded; use another tokenizer"
         )
 
 
 def _widest_gap(special: Int64Array, *, end: int) -> tuple[int, int]:
-    """The most ids `[low, high)` in a row that are not special, out of `[0, end)`: nearly all tokens of a text."""
+    """The longest range `[low, high)` in `[0, end)` without a special id. Nearly all tokens of a text lie in it."""
     borders = [-1, *special.tolist(), end]
     return max(((low + 1, high) for low, high in pairwise(borders)), key=lambda gap: gap[1] - gap[0])
 
 
 def _group(token: AddedToken) -> str:
-    """A token with the white space that it swallows, as a group of its own."""
-    left, right = (r"\s*" if swallows else "" for swallows in (token.lstrip, token.rstrip))
+    """The pattern of a token, as one group, with the white space that the tokenizer strips around it."""
+    left, right = (r"\s*" if strips else "" for strips in (token.lstrip, token.rstrip))
     return f"{left}({re.escape(token.content)}){right}"

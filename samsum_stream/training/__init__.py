@@ -1,1 +1,1 @@
-"""Everything that knows a model: the isolation check, the Trainer, evaluation, checkpoints."""
+"""Code that uses a model: the isolation check, the Trainer, evaluation, checkpoints."""

@@ -1,4 +1,4 @@
-"""A causal language model from a folder or the Hub, without running code that comes with it."""
+"""Loads a causal language model from a folder or the Hub, without running code of the repository."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 def load_model(name: str, *, attn_implementation: str | None = None) -> "PreTrainedModel":
-    """The model in the dtype of its weights, on a GPU where there is one.
+    """The model in the dtype of its weights, on a GPU if there is one.
 
     Raises:
-        ConfigError: it cannot be loaded.
+        ConfigError: the model cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM  # imported where there is a model to load: it takes a second
+    from transformers import AutoModelForCausalLM  # this import takes a second
 
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             name, dtype="auto", attn_implementation=attn_implementation, trust_remote_code=False
         )
-    except Exception as error:  # whatever the Hub, a file or a missing kernel raises
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"model {name!r} cannot be loaded ({told}); give a folder, or the id of a model") from error
+    except Exception as error:  # the Hub, a file or a missing kernel can raise any error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"model {name!r} cannot be loaded ({reason}); give a folder, or the id of a model") from error
     loaded: PreTrainedModel = model.to("cuda") if torch.cuda.is_available() else model
     return loaded

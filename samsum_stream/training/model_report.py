@@ -1,4 +1,4 @@
-"""What was measured of a model, as a table."""
+"""The results of measuring a model: one report for each layout, as text and as a table."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from samsum_stream.errors import ContaminationError
 from samsum_stream.showing.pages import as_html
 
 CLEARLY_FASTER = 1.5
-"""Layouts this near to each other are equally fast, and the one that stands first is taken."""
+"""A later layout is taken only if it is this many times as fast as an earlier one."""
 
 
 class Layout(NamedTuple):
-    """A layout of the config: the collator's method and, for packed rows, the form of attention."""
+    """A layout of a batch: the collator's method and, for packed rows, the form of attention."""
 
     method: str
     attention: str | None = None
@@ -36,15 +36,17 @@ LAYOUTS = (
 
 @dataclass(frozen=True)
 class LayoutReport:
-    """What was measured of one layout.
+    """The measurement of one layout.
 
     Attributes:
-        layout: Which.
-        difference: The largest difference of the log-probability of a token from that in its document alone.
-        gradient_difference: That of the gradient, relative to its length; 0 where no parameter is trained.
-        is_exact: Whether both are no more than rounding.
-        tokens_per_second: Real tokens through a forward and a backward pass.
-        problem: What the model said where it does not take such batches, else empty.
+        layout: The layout.
+        difference: The largest difference between the log-probability of a token in a batch and in its isolated
+            document; NaN if there is a problem.
+        gradient_difference: The norm of the difference of the gradients, relative to the norm of the isolated one; 0
+            if no parameter is trained, NaN if there is a problem.
+        is_exact: Whether both differences are within the tolerance.
+        tokens_per_second: Real tokens per second, forward and backward; 0 if there is a problem.
+        problem: The error of the model if it rejects the layout, else empty.
     """
 
     layout: Layout
@@ -57,21 +59,21 @@ class LayoutReport:
     @property
     def verdict(self) -> str:
         if self.problem:
-            return "not taken"
+            return "rejected"
         return "exact" if self.is_exact else "leaks"
 
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What was measured of a model, layout by layout.
+    """The measurement of a model in every layout.
 
     Attributes:
-        model: Its class and how it attends.
+        model: The class of the model and its attention implementation.
         tolerance: The largest difference that counts as rounding.
         layouts: One report for each of `LAYOUTS`.
-        method: The collator's method of the config, among whose layouts is the best one.
-        cached_difference: The difference of `packed/position_ids` where a loop forgets `use_cache=False`; 0 where the
-            model's config has it off.
+        method: The collator's method in the config; `best` is one of its layouts.
+        cached_difference: The difference of `packed/position_ids` in a loop that does not pass `use_cache=False`; 0 if
+            `use_cache` is false in the model's config.
     """
 
     model: str
@@ -85,7 +87,7 @@ class ModelReport:
         """The fastest exact layout of the config's method.
 
         Raises:
-            ContaminationError: there is none.
+            ContaminationError: no layout of the method is exact.
         """
         best: LayoutReport | None = None
         for report in self.layouts:
@@ -102,7 +104,7 @@ class ModelReport:
         return next(report for report in self.layouts if report.layout == layout)
 
     def require_exact(self, layout: Layout) -> None:
-        """Raises `ContaminationError` where documents see each other in `layout`."""
+        """Raises `ContaminationError` if documents see each other in `layout`."""
         if not self.of(layout).is_exact:
             best = self.best.layout.attention
             raise ContaminationError(
@@ -114,24 +116,24 @@ class ModelReport:
         return as_html(shown_report(self))
 
     def __str__(self) -> str:
-        """One line a layout; `samsum_stream.showing.shown_report` is a table for a terminal."""
+        """One line for each layout; `shown_report` is a table for a terminal."""
         lines = [
             f"{report.layout!s:20} log-probability {report.difference:7.1e}, "
             f"gradient {report.gradient_difference:7.1e}, {report.tokens_per_second:,.0f} tokens/s: {report.verdict}"
             for report in self.layouts
         ]
-        return "\n".join([f"{self.model}, where differences up to {self.tolerance:.0e} are rounding", *lines])
+        return "\n".join([f"{self.model}: differences up to {self.tolerance:.0e} are rounding", *lines])
 
     def _leaks(self, layouts: str) -> str:
-        found = [report for report in self.layouts if str(report.layout).startswith(layouts)]
-        told = ", ".join(
-            f"{report.layout} {'is not taken' if report.problem else format(report.difference, '.1e')}"
-            for report in found
+        reports = [report for report in self.layouts if str(report.layout).startswith(layouts)]
+        differences = ", ".join(
+            f"{report.layout} {'is rejected' if report.problem else format(report.difference, '.1e')}"
+            for report in reports
             if report.layout.attention != "full"
         )
         return (
-            f"{self.model}: documents of a batch see each other (largest difference of a log-probability from that of "
-            f"the document alone, where up to {self.tolerance:.0e} is rounding: {told})"
+            f"{self.model}: documents of a batch see each other (largest difference from the log-probabilities of "
+            f"isolated documents; up to {self.tolerance:.0e} is rounding: {differences})"
         )
 
     def _remedy(self) -> str:
@@ -141,17 +143,17 @@ class ModelReport:
 
 
 def shown_report(report: ModelReport) -> Group:
-    """What was measured of a model, a row a layout, and what it said where it does not take one."""
+    """The measurement of a model as a table, one row for each layout, and the errors for rejected layouts."""
     title = f"{report.model}: differences up to {report.tolerance:.0e} are rounding"
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("layout", no_wrap=True)
     for name in ("log-probability", "gradient", "tokens/s"):
         table.add_column(name, justify="right")
     table.add_column("documents", no_wrap=True)
-    for each in report.layouts:
-        numbers = ("-",) * 3 if each.problem else _numbers_of(each)
-        table.add_row(str(each.layout), *numbers, Text(each.verdict, "green" if each.is_exact else "bold red"))
-    problems = [Text(f"{each.layout}: {each.problem}", "dim") for each in report.layouts if each.problem]
+    for row in report.layouts:
+        numbers = ("-",) * 3 if row.problem else _numbers_of(row)
+        table.add_row(str(row.layout), *numbers, Text(row.verdict, "green" if row.is_exact else "bold red"))
+    problems = [Text(f"{row.layout}: {row.problem}", "dim") for row in report.layouts if row.problem]
     return Group(table, *problems)
 
 

@@ -1,4 +1,4 @@
-"""Documents through a model, together in a batch and one at a time: log-probabilities and gradients to compare."""
+"""Runs documents through a model, packed and isolated, and returns log-probabilities and gradients to compare."""
 
 import copy
 import sys
@@ -12,63 +12,67 @@ import torch
 from torch import nn
 
 from samsum_stream.batching.collation import COLLATORS, Collator, Packed
+from samsum_stream.batching.packing import BestFit, NoPacking
+from samsum_stream.pipeline.pipeline import Pipeline
 from samsum_stream.values.arrays import Int32Array, Int64Array
 from samsum_stream.values.batches import Batch, Pack
 from samsum_stream.values.examples import Example
 from samsum_stream.values.rows import RowPosition
 
 NUM_PACKS = 2
-"""Packs in a measured batch: the fewest with which kernels for one row are told from those for many."""
+"""Packs in a measured batch. With a single pack, a model could use kernels for single rows."""
 
 NUM_CANDIDATES, NUM_COMPARED = 16, 4
-"""How many of the first trainable parameters are looked at, and of how many of them gradients are compared: one alone
-may have none, as LoRA's A has at first."""
+"""Of the first `NUM_CANDIDATES` trainable parameters, the gradients of `NUM_COMPARED` are compared.
+
+A single parameter could have a zero gradient, such as the A matrix of LoRA at first.
+"""
 
 _ROWS_AT_ONCE = 1024
 
 
-class Result(NamedTuple):
-    """The log-probability of each token that has one before it in its document, and the gradient, both flat."""
+class ProbeResult(NamedTuple):
+    """The log-probability of each token except the first of each document, and the gradient; both are flat."""
 
     log_probs: torch.Tensor
     gradient: torch.Tensor
 
 
-class Runs:
-    """Forward and backward passes of one model, over all documents of a probe."""
+class ProbeRunner:
+    """Runs the documents of a probe through one model, forward and backward."""
 
     def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
         self.model, self.parameters = model, parameters
         self.device = next(model.parameters()).device
 
-    def together(self, collator: Collator, probe: Batch, **kwargs: Any) -> Result:
-        """In one batch."""
-        log_probs, loss = self._forward(collator.collate(probe), probe, _places(collator, probe), **kwargs)
-        return Result(log_probs, self._gradient([loss]))
+    def packed(self, collator: Collator, probe: Batch, **kwargs: Any) -> ProbeResult:
+        """Run all documents in one batch of the collator."""
+        log_probs, loss = self._forward(collator.collate(probe), probe, _flat_indices(collator, probe), **kwargs)
+        return ProbeResult(log_probs, self._gradient([loss]))
 
-    def alone(self, probe: Batch) -> Result:
-        """Each document by itself; the loss is the mean over the labels of all, as that of a batch is."""
-        num_labels = probe.tokens.lengths - probe.num_masked_tokens
-        found: list[torch.Tensor] = []
+    def isolated(self, probe: Batch) -> ProbeResult:
+        """Run each document separately; the loss is the mean over the labels of all documents, as in a batch."""
+        num_labels = probe.num_trained
+        log_probs_of_documents: list[torch.Tensor] = []
 
         def losses() -> Iterator[torch.Tensor]:
-            for ids, masked, labels in zip(probe.tokens.split(), probe.num_masked_tokens, num_labels, strict=True):
-                document = _batch_of([[(ids, int(masked))]])
+            for ids, spans, labels in zip(probe.tokens.split(), probe.spans_of_examples, num_labels, strict=True):
+                document = _batch_of([[(ids, spans)]])
                 tensors = COLLATORS["padding_free"](pad_token_id=0, max_length=0).collate(document)
                 plain = {name: tensors[name] for name in ("input_ids", "labels")}
                 log_probs, loss = self._forward(plain, document, np.arange(len(ids)), use_cache=False)
-                found.append(log_probs)
+                log_probs_of_documents.append(log_probs)
                 yield loss * (int(labels) / int(num_labels.sum()))
 
         gradient = self._gradient(losses())
-        return Result(torch.cat(found), gradient)
+        return ProbeResult(torch.cat(log_probs_of_documents), gradient)
 
     def _forward(
-        self, tensors: dict[str, Any], probe: Batch, places: Int64Array, **kwargs: Any
+        self, tensors: dict[str, Any], probe: Batch, indices: Int64Array, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        sent = {name: value.to(self.device) if torch.is_tensor(value) else value for name, value in tensors.items()}
-        output = self.model(**sent, **kwargs)
-        return _log_probs(output.logits.detach().flatten(0, 1), probe, places), output.loss
+        inputs = {name: value.to(self.device) if torch.is_tensor(value) else value for name, value in tensors.items()}
+        output = self.model(**inputs, **kwargs)
+        return _log_probs(output.logits.detach().flatten(0, 1), probe, indices), output.loss
 
     def _gradient(self, losses: Iterable[torch.Tensor]) -> torch.Tensor:
         """The gradient of the sum of the losses."""
@@ -77,33 +81,40 @@ class Runs:
         for loss in losses:
             if self.parameters:
                 loss.backward()  # type: ignore[no-untyped-call]
-        grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in self.parameters]
+        grads = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.parameters]
         return torch.cat([torch.zeros(1), *(grad.float().flatten().cpu() for grad in grads)])
 
 
+def probe_packs(pipeline: Pipeline) -> list[Pack]:
+    """The first packs of a pipeline, which are not counted. Without packing, they are packed as `best_fit` does."""
+    if isinstance(pipeline.packer, NoPacking):
+        pipeline = replace(pipeline, packer=BestFit(max_length=pipeline.packer.max_length, buffer_size=64))
+    return replace(pipeline, num_lanes=1).peek(NUM_PACKS)[0]
+
+
 def make_probes(model: nn.Module, packs: Sequence[Pack], *, max_length: int) -> list[Batch]:
-    """Two packs of the stream, and one that holds a short document and one as long as fits behind it."""
+    """A batch of packs of the stream, and a pack of a short document and the longest document that fits after it."""
     packs = [pack for pack in packs if pack.examples][:NUM_PACKS]
-    documents = [(example.input_ids, example.num_prompt_tokens) for pack in packs for example in pack.examples]
+    documents = [(example.input_ids, example.spans) for pack in packs for example in pack.examples]
     short, tokens = min((ids for ids, _ in documents), key=len), np.concatenate([ids for ids, _ in documents])
     probes = [Batch.of_packs(packs)]
     if (length := min(max_length - len(short), _max_positions(model))) > 1:
-        probes.append(_batch_of([[(short, 0), (np.resize(tokens, length), 0)]]))
+        probes.append(_batch_of([[(short, _whole(len(short))), (np.resize(tokens, length), _whole(length))]]))
     return probes
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """The model in evaluation mode, with gradients for the few parameters that are compared; then as it was."""
+def probing_mode(model: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """Evaluation mode, with gradients only for the parameters to compare; the state of the model is restored after."""
     modes = {module: module.training for module in model.modules()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     grads = [(parameter, parameter.grad) for parameter in trained]
-    # Small ones near the input: their gradients pass through the whole model and cost next to nothing.
+    # Gradients of small parameters near the input pass through the whole model and cost almost nothing.
     compared = sorted(trained[:NUM_CANDIDATES], key=torch.numel)[:NUM_COMPARED]
     try:
         model.eval()
         for parameter in trained:
-            parameter.requires_grad_(any(parameter is each for each in compared))
+            parameter.requires_grad_(any(parameter is other for other in compared))
         with torch.enable_grad():
             yield compared
     finally:
@@ -113,41 +124,47 @@ def undisturbed(model: nn.Module) -> Iterator[list[nn.Parameter]]:
             module.training = mode
 
 
-def computed_dtype(model: nn.Module) -> torch.dtype:
-    """The dtype that the model computes in: that of autocast where it is on, else of its weights."""
+def compute_dtype(model: nn.Module) -> torch.dtype:
+    """The dtype in which the model computes: the autocast dtype if autocast is on, else the dtype of the weights."""
     device = next(model.parameters()).device.type
     if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
-    dtype: torch.dtype = model.dtype  # type: ignore[assignment]  # as transformers finds it, also where quantized
+    dtype: torch.dtype = model.dtype  # type: ignore[assignment]  # transformers returns it for quantized models too
     return dtype
 
 
-def _places(collator: Collator, probe: Batch) -> Int64Array:
-    """The flat place at which each token of the probe stands in the collator's batch, shape `[sum T]`."""
+def _flat_indices(collator: Collator, probe: Batch) -> Int64Array:
+    """The flat index of each token of the probe in the collator's batch, shape `[sum T]`."""
     collator = copy.copy(collator)
     collator.pad_token_id = -1
     if isinstance(collator, Packed):
-        collator.attention = "position_ids"  # the forms differ in shape, not in the order of tokens
+        # The forms of attention differ in shape, not in the order of tokens.
+        collator = collator.with_attention("position_ids", dtype=collator.dtype)
     numbers = np.arange(len(probe.tokens.ids), dtype=np.int32)
-    numbered = collator.collate(replace(probe, tokens=probe.tokens._replace(ids=numbers)))["input_ids"]
+    numbered = collator.collate(probe.with_ids(numbers))["input_ids"]
     return np.argsort(numbered.flatten().numpy(), kind="stable")[-len(numbers) :]
 
 
-def _log_probs(logits: torch.Tensor, probe: Batch, places: Int64Array) -> torch.Tensor:
-    """Of each token given those before it in its document; `logits` is `[tokens of the batch, vocabulary]`."""
-    is_last = np.zeros(len(places), np.bool_)
+def _log_probs(logits: torch.Tensor, probe: Batch, indices: Int64Array) -> torch.Tensor:
+    """Log-probability of each token given the earlier tokens of its document; `logits` is `[tokens, vocabulary]`."""
+    is_last = np.zeros(len(indices), np.bool_)
     is_last[probe.tokens.offsets[1:] - 1] = True
-    sources = torch.from_numpy(places[~is_last])
+    sources = torch.from_numpy(indices[~is_last])
     targets = torch.from_numpy(probe.tokens.ids[1:][~is_last[:-1]].astype(np.int64))
-    found = []
-    for at, target in zip(torch.split(sources, _ROWS_AT_ONCE), torch.split(targets, _ROWS_AT_ONCE), strict=True):
-        rows = logits[at.to(logits.device)].float()
-        found.append((rows.gather(1, target.to(rows.device)[:, None])[:, 0] - rows.logsumexp(1)).cpu())
-    return torch.cat(found)
+    log_probs = []
+    for source, target in zip(torch.split(sources, _ROWS_AT_ONCE), torch.split(targets, _ROWS_AT_ONCE), strict=True):
+        rows = logits[source.to(logits.device)].float()
+        log_probs.append((rows.gather(1, target.to(rows.device)[:, None])[:, 0] - rows.logsumexp(1)).cpu())
+    return torch.cat(log_probs)
 
 
-def _batch_of(packs: Sequence[Sequence[tuple[Int32Array, int]]]) -> Batch:
-    """A batch of documents, each its ids and the length of its prompt."""
+def _whole(length: int) -> Int32Array:
+    """One span over a whole document."""
+    return np.array([[0, length]], np.int32)
+
+
+def _batch_of(packs: Sequence[Sequence[tuple[Int32Array, Int32Array]]]) -> Batch:
+    """A batch of documents; a document is its ids and its spans."""
     nowhere = RowPosition("", "", 0, 0)
     return Batch.of_packs([Pack(tuple(Example(*document, nowhere) for document in pack)) for pack in packs])
 

@@ -1,4 +1,4 @@
-"""Counts by name: what they are called, and how a batch and a state list them."""
+"""Counts by name: which names there are, what a batch adds, and how a state lists the counts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,26 +10,27 @@ from samsum_stream.values.batches import Batch
 
 
 class Leaf(Protocol):
-    """What counts need of a source: its name among the children of a mixture, and where its shards start."""
+    """The attributes of a source, not a mixture, that counting uses."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of the source among the children of a mixture; empty outside of a mixture."""
+
     @property
-    def first_shard(self) -> int: ...
+    def first_shard(self) -> int:
+        """The number of the source's first shard among the shards of all sources."""
 
 
 Counts = Counter[str]
-"""Numbers by name, of the names in `COUNTED`."""
+"""Numbers by name; the names are those of `COUNTED`, and those of `CHILD_COUNTED` for each child of a mixture."""
 
-
-CHILD_COUNTED = ("examples", "tokens", "left_out")
-"""What is counted of each child of a mixture, as `children.NAME.examples`; left out are dropped and skipped rows."""
-
+CHILD_COUNTED = ("examples", "tokens", "rows")
+"""What is counted for each child of a mixture, as `children.NAME.examples`."""
 
 LEFT_OUT = ("dropped", "truncated", "skipped")
 
-
 COUNTED = (
+    "rows",
     "examples",
     "tokens",
     "trained_tokens",
@@ -49,25 +50,23 @@ COUNTED = (
     "skipped.not_json",
     "skipped.not_a_row",
 )
-"""Everything that is counted, in the order in which a state lists it; new names go to the end."""
+"""All names, in the order in which a state lists their numbers. New names go to the end.
 
-
-COUNTED_ROWS = {name for name in COUNTED if name.startswith(("examples", "dropped.", "skipped."))}
-"""Of those, what each row is counted as once."""
+Rows are counted when the cursor of their lane passes them; examples, tokens and packs when their batch is delivered.
+"""
 
 
 def counted_of(leaves: Sequence[Leaf]) -> tuple[str, ...]:
-    """Everything that is counted of a stream, in the order in which a state lists it."""
-    return (*COUNTED, *(_of_child(leaf.name, what) for leaf in leaves if leaf.name for what in CHILD_COUNTED))
+    """All names that are counted for a stream, in the order in which a state lists their numbers."""
+    return (*COUNTED, *(of_child(leaf.name, what) for leaf in leaves if leaf.name for what in CHILD_COUNTED))
 
 
 def counts_of_batch(batch: Batch, *, max_length: int, leaves: Sequence[Leaf] = ()) -> Counts:
-    """What a batch adds when it is handed over."""
-    lengths = batch.tokens.lengths
+    """What a batch adds when it is delivered."""
     counts = {
-        "examples": len(lengths),
-        "tokens": int(lengths.sum()),
-        "trained_tokens": int((lengths - batch.num_masked_tokens).sum()),
+        "examples": len(batch.records),
+        "tokens": len(batch.tokens.ids),
+        "trained_tokens": int(np.count_nonzero(batch.trained)),
         "packs": int(np.count_nonzero(batch.pack_sizes)),
         "capacity": len(batch.pack_sizes) * max_length,
     }
@@ -77,46 +76,54 @@ def counts_of_batch(batch: Batch, *, max_length: int, leaves: Sequence[Leaf] = (
 def _counts_of_children(batch: Batch, leaves: Sequence[Leaf]) -> dict[str, int]:
     if not any(leaf.name for leaf in leaves):
         return {}
-    children = np.searchsorted([leaf.first_shard for leaf in leaves], batch.records["shard"], side="right") - 1
+    children = child_of_each(batch, leaves)
     examples = np.bincount(children, minlength=len(leaves)).tolist()
     tokens = np.bincount(children, weights=batch.tokens.lengths, minlength=len(leaves)).astype(int).tolist()
-    found = zip(leaves, examples, tokens, strict=True)
-    return {
-        _of_child(leaf.name, what): number
-        for leaf, *numbers in found
-        for what, number in zip(CHILD_COUNTED, numbers, strict=False)
-    }
+    counts: dict[str, int] = {}
+    for leaf, num_examples, num_tokens in zip(leaves, examples, tokens, strict=True):
+        counts |= {of_child(leaf.name, "examples"): num_examples, of_child(leaf.name, "tokens"): num_tokens}
+    return counts
 
 
-def left_out_of_child(name: str, counts: Mapping[str, int]) -> Counts:
-    """What is counted of a child's rows that were dropped or skipped; nothing where the source is no child."""
-    number = by_reason(counts, "dropped").total() + by_reason(counts, "skipped").total() if name else 0
-    return Counter({_of_child(name, "left_out"): number} if number else {})
+def child_of_each(batch: Batch, leaves: Sequence[Leaf]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """The index of the leaf that each example comes from, shape `[n]`."""
+    return np.searchsorted([leaf.first_shard for leaf in leaves], batch.records["shard"], side="right") - 1
 
 
-def _of_child(name: str, what: str) -> str:
+def counts_of_rows(number: int, *, child: str) -> Counts:
+    """The counts of rows that a lane passes; `child` is the name of their source among the children of a mixture."""
+    return Counter({"rows": number, of_child(child, "rows"): number} if child else {"rows": number})
+
+
+def efficiency(num_tokens: int, capacity: int) -> float:
+    """The share of the capacity of packs that tokens fill, 0 to 1; 0 without a pack."""
+    return num_tokens / capacity if capacity else 0.0
+
+
+def of_child(name: str, what: str) -> str:
+    """The name of a count of a mixture's child."""
     return f"children.{name}.{what}"
 
 
 def all_dropped(counts: Mapping[str, int]) -> str:
-    """What an error says where no row is left: why they were dropped, and the remedy."""
-    found = by_reason(counts, "dropped") + by_reason(counts, "skipped")
-    reasons = ", ".join(f"{number:,} {reason}" for reason, number in found.items())
+    """The part of an error that says why no row is left, and the remedy."""
+    numbers = by_reason(counts, "dropped") + by_reason(counts, "skipped")
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in numbers.items())
     remedies = {
         "dropped": "raise packing_config.kwargs.max_length, or choose another truncation_config.method",
-        "skipped": "mend the rows, or name their columns under `columns:`",
+        "skipped": "fix the rows, or name their columns under `columns:`",
     }
     remedy = "; ".join(text for what, text in remedies.items() if by_reason(counts, what))
-    return f"were all left out ({reasons}); {remedy}"
+    return f"were all left out ({reasons or 'they have no example'}); {remedy or 'check the rows'}"
 
 
 def named(counts: Mapping[str, int]) -> dict[str, int]:
-    """The numbers that are not 0, in the order of `COUNTED`, and those of children behind them."""
+    """The numbers that are not 0, in the order of `COUNTED`, then those of children."""
     return {name: counts[name] for name in [*COUNTED, *sorted({*counts} - {*COUNTED})] if counts.get(name)}
 
 
 def listed(counts: Mapping[str, int], names: Sequence[str]) -> list[int]:
-    """The numbers in the order of `names`, less the zeros at the end."""
+    """The numbers in the order of `names`, without the zeros at the end."""
     numbers = [counts.get(name, 0) for name in names]
     while numbers and not numbers[-1]:
         numbers.pop()
@@ -124,16 +131,11 @@ def listed(counts: Mapping[str, int], names: Sequence[str]) -> list[int]:
 
 
 def unlisted(numbers: Sequence[int], names: Sequence[str]) -> Counts:
-    """The counts that `listed` wrote down."""
+    """The counts that `listed` wrote."""
     return Counter({name: number for name, number in zip(names, numbers, strict=False) if number})
 
 
 def by_reason(counts: Mapping[str, int], what: str) -> Counts:
-    """The counts of `dropped`, `truncated` or `skipped` rows, by reason."""
+    """The counts of `dropped`, `truncated` or `skipped`, by reason."""
     parts = ((name.partition("."), number) for name, number in counts.items() if number)
     return Counter({reason: number for (start, _, reason), number in parts if start == what})
-
-
-def num_rows_of(counts: Mapping[str, int]) -> int:
-    """Rows of the examples, and of the dropped and the skipped ones."""
-    return sum(number for name, number in counts.items() if name in COUNTED_ROWS)

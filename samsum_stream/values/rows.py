@@ -1,6 +1,8 @@
 """Rows, their positions, and bad rows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -9,24 +11,40 @@ from samsum_stream.values.arrays import Int32Array, Int64Array
 
 
 class RowPosition(NamedTuple):
-    """Where a row stands: `str()` of it reads like `samsum/train.jsonl:1234 (epoch 0)`."""
+    """The position of a row, or of one example of a row: `samsum/train.jsonl:1234 (epoch 0)`.
+
+    Attributes:
+        source: The name of the source.
+        shard: The name of the shard; empty for a source with one unnamed shard.
+        row: The number of the row in its shard, from 0.
+        epoch: The epoch of the source, from 0.
+        part: The number of the example in its row, from 0.
+    """
 
     source: str
     shard: str
     row: int
     epoch: int
+    part: int = 0
 
     @property
     def place(self) -> str:
-        """The same in every epoch: `samsum/train.jsonl:1234`."""
-        return f"{'/'.join(part for part in (self.source, self.shard) if part)}:{self.row}"
+        """The position without the epoch: `samsum/train.jsonl:1234`."""
+        part = f" part {self.part}" if self.part else ""
+        return f"{'/'.join(filter(None, (self.source, self.shard)))}:{self.row}{part}"
 
     def __str__(self) -> str:
         return f"{self.place} (epoch {self.epoch})"
 
 
 class BadRow(NamedTuple):
-    """A row that was skipped: where it stands, which field broke a rule (empty: the whole row), and which rule."""
+    """A row that was skipped.
+
+    Attributes:
+        position: The position of the row.
+        field: The field that broke the rule; empty if the row as a whole is bad.
+        reason: The rule, as `stats.skipped` names it.
+    """
 
     position: RowPosition
     field: str
@@ -35,10 +53,15 @@ class BadRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows as columns, validated, with their positions: `n` entries in each.
+    """`n` valid rows as columns, with their positions, and the bad rows between them.
 
-    `contexts` is None where no row has any, so that the common case costs nothing. `skipped` are bad rows that were
-    asked for as well, each with its place among all that were.
+    Attributes:
+        inputs: The input of each row.
+        responses: The response of each row.
+        contexts: The contexts of each row; None if no row has any, which is the common case.
+        shards: The shard number of each row, shape `[n]`.
+        rows: The row number of each row in its shard, shape `[n]`.
+        skipped: The bad rows, each with its index among all rows that were read.
     """
 
     inputs: list[str]
@@ -52,47 +75,45 @@ class Rows:
         return len(self.inputs)
 
     @property
-    def num_asked(self) -> int:
-        """Rows that were asked for: good ones and bad ones."""
+    def num_read(self) -> int:
+        """The number of rows that were read, valid and bad."""
         return len(self) + len(self.skipped)
 
     @property
-    def places(self) -> Int64Array:
-        """The place of each row among all that were asked for, shape `[n]`."""
-        asked = np.arange(self.num_asked)
-        return np.delete(asked, [place for place, _ in self.skipped]) if self.skipped else asked
+    def indices(self) -> Int64Array:
+        """The index of each valid row among all rows that were read, shape `[n]`."""
+        indices = np.arange(self.num_read)
+        return np.delete(indices, [index for index, _ in self.skipped]) if self.skipped else indices
+
+    @property
+    def texts(self) -> Iterator[str]:
+        """All texts of the rows: inputs, responses, then contexts."""
+        return chain(self.inputs, self.responses, chain.from_iterable(self.contexts or ()))
+
+    @property
+    def num_with_contexts(self) -> int:
+        """The number of rows that have contexts."""
+        return sum(map(bool, self.contexts or ()))
 
     @classmethod
     def none(cls, *skipped: BadRow) -> "Rows":
-        """No good row, and as many bad ones as are given."""
+        """No valid row, only bad rows."""
         return cls([], [], None, np.empty(0, np.int32), np.empty(0, np.int64), tuple(enumerate(skipped)))
 
     @classmethod
     def joined(cls, first: "Rows", second: "Rows") -> "Rows":
-        """The rows of both, one behind the other."""
+        """The rows of `first`, then the rows of `second`."""
         has_contexts = first.contexts is not None or second.contexts is not None
+        contexts = [texts for rows in (first, second) for texts in rows.contexts or [[]] * len(rows)]
         return cls(
             inputs=first.inputs + second.inputs,
             responses=first.responses + second.responses,
-            contexts=[texts for rows in (first, second) for texts in rows.contexts or [[]] * len(rows)]
-            if has_contexts
-            else None,
+            contexts=contexts if has_contexts else None,
             shards=np.concatenate([first.shards, second.shards]),
             rows=np.concatenate([first.rows, second.rows]),
-            skipped=first.skipped + tuple((first.num_asked + place, bad) for place, bad in second.skipped),
+            skipped=first.skipped + tuple((first.num_read + index, bad) for index, bad in second.skipped),
         )
 
     def of_shards_from(self, first_shard: int) -> "Rows":
-        """The same rows where shards are counted from another number on."""
+        """The same rows with `first_shard` added to every shard number."""
         return replace(self, shards=self.shards + np.int32(first_shard)) if first_shard else self
-
-    def select(self, indices: Int64Array) -> "Rows":
-        """The rows at `indices`, in that order."""
-        picked = indices.tolist()
-        return Rows(
-            inputs=[self.inputs[i] for i in picked],
-            responses=[self.responses[i] for i in picked],
-            contexts=None if self.contexts is None else [self.contexts[i] for i in picked],
-            shards=self.shards[indices],
-            rows=self.rows[indices],
-        )

@@ -1,4 +1,4 @@
-"""What a packed batch says of its documents: the keys, shapes and values of each form."""
+"""How a packed batch marks its documents: the keys, shapes and values of each form."""
 
 import itertools
 from typing import Any
@@ -14,7 +14,11 @@ from samsum_stream.values.batches import Pack
 from tests.batching.test_collation import PAD, example, pack
 
 MAX_LENGTH = 8
-PACKS = [pack(example([1, 2, 3], 1), example([4, 5], 1)), pack(example([6, 7, 8, 9, 10, 11, 12, 13], 2)), pack()]
+PACKS = [
+    pack(example([1, 2, 3], (1, 3)), example([4, 5], (1, 2))),
+    pack(example([6, 7, 8, 9, 10, 11, 12, 13], (2, 8))),
+    pack(),
+]
 
 lengths_of_packs = st.lists(
     st.lists(st.integers(1, MAX_LENGTH), max_size=5).filter(lambda lengths: sum(lengths) <= MAX_LENGTH),
@@ -28,13 +32,13 @@ def collate(attention: str, packs: list[Pack]) -> dict[str, Any]:
 
 
 def packs_of(lengths: list[list[int]]) -> list[Pack]:
-    return [pack(*(example(range(1, length + 1), 1) for length in own)) for own in lengths]
+    return [pack(*(example(range(1, length + 1), (1, length)) for length in row)) for row in lengths]
 
 
 def documents_of(lengths: list[list[int]]) -> list[list[int]]:
-    """The document of each place, row by row; padding is none."""
-    numbered = [[number for number, length in enumerate(own) for _ in range(length)] for own in lengths]
-    return [own + [-1] * (MAX_LENGTH - len(own)) for own in numbered]
+    """The document of each token, row by row; -1 for padding."""
+    numbered = [[number for number, length in enumerate(row) for _ in range(length)] for row in lengths]
+    return [row + [-1] * (MAX_LENGTH - len(row)) for row in numbered]
 
 
 @pytest.mark.parametrize(
@@ -55,19 +59,19 @@ def test_a_block_mask_lets_a_token_see_its_own_document_up_to_itself(lengths: li
     mask = collate("block_mask", packs_of(lengths))["attention_mask"]
     assert mask.shape == (len(lengths), 1, MAX_LENGTH, MAX_LENGTH)
     for row, documents in zip(mask[:, 0], documents_of(lengths), strict=True):
-        for at, document in enumerate(documents):
-            sees = {place for place in range(at + 1) if documents[place] == document} if document >= 0 else {at}
-            assert set((row[at] == 0).nonzero()[:, 0].tolist()) == sees
+        for token, document in enumerate(documents):
+            seen = {other for other in range(token + 1) if documents[other] == document} if document >= 0 else {token}
+            assert set((row[token] == 0).nonzero()[:, 0].tolist()) == seen
     assert (mask[mask != 0] == torch.finfo(torch.float32).min).all()
 
 
 @given(lengths_of_packs)
-def test_the_borders_of_varlen_are_those_of_documents_and_of_the_padding_behind_them(lengths: list[list[int]]) -> None:
+def test_the_borders_of_varlen_are_those_of_documents_and_of_the_padding_after_them(lengths: list[list[int]]) -> None:
     batch = collate("varlen", packs_of(lengths))
     borders = batch["cu_seq_lens_q"].tolist()
     expected = [0]
-    for row, own in enumerate(lengths):
-        for length in own:
+    for row, row_lengths in enumerate(lengths):
+        for length in row_lengths:
             expected.append(expected[-1] + length)
         expected.append((row + 1) * MAX_LENGTH)
     assert borders == sorted(set(expected))
@@ -84,8 +88,8 @@ def test_varlen_is_the_packed_batch_in_one_row() -> None:
 
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_batches_have_one_shape_however_full_they_are(attention: str) -> None:
-    """So that `torch.compile` compiles once; only the borders of varlen are as many as there are documents."""
-    almost_empty = [pack(example([1, 2], 1)), pack(), pack()]
+    """Therefore `torch.compile` compiles once. Only the borders of varlen depend on the number of documents."""
+    almost_empty = [pack(example([1, 2], (1, 2))), pack(), pack()]
     for name, tensor in collate(attention, PACKS).items():
         other = collate(attention, almost_empty)[name]
         if torch.is_tensor(tensor) and not name.startswith("cu_seq_lens"):

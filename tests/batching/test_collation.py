@@ -19,22 +19,23 @@ IGNORED = -100
 POSITION = RowPosition("rows", "", 0, 0)
 
 
-def example(ids: Sequence[int], num_prompt_tokens: int) -> Example:
-    return Example(np.array(ids, np.int32), num_prompt_tokens, POSITION)
+def example(ids: Sequence[int], *spans: tuple[int, int]) -> Example:
+    """An example with these trained spans."""
+    return Example(np.array(ids, np.int32), np.array(spans, np.int32).reshape(-1, 2), POSITION)
 
 
 def pack(*examples: Example) -> Pack:
     return Pack(examples)
 
 
-FIRST, SECOND, THIRD = example([1, 2, 3, 4], 2), example([5, 6, 7], 1), example([8, 8, 8, 8, 8], 0)
+FIRST, SECOND, THIRD = example([1, 2, 3, 4], (2, 4)), example([5, 6, 7], (1, 3)), example([8, 8, 8, 8, 8], (0, 5))
 
 
 def collate(method: str, packs: Sequence[Pack], *, max_length: int = 8, **kwargs: Any) -> dict[str, Any]:
     return COLLATORS[method](pad_token_id=PAD, max_length=max_length, **kwargs)(packs)
 
 
-def test_packed_rows_are_filled_up_to_max_length_and_positions_restart() -> None:
+def test_packed_rows_are_padded_to_max_length_and_positions_restart() -> None:
     batch = collate("packed", [pack(FIRST, SECOND), pack(THIRD)])
     assert list(batch) == ["input_ids", "labels", "position_ids"]
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5, 6, 7, PAD], [8, 8, 8, 8, 8, PAD, PAD, PAD]]
@@ -57,7 +58,7 @@ def test_an_empty_pack_is_a_row_of_padding_without_a_label() -> None:
     assert batch["position_ids"][1:].tolist() == [[0] * 8] * 2
 
 
-def test_only_the_layout_with_a_row_for_each_pack_is_of_a_fixed_shape() -> None:
+def test_only_the_packed_layout_has_a_fixed_shape() -> None:
     assert {method: kind.has_fixed_shape for method, kind in COLLATORS.items()} == {
         "packed": True,
         "padded": False,
@@ -65,7 +66,7 @@ def test_only_the_layout_with_a_row_for_each_pack_is_of_a_fixed_shape() -> None:
     }
 
 
-def test_padded_rows_are_filled_up_to_the_longest_at_the_right() -> None:
+def test_padded_rows_are_padded_to_the_longest_on_the_right() -> None:
     batch = collate("padded", [pack(FIRST), pack(SECOND)])
     assert list(batch) == ["input_ids", "attention_mask", "labels"]
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4], [5, 6, 7, PAD]]
@@ -73,7 +74,7 @@ def test_padded_rows_are_filled_up_to_the_longest_at_the_right() -> None:
     assert batch["labels"].tolist() == [[IGNORED, IGNORED, 3, 4], [IGNORED, 6, 7, IGNORED]]
 
 
-def test_padded_rows_are_filled_up_at_the_left_where_asked_to() -> None:
+def test_padded_rows_can_be_padded_on_the_left() -> None:
     batch = collate("padded", [pack(FIRST), pack(SECOND)], padding_side="left")
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4], [PAD, 5, 6, 7]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [0, 1, 1, 1]]
@@ -88,7 +89,7 @@ def test_the_padded_width_is_a_multiple(multiple: int | None, width: int, side: 
     assert batch["attention_mask"].sum(1).tolist() == [5, 3]
 
 
-def test_padding_free_lays_all_examples_end_to_end_with_their_borders() -> None:
+def test_padding_free_puts_all_examples_end_to_end_with_their_borders() -> None:
     batch = collate("padding_free", [pack(FIRST, SECOND), pack(THIRD)])
     keys = ["cu_seq_lens_k", "cu_seq_lens_q", "input_ids", "labels", "max_length_k", "max_length_q", "position_ids"]
     assert sorted(batch) == keys
@@ -103,7 +104,7 @@ def test_padding_free_lays_all_examples_end_to_end_with_their_borders() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(COLLATORS))
-def test_what_an_embedding_or_a_loss_takes_is_int64_and_contiguous(method: str) -> None:
+def test_inputs_of_an_embedding_or_a_loss_are_int64_and_contiguous(method: str) -> None:
     batch = collate(method, [pack(FIRST), pack(SECOND)])
     for name in ("input_ids", "labels", "position_ids", "attention_mask"):
         if name in batch:
@@ -119,24 +120,32 @@ def test_the_ignored_label_can_be_another_number(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", sorted(COLLATORS))
-def test_tensors_of_a_batch_are_its_own(method: str) -> None:
+def test_tensors_share_no_memory_with_the_packs(method: str) -> None:
     ids = np.array([1, 2, 3], np.int32)
-    batch = collate(method, [pack(Example(ids, 1, POSITION))])
+    batch = collate(method, [pack(Example(ids, np.array([[1, 3]], np.int32), POSITION))])
     batch["labels"].fill_(7)
     batch["input_ids"].fill_(7)
     assert ids.tolist() == [1, 2, 3]
 
 
-EXAMPLES = st.builds(example, st.lists(st.integers(10, 99), min_size=1, max_size=8), st.integers(0, 8))
+@st.composite
+def examples_with_spans(draw: st.DrawFn) -> Example:
+    """An example of 1 to 8 tokens with up to two trained spans."""
+    ids = draw(st.lists(st.integers(10, 99), min_size=1, max_size=8))
+    borders = sorted(draw(st.lists(st.integers(0, len(ids)), max_size=4)))
+    return example(ids, *zip(borders[::2], borders[1::2], strict=False))
+
+
+EXAMPLES = examples_with_spans()
 PACKS = st.lists(st.lists(EXAMPLES, min_size=1, max_size=3).map(tuple).map(Pack), min_size=1, max_size=4)
 
 
 @given(PACKS)
-def test_packed_and_padding_free_hold_each_example_as_it_is(packs: list[Pack]) -> None:
+def test_packed_and_padding_free_hold_each_example_unchanged(packs: list[Pack]) -> None:
     packed, free = collate("packed", packs, max_length=24), collate("padding_free", packs)
-    for row, each in enumerate(packs):
+    for row, one_pack in enumerate(packs):
         start = 0
-        for one in each.examples:
+        for one in one_pack.examples:
             end = start + len(one.input_ids)
             assert packed["input_ids"][row, start:end].tolist() == one.input_ids.tolist()
             assert packed["labels"][row, start:end].tolist() == one.labels.tolist()
@@ -145,7 +154,7 @@ def test_packed_and_padding_free_hold_each_example_as_it_is(packs: list[Pack]) -
         assert (packed["input_ids"][row, start:] == PAD).all()
         assert (packed["labels"][row, start:] == IGNORED).all()
         assert (packed["position_ids"][row, start:] == 0).all()
-    examples = [one for each in packs for one in each.examples]
+    examples = [one for one_pack in packs for one in one_pack.examples]
     borders = free["cu_seq_lens_q"].tolist()
     assert borders[-1] == free["input_ids"].shape[1]
     for one, start, end in zip(examples, borders[:-1], borders[1:], strict=True):
@@ -156,7 +165,7 @@ def test_packed_and_padding_free_hold_each_example_as_it_is(packs: list[Pack]) -
 
 
 @given(st.lists(EXAMPLES, min_size=1, max_size=5), st.sampled_from(["left", "right"]), st.integers(1, 9))
-def test_padded_holds_each_example_as_it_is(examples: list[Example], side: str, multiple: int) -> None:
+def test_padded_holds_each_example_unchanged(examples: list[Example], side: str, multiple: int) -> None:
     packs = [pack(one) for one in examples]
     batch = collate("padded", packs, padding_side=side, pad_to_multiple_of=multiple)
     width = batch["input_ids"].shape[1]
@@ -168,14 +177,13 @@ def test_padded_holds_each_example_as_it_is(examples: list[Example], side: str, 
         assert batch["labels"][row][real].tolist() == one.labels.tolist()
         assert (batch["input_ids"][row][~real] == PAD).all()
         assert (batch["labels"][row][~real] == IGNORED).all()
-        edge = real[-1] if side == "left" else real[0]
-        assert edge
+        assert real[-1 if side == "left" else 0]
 
 
-@given(st.lists(st.integers(0, 99), min_size=1, max_size=8), st.integers(0, 9))
-def test_the_labels_of_an_example_are_its_tokens_behind_the_prompt(ids: list[int], num_prompt_tokens: int) -> None:
-    one = example(ids, num_prompt_tokens)
-    masked = max(num_prompt_tokens, 1)
-    assert one.labels.tolist() == [IGNORED] * min(masked, len(ids)) + ids[masked:]
+@given(st.lists(st.integers(0, 99), min_size=1, max_size=8), st.integers(0, 8))
+def test_the_labels_of_an_example_are_its_tokens_after_the_prompt(ids: list[int], num_prompt_tokens: int) -> None:
+    start = min(num_prompt_tokens, len(ids))
+    one, masked = example(ids, (start, len(ids))), max(start, 1)
+    assert one.labels.tolist() == [IGNORED] * masked + ids[masked:]
     assert one.labels.dtype == one.input_ids.dtype == np.int32
     assert one.input_ids.tolist() == ids

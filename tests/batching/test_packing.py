@@ -1,4 +1,4 @@
-"""Items to packs: each method's own rule, and the optimal subset that closes a pack."""
+"""Items to packs: the rule of each method, and the optimal subset that closes a pack."""
 
 from collections.abc import Iterator
 from itertools import combinations, count, islice
@@ -19,11 +19,11 @@ def pack(method: str, lengths: list[int], *, max_length: int, buffer_size: int =
 
 
 def endless() -> Iterator[Item]:
-    """Items that a packer may ask for as long as it likes."""
+    """Items without an end."""
     return (item for number in count() for item in make_items([3 + number % 5]))
 
 
-def test_without_packing_each_item_is_alone() -> None:
+def test_without_packing_each_item_is_a_pack() -> None:
     assert pack("none", [1, 1, 8], max_length=8) == [[0], [1], [2]]
 
 
@@ -48,28 +48,28 @@ def test_first_fit_closes_the_oldest_pack_when_more_than_its_buffer_waits() -> N
 
 
 @given(st.lists(st.integers(1, 20), max_size=60), st.integers(20, 40), st.integers(1, 8))
-def test_first_fit_holds_back_no_more_items_than_its_buffer(lengths: list[int], room: int, buffer_size: int) -> None:
-    taken = 0
+def test_first_fit_buffers_no_more_items_than_its_buffer_size(lengths: list[int], room: int, buffer_size: int) -> None:
+    num_taken = 0
 
     def counted() -> Iterator[Item]:
-        nonlocal taken
+        nonlocal num_taken
         for item in make_items(lengths):
-            taken += 1
+            num_taken += 1
             yield item
 
-    given_out = 0
+    num_packed = 0
     for packed in PACKERS["first_fit"](max_length=room, buffer_size=buffer_size).pack(counted()):
-        if taken < len(lengths):
-            # The packer has just taken the item that was one too many.
-            assert taken - given_out == buffer_size + 1
-        given_out += len(packed)
-    assert given_out == len(lengths)
+        if num_taken < len(lengths):
+            # The packer has just taken one item more than fits into its buffer.
+            assert num_taken - num_packed == buffer_size + 1
+        num_packed += len(packed)
+    assert num_packed == len(lengths)
 
 
-def test_best_fit_starts_with_the_oldest_goes_on_with_the_oldest_that_fits_and_closes_with_the_best_subset() -> None:
+def test_best_fit_starts_with_the_oldest_continues_with_the_oldest_that_fits_and_closes_with_the_best_subset() -> None:
     # 0 leaves room for 14 of 23 tokens, which is more than half; 1 leaves 9 of 18, which 5 + 4 fill.
     assert pack("best_fit", [6, 5, 8, 5, 4, 1], max_length=20)[0] == [0, 1, 3, 4]
-    # 0 leaves room for 14 of 34 tokens, less than half: the subset is looked for at once.
+    # 0 leaves room for 14 of 34 tokens, less than half: the best subset closes the pack immediately.
     assert pack("best_fit", [6, 7, 9, 8, 5, 5], max_length=20)[0] == [0, 2, 4]
 
 
@@ -85,9 +85,7 @@ def test_a_packer_yields_a_pack_as_soon_as_it_is_closed(method: str) -> None:
 
 @pytest.mark.parametrize("method", sorted(PACKERS))
 @given(st.lists(st.integers(1, 20), max_size=60), st.integers(20, 40), st.integers(1, 8))
-def test_lengths_alone_are_packed_as_the_items_are(
-    method: str, lengths: list[int], room: int, buffer_size: int
-) -> None:
+def test_lengths_alone_are_packed_like_the_items(method: str, lengths: list[int], room: int, buffer_size: int) -> None:
     packer = PACKERS[method](max_length=room, buffer_size=buffer_size)
     counted = [[length for (length,) in packed] for packed in packer.pack((length,) for length in lengths)]
     assert counted == [[item[0] for item in packed] for packed in packer.pack(make_items(lengths))]
@@ -101,16 +99,16 @@ def test_the_best_subset_is_optimal_and_has_each_index_once_in_order(lengths: li
 
 
 def highest_sum(lengths: list[int], room: int) -> int:
-    sums = (sum(some) for size in range(len(lengths) + 1) for some in combinations(lengths, size))
+    sums = (sum(subset) for size in range(len(lengths) + 1) for subset in combinations(lengths, size))
     return max(total for total in sums if total <= room)
 
 
-def test_of_equal_subsets_the_older_items_are_chosen() -> None:
+def test_older_items_are_preferred_among_equal_subsets() -> None:
     assert best_subset([4, 4, 4, 4], 8) == [0, 1]
     assert best_subset([3, 5, 8, 8], 8) == [0, 1]
 
 
-def test_nothing_is_chosen_where_nothing_fits() -> None:
+def test_nothing_is_chosen_if_nothing_fits() -> None:
     assert best_subset([], 5) == []
     assert best_subset([3, 4], 2) == []
     assert best_subset([3, 4], 0) == []

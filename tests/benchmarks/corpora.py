@@ -1,6 +1,6 @@
-"""What the benchmarks measure on: real rows as the peers read them, our stream over them, and processes of their own.
+"""Shared code of the benchmarks: real rows as the peers read them, a stream over the rows, and separate processes.
 
-Nothing but the standard library is imported before it is needed, so that a process can say what it holds before.
+Other packages are imported inside functions, so that a process can measure its memory before it imports them.
 """
 
 import gzip
@@ -27,7 +27,7 @@ PROMPT = {
 
 
 def read_rows(corpus: str) -> list[dict[str, str]]:
-    """The rows of a key of `FILES`, with our names of the columns."""
+    """The rows of a key of `FILES`, with the column names of the package."""
     with gzip.open(SHARED / "data" / "datasets" / FILES[corpus], "rt", encoding="utf-8") as lines:
         rows = map(json.loads, lines)
         if corpus == "samsum":
@@ -38,7 +38,7 @@ def read_rows(corpus: str) -> list[dict[str, str]]:
 def open_stream(
     rows: object, *, tokenizer: Any = "gpt-neox-20b", backend: str = "fastokens", length: int = 2048, **changes: Any
 ) -> "SFTStream":
-    """A stream without an end over rows in memory; `tokenizer` is a loaded one, or the name of a folder of them."""
+    """An endless stream over rows in memory; `tokenizer` is a tokenizer, or the name of a folder in `TOKENIZERS`."""
     from samsum_stream import SFTStream
 
     config = {
@@ -60,9 +60,14 @@ def load_tokenizer(name: str) -> Any:
 
 
 def run_apart(command: Sequence[object], *, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What a Python of its own prints as the last line, which is JSON: `command` follows the interpreter, or names it.
+    """Run a separate Python process, and return the JSON of the last line that it prints.
 
-    What it writes to stderr is shown where it fails.
+    Args:
+        command: The arguments of the interpreter; another interpreter may be the first.
+        environment: Additional environment variables.
+
+    Raises:
+        SystemExit: the process failed; the message has its stderr.
     """
     words = [*map(str, command)]
     words = words if words[0].endswith("python") else [sys.executable, *words]
@@ -75,6 +80,6 @@ def run_apart(command: Sequence[object], *, environment: Mapping[str, str] | Non
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table."""
+    """A Markdown table."""
     lines = [list(header), ["---"] * len(header), *([str(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,8 +1,9 @@
-"""Reading and restoring at depth: time to restore at any row, size of a state, memory over ten million rows.
+"""Measures the time to restore at any row, the size of a state, and the memory over ten million rows.
 
     python -m tests.benchmarks.depth --rows 10000000
 
-reads a synthetic indexed source once, endless, with 24 lanes and windows of 64 rows, and prints a line a tenth.
+reads a synthetic indexed source once (endless stream, 24 lanes, windows of 64 rows), and prints a line after each tenth
+of the rows.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from tests.streams import make_stream
 
 
 class SyntheticRows(Sequence[dict[str, str]]):
-    """Rows that are made when they are asked for."""
+    """Rows that are generated when they are read."""
 
     def __init__(self, num_rows: int) -> None:
         self.num_rows = num_rows
@@ -39,13 +40,13 @@ def open_stream(num_rows: int, *, batch_size: int = 64) -> SFTStream:
 
 
 def resident_mb() -> float:
-    """Memory of this process that is its own, in MB."""
+    """The resident memory of this process, in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 1e6
 
 
 def restore_seconds(state: State, num_rows: int) -> float:
-    """From a state to the first batch behind it; the stream is built already."""
+    """The time from a state to the next batch, of a stream that is already built."""
     loader = open_stream(num_rows).loader()
     start = time.perf_counter()
     loader.load_state_dict(json.loads(json.dumps(state)))
@@ -54,7 +55,7 @@ def restore_seconds(state: State, num_rows: int) -> float:
 
 
 def read(num_rows: int) -> Iterator[tuple[int, float, State]]:
-    """Rows read so far, memory and state, ten times."""
+    """The number of rows, the memory and the state after each tenth of the rows."""
     stream = open_stream(num_rows)
     loader, tenth = stream.loader(), 0
     for _ in loader:

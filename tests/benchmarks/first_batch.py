@@ -1,10 +1,10 @@
-"""From rows and a tokenizer in memory to the first batch of a stream without an end: medians, by the number of rows.
+"""Measures the time from rows and a tokenizer in memory to the first batch of an endless stream.
 
     python -m tests.benchmarks.first_batch
 
-runs each backend over a thousand and over a million rows of SAMSum (its rows over and over) as a `datasets.Dataset`,
-alternately, each in its own process, and prints a Markdown table: milliseconds to build the stream (fastokens is loaded
-and proven meanwhile), and from there to the first batch of 8 x 2,048.
+runs each backend over a thousand and over a million rows of SAMSum (its rows, repeated) as a `datasets.Dataset`. The
+runs alternate, each in a separate process. The Markdown table has medians: the milliseconds to build the stream
+(fastokens is loaded and checked meanwhile), and then to the first batch of 8 x 2,048.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", default="gpt-neox-20b")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--run", nargs=2, metavar=("BACKEND", "ROWS"), help="run once, here, and print one JSON line")
+    parser.add_argument("--run", nargs=2, metavar=("BACKEND", "ROWS"), help="run once here, and print one JSON line")
     options = parser.parse_args()
     if options.run:
         backend, num_rows = options.run
@@ -52,8 +52,8 @@ def main() -> None:
             print(f"round {number}: {backend}, {size:,} rows: {results[-1]}", file=sys.stderr, flush=True)
     rows = []
     for (backend, size), results in runs.items():
-        built, first = (median(each[key] for each in results) for key in ("build", "first batch"))
-        both = median(sum(each.values()) for each in results)
+        built, first = (median(times[key] for times in results) for key in ("build", "first batch"))
+        both = median(sum(times.values()) for times in results)
         rows.append([f"`{backend}`", f"{size:,}", f"{built:.0f}", f"{first:.0f}", f"{both:.0f}"])
     print(f"tokenizer {options.tokenizer}; medians of {options.rounds} runs\n")
     print(markdown(["backend", "rows", "build, ms", "first batch, ms", "both, ms"], rows))

@@ -1,4 +1,4 @@
-"""What a stream holds, above the interpreter with torch, transformers and the rows: at first, and over many epochs.
+"""Measures the memory of a stream, above that of Python with torch, transformers and the rows, over many epochs.
 
     python -m tests.benchmarks.memory
 
@@ -15,7 +15,7 @@ import psutil
 from tests.benchmarks.corpora import load_tokenizer, markdown, open_stream, read_rows
 
 MARKS = (1, 2, 5, 10, 25, 50, 75, 100)
-"""Epochs after which memory is told."""
+"""The epochs after which the memory is measured."""
 
 
 def resident_mb() -> float:
@@ -26,13 +26,13 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def import_what_trains() -> None:
-    """What a script that trains has imported before it meets us."""
+def import_training_packages() -> None:
+    """Import the packages that a training script imports before this package."""
     import torch  # noqa: F401
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer  # noqa: F401
 
 
-def import_ours() -> None:
+def import_package() -> None:
     import samsum_stream  # noqa: F401
 
 
@@ -43,30 +43,30 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--epochs", type=int, default=100)
     options = parser.parse_args()
-    import_what_trains()
+    import_training_packages()
     rows = read_rows("samsum")
     start = resident_mb()
     table = [("with torch, transformers and the rows", f"{start:.0f}", "")]
 
-    def tell(when: str) -> None:
-        table.append((when, f"{resident_mb():.0f}", f"{resident_mb() - start:.0f}"))
+    def measure(moment: str) -> None:
+        table.append((moment, f"{resident_mb():.0f}", f"{resident_mb() - start:.0f}"))
         print(*table[-1], file=sys.stderr, flush=True)
 
     tokenizer = load_tokenizer(options.tokenizer)
-    tell("the tokenizer loaded")
-    import_ours()
-    tell("samsum_stream imported")
+    measure("tokenizer loaded")
+    import_package()
+    measure("samsum_stream imported")
     stream = open_stream(rows, tokenizer=tokenizer, backend=options.backend, length=options.length)
-    tell("the stream built")
+    measure("stream built")
     marks = [mark for mark in MARKS if mark < options.epochs] + [options.epochs]
-    begun = time.perf_counter()
+    first = time.perf_counter()
     for _ in stream.loader():
         if stream.stats.rows >= marks[0] * len(rows):
-            tell(f"after {marks.pop(0)} epochs")
+            measure(f"after {marks.pop(0)} epochs")
         if not marks:
             break
-    seconds = time.perf_counter() - begun
-    table.append(("at most", f"{peak_mb():.0f}", f"{peak_mb() - start:.0f}"))
+    seconds = time.perf_counter() - first
+    table.append(("maximum", f"{peak_mb():.0f}", f"{peak_mb() - start:.0f}"))
     work = f"`{options.backend}`, {options.tokenizer}, 8 x {options.length:,}"
     print(f"{work}, {options.epochs} epochs in {seconds:.0f} s\n")
     print(markdown(["", "MB", "above"], table))

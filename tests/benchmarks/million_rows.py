@@ -1,14 +1,15 @@
-"""A million rows of parquet on two workers: memory that stays flat, and a first batch that comes at once.
+"""Measures a million rows of parquet on two workers: the memory stays constant, and the first batch is fast.
 
     python -m tests.benchmarks.million_rows --rows 1000000
 
-writes the set into a temporary folder, streams one epoch of it without an end, and prints a table. It exits 1 where a
-process holds more at the end than after a tenth of the rows, or the first batch comes late.
+writes the rows into a temporary folder, reads one epoch of an endless stream, and prints a table. The exit status is 1
+if a process needs more memory at the end than after a tenth of the rows, or if the first batch takes too long.
 
-Memory is a process's share (PSS): pages that forked processes have in common are divided among them. The first batch is
-timed from the loaded transformers tokenizer on, on the clock and by the processor (the training process and the slower
-worker), which other jobs of the machine do not delay. All rows have the words of the same dialogues: fastokens keeps
-words that it has seen, up to about 230 MB a process, which ever new words would fill up over millions of rows.
+The memory of a process is its PSS: pages that processes share are divided among them. The time of the first batch
+starts when the transformers tokenizer is loaded. It is measured as wall-clock time and as CPU time (of the training
+process and the slower worker), which other jobs of the machine do not delay. All rows have words of the same dialogues:
+fastokens caches the words that it has encoded, up to about 230 MB per process, and new words would fill this cache over
+millions of rows.
 """
 
 import argparse
@@ -38,19 +39,19 @@ NUM_FILES = 8
 ROWS_A_GROUP = 10_000
 NUM_WORKERS = 2
 MARKS = (0.1, 0.5, 1.0)
-"""Shares of the rows at which memory is told: the median from 5% before to 5% behind."""
+"""Shares of the rows at which the memory is measured: the median from 5% before to 5% after."""
 
 MAX_GROWTH = 24.0
-"""MB of a process from the first mark to the last."""
+"""The maximum growth of a process from the first mark to the last, in MB."""
 MAX_FIRST_BATCH = 2.0
-"""Seconds of processor time."""
+"""The maximum CPU time of the first batch, in seconds."""
 
 Samples = list[tuple[float, float]]
-"""The share of the rows that was read, and the MB that a process held then."""
+"""Pairs of the share of the rows that was read, and the memory of a process in MB."""
 
 
 def write_rows(folder: Path, num_rows: int) -> None:
-    """Rows of some hundred bytes, put together from the lines of the example dialogues."""
+    """Write rows of some hundred bytes, with random lines of the example dialogues."""
     examples = [json.loads(line) for line in DIALOGUES.read_text(encoding="utf-8").splitlines()]
     lines = [line for row in examples for line in row["dialogue"].splitlines()]
     summaries = [row["summary"] for row in examples]
@@ -77,9 +78,9 @@ def open_stream(folder: Path, tokenizer: PreTrainedTokenizerBase) -> SFTStream:
 
 
 def read_epoch(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[float, dict[str, Process]]]:
-    """After the first batch, and after each hundredth of the rows of an epoch: the share that was read, and who reads.
+    """The share of the rows that was read, and the processes by name: the training process and its workers.
 
-    The processes are the training process and its workers, by name.
+    Yields after the first batch, and after each hundredth of the rows of an epoch.
     """
     stream = open_stream(folder, tokenizer)
     num_rows, number = stream.pipeline.num_rows or 0, 0
@@ -93,20 +94,20 @@ def read_epoch(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Iterator[tup
             return
 
 
-def processor_seconds(process: Process) -> float:
+def cpu_seconds(process: Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
 def medians(samples: Samples) -> list[float]:
     """The memory at each of `MARKS`."""
-    return [median(held for read, held in samples if abs(read - mark) <= 0.05) for mark in MARKS]
+    return [median(megabytes for read, megabytes in samples if abs(read - mark) <= 0.05) for mark in MARKS]
 
 
-def table(held: Mapping[str, Samples]) -> str:
-    lines = ["| MB | " + " | ".join(f"{mark:.0%}" for mark in MARKS) + " | most |", "|---" * (len(MARKS) + 2) + "|"]
-    for name, samples in held.items():
-        values = [*medians(samples), max(each for _, each in samples)]
+def table(memory: Mapping[str, Samples]) -> str:
+    lines = ["| MB | " + " | ".join(f"{mark:.0%}" for mark in MARKS) + " | maximum |", "|---" * (len(MARKS) + 2) + "|"]
+    for name, samples in memory.items():
+        values = [*medians(samples), max(megabytes for _, megabytes in samples)]
         lines.append(f"| {name} | " + " | ".join(f"{value:.0f}" for value in values) + " |")
     return "\n".join(lines)
 
@@ -116,7 +117,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     num_rows = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as name:
-        # In a process of its own, so that the training process holds nothing of it.
+        # In a separate process, so that its memory does not count for the training process.
         writer = multiprocessing.Process(target=write_rows, args=(folder := Path(name), num_rows))
         writer.start()
         writer.join()
@@ -127,18 +128,18 @@ def main() -> int:
 
 def measure(folder: Path) -> int:
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
-    start, used = time.perf_counter(), processor_seconds(Process())
-    held: dict[str, Samples] = {}
+    start, used = time.perf_counter(), cpu_seconds(Process())
+    memory: dict[str, Samples] = {}
     first = 0.0
     for read, processes in read_epoch(folder, tokenizer):
-        if not held:
-            own, *others = map(processor_seconds, processes.values())
-            first = own - used + max(others)
-            print(f"first batch after {time.perf_counter() - start:.2f} s, {first:.2f} s of them by the processor")
+        if not memory:
+            training, *workers = map(cpu_seconds, processes.values())
+            first = training - used + max(workers)
+            print(f"first batch after {time.perf_counter() - start:.2f} s, with {first:.2f} s of CPU time")
         for name, process in processes.items():
-            held.setdefault(name, []).append((read, process.memory_full_info().pss / 1e6))
-    growth = max(last - first for first, *_, last in map(medians, held.values()))
-    print(f"whole epoch after {time.perf_counter() - start:.0f} s\n\n{table(held)}\n")
+            memory.setdefault(name, []).append((read, process.memory_full_info().pss / 1e6))
+    growth = max(last - first for first, *_, last in map(medians, memory.values()))
+    print(f"whole epoch after {time.perf_counter() - start:.0f} s\n\n{table(memory)}\n")
     print(f"growth {growth:.0f} MB, at most {MAX_GROWTH:.0f}; first batch {first:.2f} s, at most {MAX_FIRST_BATCH:.2f}")
     return int(growth > MAX_GROWTH or first > MAX_FIRST_BATCH)
 

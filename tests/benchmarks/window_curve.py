@@ -1,10 +1,10 @@
-"""How full packs are, against how many examples may wait for theirs: real lengths, through the packers of the stream.
+"""How full packs are, by the number of examples that may wait for a pack: real lengths, and the packers of the stream.
 
     python -m tests.benchmarks.window_curve
 
-tokenizes SAMSum and Dolly, packs them over and over in ever new orders, writes the curves of `best_fit` to
-`docs/window_curve.png`, and prints a Markdown table, with `greedy`, and with `first_fit` at its largest window. Rows go
-by without an end, so that no pack is left half empty by it; those that are longer than a pack are left out.
+tokenizes SAMSum and Dolly, packs them repeatedly in new orders, writes the curves of `best_fit` to
+`docs/window_curve.png`, and prints a Markdown table, also with `greedy`, and with `first_fit` at its largest window.
+The rows are endless, so that no end of an epoch leaves a pack half empty. Rows longer than a pack are left out.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from samsum_stream.batching.packing import PACKERS
+from samsum_stream.values.counts import efficiency
 from tests.benchmarks.corpora import ROOT, markdown, open_stream, read_rows
 
 NAMES = {"samsum": "SAMSum", "dolly": "Dolly"}
@@ -28,7 +29,7 @@ WINDOWS = tuple(2**power for power in range(11))
 DEFAULT_WINDOW = 64
 NUM_TOKENS = 5_000_000
 LABELS = {0.2: "80%", 0.1: "90%", 0.01: "99%", 0.001: "99.9%", 1e-4: "99.99%", 1e-5: "99.999%\nand more"}
-"""Efficiencies by the padding that they leave."""
+"""The names of efficiencies, by the padding that is left."""
 FLOOR = min(LABELS)
 COLOURS = ("#CC79A7", "#E69F00", "#0072B2", "#009E73", "#CC3311")
 
@@ -36,42 +37,43 @@ Lengths = NDArray[np.int64]
 
 
 def example_lengths(corpus: str, *, tokenizer: str) -> Lengths:
-    """The tokens of every row, with its prompt and its eos."""
+    """The tokens of every example, with its prompt and its eos."""
     rows = read_rows(corpus)
     pipeline = open_stream(rows, tokenizer=tokenizer, length=1_000_000).pipeline
     chunks = (pipeline.source.take(indices) for indices in np.array_split(np.arange(len(rows)), len(rows) // 512))
-    return np.concatenate([pipeline.tokenizer.encode(chunk, epoch=0).tokens.lengths for chunk in chunks])
+    return np.concatenate([pipeline.encoder.encode(chunk, epoch=0).chunk.records["length"] for chunk in chunks])
 
 
 def items(lengths: Lengths, *, seed: int) -> Iterator[tuple[int]]:
-    """The lengths in one order after the other, without an end."""
+    """The lengths in random order, endlessly, each time in a new order."""
     generator = np.random.default_rng(seed)
     while True:
         yield from ((length,) for length in generator.permutation(lengths).tolist())
 
 
-def efficiency(lengths: Lengths, *, method: str, max_length: int, window: int, num_tokens: int) -> float:
-    """Tokens / room of packs that follow each other, 0 to 1."""
+def efficiency_of(lengths: Lengths, *, method: str, max_length: int, window: int, num_tokens: int) -> float:
+    """Tokens / capacity of consecutive packs, 0 to 1."""
     packer = PACKERS[method](max_length=max_length, buffer_size=window)
     packs = packer.pack(items(lengths[lengths <= max_length], seed=0))
     num_packs = -(-num_tokens // max_length)
-    return sum(length for pack in islice(packs, num_packs) for (length,) in pack) / (num_packs * max_length)
+    packed_tokens = sum(length for pack in islice(packs, num_packs) for (length,) in pack)
+    return efficiency(packed_tokens, num_packs * max_length)
 
 
 def measure(lengths: Lengths, *, num_tokens: int) -> tuple[dict[int, list[float]], str]:
-    """The curve of each length, and a table of them."""
+    """The curve of each length, and a table of the curves."""
     curves, rows = {}, []
     for max_length in LENGTHS:
-        share = partial(efficiency, lengths, max_length=max_length, num_tokens=num_tokens)
+        share = partial(efficiency_of, lengths, max_length=max_length, num_tokens=num_tokens)
         curves[max_length] = [share(method="best_fit", window=window) for window in WINDOWS]
         others = [share(method=method, window=WINDOWS[-1]) for method in ("greedy", "first_fit")]
-        rows.append([f"{max_length:,}", *(f"{each:.2%}" for each in (*curves[max_length], *others))])
+        rows.append([f"{max_length:,}", *(f"{value:.2%}" for value in (*curves[max_length], *others))])
     windows = [f"{window:,}" for window in WINDOWS]
     return curves, markdown(["max_length", *windows, "`greedy`", f"`first_fit`, {windows[-1]}"], rows)
 
 
 def draw(curves: dict[str, dict[int, list[float]]], output: Path) -> None:
-    """A logarithmic axis of padding, upside down, with efficiencies as its labels: they crowd near the top."""
+    """The axis is the padding, logarithmic and upside down, with efficiencies as labels."""
     figure = Figure(figsize=(10, 4.4), layout="constrained", facecolor="white")
     for axes, (corpus, of_length) in zip(figure.subplots(1, 2, sharey=True), curves.items(), strict=True):
         draw_corpus(axes, of_length)
@@ -82,7 +84,7 @@ def draw(curves: dict[str, dict[int, list[float]]], output: Path) -> None:
     left.set_yticks(list(LABELS), list(LABELS.values()))
     left.yaxis.set_minor_locator(NullLocator())
     left.set_ylabel("efficiency: real tokens / room")
-    figure.suptitle("How full best_fit packs are, by their length and the window", fontsize=12)
+    figure.suptitle("Efficiency of best_fit, by the length of packs and the window", fontsize=12)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=130)
 
@@ -104,7 +106,7 @@ def draw_corpus(axes: Axes, of_length: dict[int, list[float]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", default="gpt-neox-20b")
-    parser.add_argument("--tokens", type=int, default=NUM_TOKENS, help="to pack for each point (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=NUM_TOKENS, help="for each point (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "window_curve.png")
     options = parser.parse_args()
     curves = {}

@@ -1,6 +1,7 @@
-"""Both backends on every text there is: `python -m tests.contracts.full_backends` prints a table and a total.
+"""Compares both backends on every text: `python -m tests.contracts.full_backends` prints a table and a total.
 
-All texts of all data sets, and fuzzed ones, with all tokenizers; it exits 1 where any text has different ids.
+It compares all texts of all data sets, and fuzzed texts, for all tokenizers. The exit status is 1 if the backends give
+different ids for a text.
 """
 
 import logging
@@ -96,7 +97,7 @@ def texts_in(value: Any) -> Iterator[str]:
 
 
 def fuzzed_texts(name: str, num_texts: int = NUM_FUZZED) -> list[str]:
-    """The same texts on every call: words, runs of white space and of digits, special tokens, any characters."""
+    """Random texts of words, white space, digits, special tokens and any characters; the same texts in every call."""
     chooser = random.Random(f"fuzz {name}")
     special = [token.content for token in load_tokenizer(name).backend_tokenizer.get_added_tokens_decoder().values()]
     return ["".join(fuzzed_piece(chooser, special) for _ in range(chooser.randint(1, 24))) for _ in range(num_texts)]

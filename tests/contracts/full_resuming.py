@@ -1,4 +1,4 @@
-"""Contract C6 on the whole grid: every source, packing method, layout, number of workers and end.
+"""C6 on the whole grid: every source, packing method, layout, number of workers and number of epochs.
 
     python -m tests.contracts.full_resuming --processes 2
 
@@ -22,7 +22,7 @@ from tests.streams import workers_that_end_at_once
 
 
 def run(cases: list[tuple[Any, ...]], results: Any) -> None:
-    """Puts the number of steps of each case, or what differed."""
+    """Put the number of steps and the first difference of each case into `results`."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
@@ -40,7 +40,7 @@ def run(cases: list[tuple[Any, ...]], results: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--start", type=int, default=0, help="pass over so many cases, to go on with an earlier run")
+    parser.add_argument("--start", type=int, default=0, help="skip this number of cases, to continue an earlier run")
     arguments = parser.parse_args()
     num_processes = arguments.processes
     cases = all_cases()
@@ -49,9 +49,9 @@ def main() -> None:
     results: Any = multiprocessing.Queue()
     for number in range(num_processes):
         multiprocessing.Process(target=run, args=(cases[number::num_processes], results)).start()
-    found = [_shown(*results.get()) for _ in cases]
-    num_differing = sum(bool(problem) for _, problem in found)
-    print(f"{len(cases)} cases, restored at {sum(steps for steps, _ in found):,} steps: {num_differing} cases differ")
+    outcomes = [_shown(*results.get()) for _ in cases]
+    num_steps, num_differing = sum(steps for steps, _ in outcomes), sum(bool(problem) for _, problem in outcomes)
+    print(f"{len(cases)} cases, restored at {num_steps:,} steps: {num_differing} cases differ")
     sys.exit(bool(num_differing))
 
 

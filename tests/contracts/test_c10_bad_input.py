@@ -1,4 +1,4 @@
-"""C10: what a user can get wrong, and what each is told: the rule, the value, the place and the remedy."""
+"""C10: the error for each mistake of a user gives the rule, the value, the place and the remedy."""
 
 import gzip
 import json
@@ -53,8 +53,8 @@ def quick_workers() -> Iterator[None]:
         yield
 
 
-def told(error: type[SamsumStreamError], read: Any, *parts: str) -> str:
-    """`read` raises `error`, whose message has all `parts`; and the error is of our tree and of that very class."""
+def fails(error: type[SamsumStreamError], read: Any, *parts: str) -> str:
+    """Check that `read` raises exactly `error`, with all `parts` in its message; returns the message."""
     with pytest.raises(SamsumStreamError) as caught:
         read()
     assert type(caught.value) is error
@@ -96,15 +96,15 @@ def from_yaml(folder: Path, text: str) -> Any:
         ("batch_size: 2", "\tbatch_size: 2", ["stream.yaml:5", "tab"]),
     ],
 )
-def test_a_mistake_in_the_yaml_is_told_with_its_line(tmp_path: Path, old: str, new: str, parts: list[str]) -> None:
+def test_a_mistake_in_the_yaml_is_reported_with_its_line(tmp_path: Path, old: str, new: str, parts: list[str]) -> None:
     assert old in YAML
     text = YAML.replace(old, new)
-    require_rejection(text, told(ConfigError, from_yaml(tmp_path, text), *parts))
+    require_rejection(text, fails(ConfigError, from_yaml(tmp_path, text), *parts))
 
 
-def test_code_that_nobody_trusts_is_told_with_its_line(tmp_path: Path) -> None:
+def test_untrusted_code_is_reported_with_its_line(tmp_path: Path) -> None:
     text = YAML.replace("method: jsonl", "method: os::system")
-    told(
+    fails(
         TrustError,
         from_yaml(tmp_path, text),
         'stream.yaml:2: source_config.method: "os::system" would import code',
@@ -113,18 +113,18 @@ def test_code_that_nobody_trusts_is_told_with_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("skips", ["", "fault_config: {on_bad_row: skip, max_bad_rows: 9}\n"])
-def test_a_wrong_column_is_told_with_its_line_and_not_as_a_bad_row(
+def test_a_wrong_column_is_reported_with_its_line_and_not_as_a_bad_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skips: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = YAML.replace("rows.jsonl}\n", "rows.jsonl}\n  columns: {response: respnse}\n") + skips
     place = "stream.yaml:4: source_config.columns: "
-    message = told(SourceError, from_yaml(tmp_path, text), place, "'respnse'", 'did you mean "response"?')
+    message = fails(SourceError, from_yaml(tmp_path, text), place, "'respnse'", 'did you mean "response"?')
     assert "fault_config" not in message
 
 
 @pytest.mark.parametrize("skips", ["", "fault_config: {on_bad_row: skip, max_bad_rows: 999}\n"])
-def test_and_so_is_one_of_a_child_whose_siblings_are_right(
+def test_a_wrong_column_of_one_child_of_a_mixture_is_reported_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skips: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -134,21 +134,19 @@ def test_and_so_is_one_of_a_child_whose_siblings_are_right(
     mixture = f"  method: mixture\n  kwargs:\n    sources:\n{children}"
     text = YAML.replace("  method: jsonl\n  kwargs: {path: rows.jsonl}\n", mixture) + skips
     place = "stream.yaml:6: source_config.kwargs.sources.inner.kwargs.sources.b.columns: b/rows.jsonl:0"
-    told(SourceError, from_yaml(tmp_path, text), place, 'did you mean "input"?')
+    fails(SourceError, from_yaml(tmp_path, text), place, 'did you mean "input"?')
 
 
-def test_where_all_first_rows_are_bad_it_is_told_that_they_are_not_skipped() -> None:
+def test_if_all_first_rows_are_bad_the_error_says_that_they_are_not_skipped() -> None:
     rows = [*[{"input": "20", "response": " "}] * 64, *make_rows(9)]
     skips = {"fault_config": {"on_bad_row": "skip", "max_bad_rows": 99}}
-    told(RowError, read(rows, **skips), "rows:0 (epoch 0)", "not skipped, because all of the first 64 rows are bad")
-    told(RowError, read(rows), "rows:0 (epoch 0)", "is not blank")
+    fails(RowError, read(rows, **skips), "rows:0 (epoch 0)", "not skipped, because all of the first 64 rows are bad")
+    fails(RowError, read(rows), "rows:0 (epoch 0)", "is not blank")
 
 
-def test_a_file_that_is_not_there_is_told_with_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_file_is_reported_with_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    told(
+    fails(
         SourceError, from_yaml(tmp_path, YAML.replace("rows.json", "row.json")), "row.jsonl", "did you mean rows.jsonl"
     )
 
@@ -157,40 +155,42 @@ def test_a_file_that_is_not_there_is_told_with_the_working_directory(
 
 
 def read(rows: object, **changes: Any) -> Any:
-    """What makes a stream of `rows` and reads all of it."""
+    """A function that builds a stream of `rows` and reads all of it."""
     return lambda: list(make_stream(rows, shuffle=False, **changes))
 
 
-def test_a_missing_column_is_told_with_those_that_are_there() -> None:
+def test_a_missing_column_is_reported_with_the_known_columns() -> None:
     rows = [{"dialogue": "20", "response": "21"}]
     parts = ["'input'", "known: dialogue, response", "columns: {input: ...}"]
-    told(SourceError, read(rows), "config: source_config.columns: rows:0 (epoch 0)", *parts)
-    told(RowError, read([*make_rows(2), *rows]), "rows:2 (epoch 0)", *parts, "skip bad rows by fault_config")
-    told(SourceError, read(datasets.Dataset.from_list(rows)), "rows: field", *parts)
+    fails(SourceError, read(rows), "config: source_config.columns: rows:0 (epoch 0)", *parts)
+    fails(RowError, read([*make_rows(2), *rows]), "rows:2 (epoch 0)", *parts, "skip bad rows by fault_config")
+    fails(SourceError, read(datasets.Dataset.from_list(rows)), "rows: field", *parts)
     misspelt = {"source_config": {"columns": {"input": "dialog"}}}
-    told(SourceError, read(datasets.Dataset.from_list(rows), **misspelt), "'dialog'", 'did you mean "dialogue"?')
+    fails(SourceError, read(datasets.Dataset.from_list(rows), **misspelt), "'dialog'", 'did you mean "dialogue"?')
 
 
 @pytest.mark.parametrize(
     ("contexts", "value"), [(5, "int: 5"), ({"a": "b"}, "dict"), (["20", 5], "list"), ([["20"]], "list")]
 )
-def test_contexts_of_the_wrong_type_are_told(contexts: Any, value: str) -> None:
+def test_contexts_of_the_wrong_type_are_reported(contexts: Any, value: str) -> None:
     rows = [*make_rows(2), {"input": "20", "contexts": contexts, "response": "21"}]
     rule = "field 'contexts' must be a list of str, one str, or null"
-    told(RowError, read(rows), "rows:2 (epoch 0)", rule, f"got {value}", "fix the row")
+    fails(RowError, read(rows), "rows:2 (epoch 0)", rule, f"got {value}", "fix the row")
 
 
 @pytest.mark.parametrize(
     ("response", "problem"),
     [(None, "must be a str, got NoneType"), ("", "must be a str that is not blank"), (" \n", "that is not blank")],
 )
-def test_a_row_without_a_response_is_told(response: Any, problem: str) -> None:
-    told(RowError, read([*make_rows(3), {"input": "20", "response": response}]), "rows:3 (epoch 0): field 'response'")
-    told(RowError, read([*make_rows(3), {"input": "20", "response": response}]), problem, "fix the row or leave it out")
+def test_a_row_with_an_empty_response_is_reported(response: Any, problem: str) -> None:
+    fails(RowError, read([*make_rows(3), {"input": "20", "response": response}]), "rows:3 (epoch 0): field 'response'")
+    fails(
+        RowError, read([*make_rows(3), {"input": "20", "response": response}]), problem, "fix the row or leave it out"
+    )
 
 
-def test_a_row_that_lacks_its_response_is_told() -> None:
-    told(RowError, read([*make_rows(3), {"input": "20"}]), "rows:3 (epoch 0)", "'response'", "known: input")
+def test_a_row_without_a_response_is_reported() -> None:
+    fails(RowError, read([*make_rows(3), {"input": "20"}]), "rows:3 (epoch 0)", "'response'", "known: input")
 
 
 def test_an_empty_input_is_legal() -> None:
@@ -204,49 +204,47 @@ def no_rows() -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize("epochs", [1, None])
 def test_an_empty_source_is_an_error_and_never_a_silent_end(epochs: int | None, tmp_path: Path) -> None:
-    told(SourceError, read([], epochs=epochs), "rows: there are no rows", "at least one")
+    fails(SourceError, read([], epochs=epochs), "rows: there are no rows", "at least one")
     nothing = datasets.Dataset.from_dict({"input": [], "response": []})
-    told(SourceError, read(nothing, epochs=epochs), "rows: the dataset has no rows", "check its split")
-    told(
+    fails(SourceError, read(nothing, epochs=epochs), "rows: the dataset has no rows", "check its split")
+    fails(
         SourceError,
         read(datasets.IterableDataset.from_generator(no_rows), epochs=epochs),
         "rows: there are no rows",
     )
-    told(SourceError, read(lambda: iter([]), epochs=epochs), "rows: a pass has no rows")
+    fails(SourceError, read(lambda: iter([]), epochs=epochs), "rows: the iterable has no rows")
     (tmp_path / "empty.jsonl").touch()
     config = {"source_config": {"method": "jsonl", "kwargs": {"path": str(tmp_path / "empty.jsonl")}}}
-    told(SourceError, read(None, **config, epochs=epochs), "empty.jsonl is empty (0 bytes)")
+    fails(SourceError, read(None, **config, epochs=epochs), "empty.jsonl is empty (0 bytes)")
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("epochs", [1, None])
-def test_a_gzip_file_cut_short_is_told_after_its_whole_rows(
-    tmp_path: Path, num_workers: int, epochs: int | None
-) -> None:
+def test_a_cut_gzip_file_is_reported_after_its_whole_rows(tmp_path: Path, num_workers: int, epochs: int | None) -> None:
     lines = "".join(json.dumps({"input": f"{n}", "response": f"{n * n} {n**5}"}) + "\n" for n in range(9000))
     whole = gzip.compress(lines.encode())
     (tmp_path / "rows.jsonl.gz").write_bytes(whole[: len(whole) * 3 // 4])
     source = {"method": "jsonl", "kwargs": {"path": str(tmp_path / "rows.jsonl.gz")}}
     loader = make_stream(source_config=source, shuffle=False, epochs=epochs).loader(num_workers=num_workers)
-    handed_over = []
-    told(
+    batches = []
+    fails(
         SourceError,
-        lambda: handed_over.extend(loader),
+        lambda: batches.extend(loader),
         "rows.jsonl.gz:",
         "is cut short after",
         "whole rows",
         "fetch or write it again",
     )
-    # What has an end is counted before its first batch.
-    assert bool(handed_over) == (epochs is None)
+    # The rows of a finite stream are counted before its first batch.
+    assert bool(batches) == (epochs is None)
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", "null", '{"input": "20"', '{"input": "20", "response": "21"} x'])
-def test_a_line_that_is_no_row_is_told_with_its_number(tmp_path: Path, line: str) -> None:
+def test_a_line_that_is_not_a_row_is_reported_with_its_number(tmp_path: Path, line: str) -> None:
     path = write_lines(tmp_path / "rows.jsonl", make_rows(3))
     path.write_text(path.read_text() + "\n" + line + "\n")
     config = {"source_config": {"method": "jsonl", "kwargs": {"path": str(path)}}}
-    told(RowError, read(None, **config), "rows.jsonl:3 (epoch 0)")
+    fails(RowError, read(None, **config), "rows.jsonl:3 (epoch 0)")
 
 
 # --------------------------------------------------------------------------------------------------- long rows
@@ -255,66 +253,66 @@ LONG = {"input": "100 101 102 103", "contexts": ["200 201 202", "210 211 212"], 
 NUM_TOKENS = 1 + 4 + 6 + 3 + 1
 
 
-def shortened(method: str, max_length: int, row: dict[str, Any] = LONG) -> tuple[list[list[int]], SFTStream]:
+def truncated(method: str, max_length: int, row: dict[str, Any] = LONG) -> tuple[list[list[int]], SFTStream]:
     stream = make_stream([row, *make_rows(1)], max_length=max_length, truncation_config={"method": method})
     ids = [e.input_ids.tolist() for pack in stream for e in pack.examples if e.position.row == 0]
     assert stream.stats.rows == 2
     return ids, stream
 
 
-def test_a_row_that_fits_exactly_is_left_as_it_is() -> None:
+def test_a_row_that_fits_exactly_is_not_changed() -> None:
     for method in ("drop", "contexts", "input", "right", "error"):
-        [ids], stream = shortened(method, NUM_TOKENS)
+        [ids], stream = truncated(method, NUM_TOKENS)
         assert ids == [BOS, 200, 201, 202, 210, 211, 212, 100, 101, 102, 103, 300, 301, 302, EOS]
         assert not stream.stats.truncated
         assert not stream.stats.dropped
 
 
 def test_a_long_row_is_dropped_and_counted() -> None:
-    ids, stream = shortened("drop", NUM_TOKENS - 1)
+    ids, stream = truncated("drop", NUM_TOKENS - 1)
     assert ids == []
     assert stream.stats.dropped == {"longer_than_max_length": 1}
 
 
 def test_contexts_are_shortened_from_the_end_of_the_last_one() -> None:
-    [ids], stream = shortened("contexts", NUM_TOKENS - 1)
+    [ids], stream = truncated("contexts", NUM_TOKENS - 1)
     assert ids == [BOS, 200, 201, 202, 210, 211, 100, 101, 102, 103, 300, 301, 302, EOS]
     assert stream.stats.truncated == {"contexts": 1}
-    [ids], _ = shortened("contexts", NUM_TOKENS - 4)
+    [ids], _ = truncated("contexts", NUM_TOKENS - 4)
     assert ids == [BOS, 200, 201, 100, 101, 102, 103, 300, 301, 302, EOS]
-    [ids], stream = shortened("contexts", NUM_TOKENS - 8)
+    [ids], stream = truncated("contexts", NUM_TOKENS - 8)
     assert ids == [BOS, 100, 101, 300, 301, 302, EOS]
     assert stream.stats.truncated == {"contexts": 1, "input": 1}
 
 
 def test_the_input_is_shortened_from_its_end() -> None:
-    [ids], stream = shortened("input", NUM_TOKENS - 2)
+    [ids], stream = truncated("input", NUM_TOKENS - 2)
     assert ids == [BOS, 200, 201, 202, 210, 211, 212, 100, 101, 300, 301, 302, EOS]
     assert stream.stats.truncated == {"input": 1}
 
 
-def test_a_row_that_no_shortening_makes_fit_is_dropped_and_counted() -> None:
+def test_a_row_that_does_not_fit_after_truncation_is_dropped_and_counted() -> None:
     for method in ("contexts", "input"):
-        ids, stream = shortened(method, 4, {"input": "100", "response": "300 301 302 303"})
+        ids, stream = truncated(method, 4, {"input": "100", "response": "300 301 302 303"})
         assert ids == []
         assert stream.stats.dropped == {"longer_than_max_length": 1}
         assert not stream.stats.truncated
 
 
-def test_the_right_end_is_cut_and_no_eos_is_invented() -> None:
-    [ids], stream = shortened("right", NUM_TOKENS - 1)
+def test_the_right_end_is_cut_without_a_new_eos() -> None:
+    [ids], stream = truncated("right", NUM_TOKENS - 1)
     assert ids == [BOS, 200, 201, 202, 210, 211, 212, 100, 101, 102, 103, 300, 301, 302]
-    [ids], stream = shortened("right", NUM_TOKENS - 3)
+    [ids], stream = truncated("right", NUM_TOKENS - 3)
     assert ids[-1] == 300
     assert stream.stats.truncated == {"right": 1}
-    ids, stream = shortened("right", NUM_TOKENS - 4)
+    ids, stream = truncated("right", NUM_TOKENS - 4)
     assert ids == []
     assert stream.stats.dropped == {"no_trained_token": 1}
 
 
-def test_a_long_row_is_an_error_where_that_is_asked_for() -> None:
+def test_a_long_row_is_an_error_with_the_method_error() -> None:
     rows = [*make_rows(2), LONG]
-    told(
+    fails(
         RowError,
         read(rows, max_length=NUM_TOKENS - 1, truncation_config={"method": "error"}),
         f"rows:2 (epoch 0): the row has {NUM_TOKENS} tokens and max_length is {NUM_TOKENS - 1}",
@@ -325,21 +323,19 @@ def test_a_long_row_is_an_error_where_that_is_asked_for() -> None:
 
 @pytest.mark.parametrize("epochs", [1, None])
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_where_every_row_is_dropped_the_stream_is_an_error_and_does_not_hang(
-    epochs: int | None, num_workers: int
-) -> None:
+def test_a_stream_that_drops_every_row_is_an_error_and_does_not_hang(epochs: int | None, num_workers: int) -> None:
     stream = make_stream(make_rows(600), max_length=3, epochs=epochs, lanes=2)
     remedy = "raise packing_config.kwargs.max_length"
     parts = ["no row to train on", "longer_than_max_length", remedy]
     counted = ["no row is left to train on: 600 rows were all left out (600 longer_than_max_length)", remedy]
     loader = stream.loader(num_workers=num_workers)
-    told(SourceError, lambda: list(islice(loader, 1)), *(counted if epochs else parts))
+    fails(SourceError, lambda: list(islice(loader, 1)), *(counted if epochs else parts))
     if not num_workers:
-        told(SourceError, lambda: list(islice(stream, 1)), *parts)
+        fails(SourceError, lambda: list(islice(stream, 1)), *parts)
 
 
 @pytest.mark.parametrize("kept", [0, 599])
-def test_a_chunk_of_rows_that_are_all_dropped_is_passed_over(kept: int) -> None:
+def test_a_chunk_with_only_dropped_rows_is_skipped(kept: int) -> None:
     long = {"input": "20", "response": " ".join(["21"] * 60)}
     rows = [long] * 600
     rows[kept] = make_rows(1)[0]
@@ -352,9 +348,9 @@ def test_a_chunk_of_rows_that_are_all_dropped_is_passed_over(kept: int) -> None:
 
 
 @pytest.mark.parametrize("folder", ["./nowhere", "/nowhere/at/all", "../no/such/model", "some/where/else"])
-def test_a_tokenizer_folder_that_is_not_there_is_told(folder: str) -> None:
+def test_a_missing_tokenizer_folder_is_reported(folder: str) -> None:
     config = make_config(base_model=folder)
-    told(
+    fails(
         TokenizerError,
         lambda: SFTStream.from_config(config, rows=make_rows(3)),
         f"there is no folder {folder!r}",
@@ -363,15 +359,15 @@ def test_a_tokenizer_folder_that_is_not_there_is_told(folder: str) -> None:
     )
 
 
-def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_tokenizer_is_reported(tmp_path: Path) -> None:
     config = make_config(base_model=str(tmp_path))
-    told(TokenizerError, lambda: SFTStream.from_config(config, rows=make_rows(3)), str(tmp_path), "tokenizer.json")
+    fails(TokenizerError, lambda: SFTStream.from_config(config, rows=make_rows(3)), str(tmp_path), "tokenizer.json")
 
 
-def test_a_tokenizer_without_an_eos_is_told() -> None:
+def test_a_tokenizer_without_an_eos_is_reported() -> None:
     tokenizer = word_tokenizer()
     tokenizer.eos_token = None
-    told(
+    fails(
         TokenizerError,
         lambda: SFTStream.from_config(make_config(), rows=make_rows(3), tokenizer=tokenizer),
         "no eos token",
@@ -381,14 +377,14 @@ def test_a_tokenizer_without_an_eos_is_told() -> None:
 
 @pytest.mark.parametrize("number", [3, 5])
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
-def test_lanes_that_do_not_fit_the_ranks_or_the_workers_of_a_plain_loader_are_told(number: int) -> None:
+def test_lanes_that_do_not_fit_the_ranks_or_the_workers_of_a_plain_loader_are_reported(number: int) -> None:
     stream = make_stream(lanes=4)
     plain = DataLoader(stream, collate_fn=stream.collator, num_workers=number)
     for readers, open_loader in (
         ("ranks", lambda: stream.loader(rank=0, world_size=number)),
         ("workers", lambda: list(plain)),
     ):
-        told(
+        fails(
             TopologyError,
             open_loader,
             f"lanes: 4 lanes cannot be shared evenly by {number} {readers}",
@@ -397,9 +393,9 @@ def test_lanes_that_do_not_fit_the_ranks_or_the_workers_of_a_plain_loader_are_to
         )
 
 
-def test_a_lane_with_too_few_examples_for_its_batches_is_told() -> None:
+def test_a_lane_with_too_few_examples_for_its_batches_is_reported() -> None:
     loader = make_stream(make_rows(3), lanes=2, batch_size=1, method="none", shuffle=False).loader()
-    told(
+    fails(
         SourceError,
         lambda: list(loader),
         "rows: lane 1 of 2, epoch 0: a lane has 1 examples in an epoch",
@@ -408,11 +404,11 @@ def test_a_lane_with_too_few_examples_for_its_batches_is_told() -> None:
     )
 
 
-def test_more_lanes_than_rows_are_told() -> None:
-    told(
+def test_more_lanes_than_rows_are_reported() -> None:
+    fails(
         TopologyError,
         read(make_rows(3), lanes=4),
-        "lanes: 4 lanes need as many rows, but the source has 3; use fewer lanes, or fewer ranks and workers",
+        "lanes: 4 lanes need at least 4 rows, but the source has 3; use fewer lanes, or fewer ranks and workers",
     )
 
 
@@ -428,7 +424,7 @@ def spelled(policy: str) -> tuple[list[int], SFTStream]:
     return ids, stream
 
 
-def test_special_tokens_in_a_row_are_ordinary_text_where_nobody_says_otherwise() -> None:
+def test_special_tokens_in_a_row_are_ordinary_text_by_default() -> None:
     ids, stream = spelled("text")
     # "</s>" is four marks, "<|im_end|>" seven, "<s>" three.
     assert ids == [BOS, 20, *[UNK] * 4, 21, *[UNK] * 7, 22, *[UNK] * 3, 23, EOS]
@@ -437,27 +433,27 @@ def test_special_tokens_in_a_row_are_ordinary_text_where_nobody_says_otherwise()
     assert make_stream([SPELLED]).config.tokenizer_config.special_tokens_in_rows == "text"
 
 
-def test_special_tokens_in_a_row_are_parsed_where_that_is_asked_for() -> None:
+def test_special_tokens_in_a_row_are_parsed_with_the_policy_parse() -> None:
     ids, stream = spelled("parse")
     assert ids == [BOS, 20, EOS, 21, IM_END, 22, BOS, 23, EOS]
     assert stream.inference_ids(SPELLED) == ids[:5]
     assert stream.stats.special_tokens_in_rows == 1
 
 
-def test_special_tokens_in_a_row_are_an_error_where_that_is_asked_for() -> None:
+def test_special_tokens_in_a_row_are_an_error_with_the_policy_error() -> None:
     policy = {"backend": "hf", "special_tokens_in_rows": "error"}
-    told(
+    fails(
         RowError,
         read([*make_rows(2), SPELLED], tokenizer_config=policy),
         "rows:2 (epoch 0): the row spells the special token '</s>'",
         "tokenizer_config.special_tokens_in_rows is error",
-        "say text to encode it as ordinary text",
+        "set it to text",
     )
 
 
 @needs_real_data
 @pytest.mark.parametrize("name", TOKENIZERS)
-def test_rows_forge_no_special_token_of_a_real_tokenizer(name: str) -> None:
+def test_rows_cannot_forge_special_tokens_of_a_real_tokenizer(name: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(FOLDER / "tokenizers" / name)
     special = sorted(set(tokenizer.all_special_tokens) | {tokenizer.eos_token})
     forged = " and ".join([*special, "</s>", "<|im_end|>", "[INST]"])

@@ -1,4 +1,4 @@
-"""C1, the backends: fastokens gives the ids of tokenizers on every text."""
+"""C1, backends: fastokens and tokenizers give the same ids for every text."""
 
 from itertools import islice
 
@@ -13,14 +13,14 @@ pytestmark = needs_real_data
 
 @pytest.fixture(scope="module")
 def sampled_texts() -> list[str]:
-    """Some of all data sets."""
+    """A part of the texts of each data set."""
     return list(islice(full_backends.data_texts(), 0, None, 131))
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_backends_agree_on_a_sample_of_real_and_fuzzed_texts(name: str, sampled_texts: list[str]) -> None:
-    encoder = sample_stream(name).pipeline.tokenizer
-    fast, reference = encoder.sides.backend.fast, encoder.reference
+    tokenizer = sample_stream(name).pipeline.encoder.tokenizer
+    fast, reference = tokenizer.runs.backend.fast, tokenizer.reference
     texts = [*sampled_texts, *full_backends.fuzzed_texts(name, 300)]
     assert (fast.name, reference.name) == ("fastokens", "hf")
     assert list(full_backends.different(fast, reference, texts)) == []

@@ -1,4 +1,4 @@
-"""C1, the border: training sees what inference sees, on real rows, in every format, with every tokenizer."""
+"""C1, border: training and inference have the same prompt ids, on real rows, in every format, with every tokenizer."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def stream(request: pytest.FixtureRequest) -> SFTStream:
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("style", FORMATS)
-def test_training_goes_on_where_the_inference_prompt_ends(stream: SFTStream, style: str, prompt: str) -> None:
+def test_the_completion_starts_where_the_inference_prompt_ends(stream: SFTStream, style: str, prompt: str) -> None:
     stream = with_prompt(stream, prompt=prompt, format=style)
     tokenizer, rows = stream.tokenizer, sample_rows()
     prompts = [stream.inference_prompt(row) for row in rows]
@@ -64,4 +64,4 @@ def masked(input_ids: list[int], num_masked: int) -> list[int]:
 
 @pytest.mark.slow
 def test_every_row_in_every_format_with_every_tokenizer() -> None:
-    assert [place for place, counts in prove_all() if counts[2:].any()] == []
+    assert [case for case, counts in prove_all() if counts[2:].any()] == []

@@ -1,4 +1,4 @@
-"""C2: labels are the ids of the response and its end, and every row is an example or a counted drop."""
+"""C2: labels are the ids of the response and its end, and every row is an example or is counted as dropped."""
 
 from collections.abc import Callable
 from functools import cache
@@ -15,15 +15,17 @@ from samsum_stream import IGNORE_INDEX, SFTStream
 from samsum_stream.errors import RowError
 from samsum_stream.loader.stats import Stats
 from samsum_stream.prompts import FORMATS
+from samsum_stream.prompts.shortening import SHORTENERS
 from samsum_stream.sources import as_source
-from samsum_stream.tokenization.truncation import METHODS
+from samsum_stream.tokenization import truncation
+from samsum_stream.values.arrays import Ragged, offsets_of
 from samsum_stream.values.counts import COUNTED, Counts
 from samsum_stream.values.examples import Example
 from tests.conftest import SMALL_TOKENIZER
 
 NO_LIMIT = 100_000
 FIRST_TOKEN = 12
-"""More than the first token of an input can come to in its place; a row is dropped where nothing of its input fits."""
+"""An upper bound for the tokens of the shortest start of an input; a row is dropped if no start of its input fits."""
 PROMPT = {"input_template": "Conversation: {text}", "response_template": "Summary: {text}"}
 Row = dict[str, Any]
 
@@ -34,6 +36,9 @@ texts = words.map(" ".join) | st.text(st.characters(codec="utf-8"), max_size=40)
 rows_of_any_kind = st.fixed_dictionaries(
     {"input": texts, "contexts": st.lists(texts, max_size=3), "response": texts.filter(str.strip)}
 )
+
+
+METHODS = sorted([*truncation.METHODS, *SHORTENERS])
 
 
 @cache
@@ -50,23 +55,23 @@ def make_stream(*, style: str = "VicunaFormat", method: str = "drop", max_length
 
 
 def encode(stream: SFTStream, rows: list[Row]) -> tuple[list[Example], Stats]:
-    """The examples of `rows`, and what befell rows on the way."""
+    """The examples of `rows`, and the counts of drops and truncations."""
     source, stats = as_source(rows, name="rows", columns={}), Stats()
-    chunk = stream.pipeline.tokenizer.encode(source.take(np.arange(len(rows))), epoch=0)
-    stats.counts += Counts(name for _, name in chunk.events)
-    sequences, numbers = chunk.tokens.split(), chunk.records["num_prompt_tokens"].tolist()
+    encoded = stream.pipeline.encoder.encode(source.take(np.arange(len(rows))), epoch=0)
+    chunk, stats.counts = encoded.chunk, Counts(outcome.name for outcome in encoded.outcomes)
+    spans = Ragged(chunk.spans, offsets_of(chunk.records["num_spans"])).split()
     positions = [source.position(0, row, 0) for row in chunk.records["row"].tolist()]
-    return list(map(Example, sequences, numbers, positions)), stats
+    return list(map(Example, chunk.tokens.split(), spans, positions)), stats
 
 
 def whole(row: Row) -> tuple[list[int], int]:
-    """The ids of a row without a limit, and how many of them are its prompt."""
+    """The ids of a row without a limit, and the number of ids of its prompt."""
     (example,), _ = encode(make_stream(), [row])
     return example.input_ids.tolist(), len(make_stream().inference_ids(row))
 
 
 def starts_of(text: str) -> list[str]:
-    """Every start of a text, the empty one first."""
+    """Every prefix of a text, from the empty prefix on."""
     return ["", *accumulate(text)]
 
 
@@ -75,7 +80,7 @@ def shorter_inputs(row: Row) -> list[Row]:
 
 
 def shorter_contexts(row: Row) -> list[Row]:
-    """Fewer contexts, or as many and the last one shorter; the input is shortened where all of them are gone."""
+    """The row with fewer contexts or a shorter last context, and without contexts and with a shorter input."""
     kept = [[*row["contexts"][:n], start] for n, last in enumerate(row["contexts"]) for start in starts_of(last)]
     return [*({**row, "contexts": contexts} for contexts in kept), *shorter_inputs({**row, "contexts": []})]
 
@@ -88,13 +93,13 @@ class TestLabels:
         stream = make_stream(style=style)
         prompt, tokenizer = stream.inference_prompt(row), stream.tokenizer
         response = stream.render(row)[len(prompt) :]
-        asked = tokenizer(prompt)["input_ids"]
-        answered = [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        prompt_ids = tokenizer(prompt)["input_ids"]
+        completion_ids = [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         (example,), _ = encode(stream, [row])
-        assert example.input_ids.tolist() == asked + answered
-        assert example.labels.tolist() == [IGNORE_INDEX] * len(asked) + answered
+        assert example.input_ids.tolist() == prompt_ids + completion_ids
+        assert example.labels.tolist() == [IGNORE_INDEX] * len(prompt_ids) + completion_ids
 
-    def test_never_has_one_on_the_first_token(self, bare_tokenizer: PreTrainedTokenizerBase) -> None:
+    def test_leave_out_the_first_token(self, bare_tokenizer: PreTrainedTokenizerBase) -> None:
         rows = [{"input": "", "response": "Hi there"}]
         stream = SFTStream.from_config({"tokenizer_config": {"backend": "hf"}}, rows=rows, tokenizer=bare_tokenizer)
         (example,) = next(iter(stream)).examples
@@ -107,7 +112,7 @@ class TestLabels:
         trained = example.labels[example.labels != IGNORE_INDEX]
         assert stream.tokenizer.decode(trained) == " Yes<|im_end|><|eos|>"
 
-    def test_train_the_eos_where_it_pads_as_well(self, bare_tokenizer: PreTrainedTokenizerBase) -> None:
+    def test_train_the_eos_if_it_is_also_the_pad_token(self, bare_tokenizer: PreTrainedTokenizerBase) -> None:
         bare_tokenizer.pad_token = bare_tokenizer.eos_token
         rows = [{"input": "Hi", "response": "Yes"}, {"input": "Hi", "response": "Yes, of course, tomorrow"}]
         config = {"tokenizer_config": {"backend": "hf"}, "collator_config": {"method": "padded"}, "shuffle": False}
@@ -135,25 +140,27 @@ class TestTruncation:
     @pytest.mark.parametrize("method", METHODS)
     @settings(max_examples=40)
     @given(rows=st.lists(rows_of_any_kind, min_size=1, max_size=6), max_length=st.integers(1, 80))
-    def test_examples_drops_and_cuts_say_which_row_they_are_of(
+    def test_examples_and_outcomes_have_the_index_of_their_row(
         self, method: str, rows: list[Row], max_length: int
     ) -> None:
-        tokenizer = make_stream(method=method, max_length=max_length).pipeline.tokenizer
-        columns = as_source(rows, name="rows", columns={}).take(np.arange(len(rows)))
-        chunk = tokenizer.encode(columns, epoch=0)
-        kept, dropped = chunk.rows.tolist(), [row for row, name in chunk.events if name.startswith("dropped.")]
+        encoder = make_stream(method=method, max_length=max_length).pipeline.encoder
+        source = as_source(rows, name="rows", columns={})
+        chunk, indices, _, outcomes = encoder.encode(source.take(np.arange(len(rows))), epoch=0)
+        kept = indices.tolist()
+        dropped = [outcome.example for outcome in outcomes if outcome.name.startswith("dropped.")]
         assert chunk.records["row"].tolist() == kept == sorted(kept)
         assert sorted(kept + dropped) == list(range(len(rows)))
-        assert {name for _, name in chunk.events} <= set(COUNTED)
+        assert {outcome.name for outcome in outcomes} <= set(COUNTED)
         for index in range(len(rows)):
-            alone = tokenizer.encode(columns.select(np.array([index])), epoch=0)
-            assert [name for _, name in alone.events] == [name for row, name in chunk.events if row == index]
-            assert len(alone) == (index in kept)
+            single = encoder.encode(source.take(np.array([index])), epoch=0)
+            names = [outcome.name for outcome in outcomes if outcome.example == index]
+            assert [outcome.name for outcome in single.outcomes] == names
+            assert len(single.chunk) == (index in kept)
 
     @pytest.mark.parametrize("method", METHODS)
     @settings(max_examples=30)
     @given(row=rows_of_any_kind)
-    def test_a_row_that_just_fits_is_left_alone(self, method: str, row: Row) -> None:
+    def test_a_row_that_fits_exactly_is_not_changed(self, method: str, row: Row) -> None:
         ids, _ = whole(row)
         (example,), stats = encode(make_stream(method=method, max_length=len(ids)), [row])
         assert example.input_ids.tolist() == ids
@@ -161,7 +168,7 @@ class TestTruncation:
 
     @settings(max_examples=40)
     @given(row=rows_of_any_kind, data=st.data())
-    def test_drop_leaves_longer_rows_out(self, row: Row, data: st.DataObject) -> None:
+    def test_drop_drops_longer_rows(self, row: Row, data: st.DataObject) -> None:
         max_length = data.draw(st.integers(1, len(whole(row)[0]) - 1))
         examples, stats = encode(make_stream(method="drop", max_length=max_length), [row])
         assert (examples, dict(stats.dropped)) == ([], {"longer_than_max_length": 1})
@@ -182,12 +189,12 @@ class TestTruncation:
             assert not stats.dropped
         else:
             assert dict(stats.dropped) == {"longer_than_max_length": 1}
-            kept = [each for each in shorter(row) if each["input"].strip() or not row["input"].strip()]
+            kept = [candidate for candidate in shorter(row) if candidate["input"].strip() or not row["input"].strip()]
             assert all(len(whole(candidate)[0]) + FIRST_TOKEN > max_length for candidate in kept)
 
     @settings(max_examples=60)
     @given(row=rows_of_any_kind, data=st.data())
-    def test_right_cuts_tokens_and_invents_no_eos(self, row: Row, data: st.DataObject) -> None:
+    def test_right_cuts_tokens_and_adds_no_eos(self, row: Row, data: st.DataObject) -> None:
         ids, num_prompt_tokens = whole(row)
         max_length = data.draw(st.integers(1, len(ids) - 1))
         examples, stats = encode(make_stream(method="right", max_length=max_length), [row])
@@ -218,24 +225,24 @@ class TestTruncation:
         ):
             encode(make_stream(method="error", max_length=40), rows)
 
-    def test_the_last_context_goes_first_and_the_input_stays(self) -> None:
+    def test_the_last_context_is_cut_first_and_the_input_is_kept(self) -> None:
         row = {"input": "Who won?", "contexts": ["one " * 20, "two " * 20], "response": "Bob"}
         one_context = len(whole({**row, "contexts": row["contexts"][:1]})[0])
         stream = make_stream(method="contexts", max_length=one_context + 10)
         (example,), stats = encode(stream, [row])
-        prompt = stream.tokenizer.decode(example.input_ids[: example.num_prompt_tokens], skip_special_tokens=True)
+        prompt = stream.tokenizer.decode(example.input_ids[: example.spans[0, 0]], skip_special_tokens=True)
         assert dict(stats.truncated) == {"contexts": 1}
         assert (prompt.count("one"), prompt.count("Who won?")) == (20, 1)
         assert 0 < prompt.count("two") < 20
 
-    def test_the_input_is_cut_where_dropping_all_contexts_is_not_enough(self) -> None:
+    def test_the_input_is_cut_if_dropping_all_contexts_is_not_enough(self) -> None:
         row = {"input": "long " * 50, "contexts": ["one"], "response": "Bob"}
         (example,), stats = encode(make_stream(method="contexts", max_length=50), [row])
         assert dict(stats.truncated) == {"contexts": 1, "input": 1}
         assert 45 <= len(example.input_ids) <= 50
 
     @pytest.mark.parametrize("method", METHODS)
-    def test_the_stream_counts_what_it_reads(self, method: str) -> None:
+    def test_the_stream_counts_rows_and_examples(self, method: str) -> None:
         rows = [{"input": f"{n} " * n, "contexts": ["and " * n], "response": f"yes {n} " * n} for n in range(1, 60)]
         config = {
             "prompt_config": {"kwargs": PROMPT},

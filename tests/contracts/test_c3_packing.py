@@ -19,7 +19,7 @@ LENGTHS = st.lists(st.integers(1, MAX_LENGTH), max_size=80)
 
 
 def worked_example(method: str) -> dict[str, torch.Tensor]:
-    """Rows of 4, 4 and 6 tokens, bos and eos among them, through the whole stream."""
+    """Rows of 4, 4 and 6 tokens, with bos and eos, through the whole stream."""
     rows = [
         {"input": "100", "response": "100"},
         {"input": "200", "response": "200"},
@@ -30,7 +30,7 @@ def worked_example(method: str) -> dict[str, torch.Tensor]:
     return batch
 
 
-def test_greedy_gives_exactly_the_worked_example() -> None:
+def test_greedy_gives_the_worked_example() -> None:
     batch = worked_example("greedy")
     assert batch["input_ids"].tolist() == [[1, 100, 100, 2, 1, 200, 200, 2, 0], [1, 300, 300, 300, 300, 2, 0, 0, 0]]
     ignored = -100
@@ -63,7 +63,7 @@ def test_every_item_is_in_exactly_one_pack_whole_and_unchanged(
 @given(lengths=LENGTHS, buffer_size=st.integers(1, 20))
 def test_no_pack_is_longer_than_max_length(method: str, lengths: list[int], buffer_size: int) -> None:
     for pack in PACKERS[method](max_length=MAX_LENGTH, buffer_size=buffer_size).pack(make_items(lengths)):
-        assert sum(len(ids) // 4 for _, ids, _, _ in pack) <= MAX_LENGTH
+        assert sum(len(item[2]) // 4 for item in pack) <= MAX_LENGTH
 
 
 @given(lengths=LENGTHS)
@@ -76,20 +76,20 @@ def test_greedy_keeps_the_order_of_the_items_and_never_closes_a_pack_too_early(l
 
 @given(lengths=LENGTHS, buffer_size=st.integers(1, 20))
 def test_first_fit_fills_the_first_open_pack_with_room(lengths: list[int], buffer_size: int) -> None:
-    """The same method, written as naively as it reads: a pack is open until it has to be closed."""
+    """The same method in its simplest form: a pack is open until the buffer is full."""
     expected, is_open = [], []
     for row, length in enumerate(lengths):
         fitting = [
-            place
-            for place, rows in enumerate(expected)
-            if is_open[place] and sum(lengths[r] for r in rows) + length <= MAX_LENGTH
+            number
+            for number, rows in enumerate(expected)
+            if is_open[number] and sum(lengths[r] for r in rows) + length <= MAX_LENGTH
         ]
         if fitting:
             expected[fitting[0]].append(row)
         else:
             expected.append([row])
             is_open.append(True)
-        if sum(len(rows) for place, rows in enumerate(expected) if is_open[place]) > buffer_size:
+        if sum(len(rows) for number, rows in enumerate(expected) if is_open[number]) > buffer_size:
             is_open[is_open.index(True)] = False
     packs = PACKERS["first_fit"](max_length=MAX_LENGTH, buffer_size=buffer_size).pack(make_items(lengths))
     assert [[row_of(item) for item in pack] for pack in packs] == expected
@@ -106,12 +106,12 @@ def test_best_fit_puts_the_oldest_waiting_item_into_every_pack(lengths: list[int
 
 @given(lengths=LENGTHS, buffer_size=st.integers(1, 20))
 def test_best_fit_lets_no_item_wait_longer_than_buffer_size_packs(lengths: list[int], buffer_size: int) -> None:
-    """An item waits from the moment it is read: no later than the pack in which a younger one goes out."""
+    """An item waits from the time when it is read, at the latest until a younger item is packed."""
     packs = PACKERS["best_fit"](max_length=MAX_LENGTH, buffer_size=buffer_size).pack(make_items(lengths))
-    left_in = {row_of(item): number for number, pack in enumerate(packs) for item in pack}
-    for row, number in left_in.items():
-        read_in = min((left_in[younger] for younger in range(row, len(lengths))), default=number)
-        assert number - read_in <= buffer_size
+    pack_of = {row_of(item): number for number, pack in enumerate(packs) for item in pack}
+    for row, number in pack_of.items():
+        read_at = min((pack_of[younger] for younger in range(row, len(lengths))), default=number)
+        assert number - read_at <= buffer_size
 
 
 @needs_real_data

@@ -1,6 +1,6 @@
-"""C4: documents never see each other, told by a model's own log-probabilities; and batches hold what models take."""
+"""C4: documents do not see each other, measured by log-probabilities of a model; batches have the keys of models."""
 
-from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,6 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from samsum_stream import SFTStream
 from tests.streams import NUM_WORDS, make_rows, make_stream
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 NUM_ROWS = 14
 
@@ -50,51 +52,42 @@ def make_layout(layout: str, **changes: Any) -> SFTStream:
     return make_stream(make_rows(NUM_ROWS), collator_config={"method": layout}, **changes)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small are slower on more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @torch.no_grad()
 def log_probs(model: LlamaForCausalLM, batch: dict[str, Any]) -> torch.Tensor:
-    """Of each token given those before it, [B, T - 1]."""
+    """The log-probability of each token given the tokens before it, shape `[B, T - 1]`."""
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     scores = model(**inputs, use_cache=False).logits.log_softmax(-1)
     return scores[:, :-1].gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
 
 
 def documents(batch: dict[str, Any]) -> list[tuple[int, int, int]]:
-    """Row, start and end of each document with a label, told by the batch alone."""
+    """Row, start and end of each document with a label, from the tensors of the batch."""
     real = batch.get("attention_mask")
-    found = []
+    borders = []
     for row, ids in enumerate(batch["input_ids"].tolist()):
         if real is not None:
-            places = real[row].nonzero()[:, 0].tolist()
-            found.append((row, places[0], places[-1] + 1))
+            tokens = real[row].nonzero()[:, 0].tolist()
+            borders.append((row, tokens[0], tokens[-1] + 1))
             continue
-        starts = [place for place, at in enumerate(batch["position_ids"][row].tolist()) if at == 0]
-        pieces = zip(starts, [*starts[1:], len(ids)], strict=True)
-        found += [(row, start, end) for start, end in pieces if (batch["labels"][row, start:end] != -100).any()]
-    return found
+        starts = [token for token, position in enumerate(batch["position_ids"][row].tolist()) if position == 0]
+        row_borders = pairwise([*starts, len(ids)])
+        borders += [(row, start, end) for start, end in row_borders if (batch["labels"][row, start:end] != -100).any()]
+    return borders
 
 
 def leak(model: LlamaForCausalLM, batch: dict[str, Any]) -> float:
-    """The largest difference between a document in its batch and the same document alone."""
-    together = log_probs(model, batch)
+    """The largest difference between a document in its batch and the same document in isolation."""
+    packed = log_probs(model, batch)
     differences = []
     for row, start, end in documents(batch):
-        alone = log_probs(model, {"input_ids": batch["input_ids"][row : row + 1, start:end]})
-        differences.append((together[row, start : end - 1] - alone[0]).abs().max().item())
+        isolated = log_probs(model, {"input_ids": batch["input_ids"][row : row + 1, start:end]})
+        differences.append((packed[row, start : end - 1] - isolated[0]).abs().max().item())
     return max(differences)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("layout", ["packed", "padding_free"])
-def test_each_document_is_predicted_as_if_it_were_alone(layout: str, attention: str) -> None:
+def test_each_document_is_predicted_as_in_isolation(layout: str, attention: str) -> None:
     model = make_model(attention)
     batches = list(make_layout(layout).loader())
     assert max(len(documents(batch)) for batch in batches) > 4
@@ -107,16 +100,16 @@ def test_padding_does_not_reach_a_document(attention: str) -> None:
     assert max(leak(make_model(attention), batch) for batch in batches) < EXACT
 
 
-def test_the_measure_sees_a_leak_where_there_is_one() -> None:
-    """A mask of ones, or positions that go on, let a document see the one in front of it."""
+def test_the_measurement_finds_a_leak() -> None:
+    """With a mask of ones, a document sees the documents before it."""
     model, batch = make_model("sdpa"), next(iter(make_layout("packed").loader()))
     with_mask = {**batch, "attention_mask": torch.ones_like(batch["input_ids"])}
     assert leak(model, with_mask) > 0.1
 
 
 @pytest.mark.parametrize("layout", ["packed", "padding_free"])
-def test_packing_leaves_the_loss_and_its_gradient_as_they_are(layout: str) -> None:
-    """The loss of a batch is the mean over all its labels, whatever rows they stand in."""
+def test_packing_does_not_change_the_loss_and_its_gradient(layout: str) -> None:
+    """The loss of a batch is the mean over all its labels, in any rows."""
     model = make_model("sdpa").train()
     [batch] = make_layout(layout, batch_size=100).loader()
     expected_loss, expected_gradient = loss_and_gradient(model, one_by_one(batch))
@@ -142,14 +135,14 @@ def loss_and_gradient(model: LlamaForCausalLM, batches: list[dict[str, Any]]) ->
 
 
 @LAYOUTS
-def test_a_batch_holds_the_documented_keys_and_no_others(layout: str) -> None:
+def test_a_batch_has_the_documented_keys_and_no_others(layout: str) -> None:
     stream = make_layout(layout)
     for batch in [*stream.loader(), stream.collator(list(stream))]:
         assert set(batch) == DOCUMENTED[layout]
 
 
 @LAYOUTS
-def test_the_shape_of_a_batch_is_that_of_its_layout(layout: str) -> None:
+def test_the_layout_determines_the_shape_of_a_batch(layout: str) -> None:
     for batch in make_layout(layout, batch_size=3).loader():
         rows, width = batch["input_ids"].shape
         assert batch["labels"].shape == (rows, width)
@@ -164,7 +157,7 @@ def test_the_shape_of_a_batch_is_that_of_its_layout(layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", ["packed", "padding_free"])
-def test_positions_restart_at_zero_and_never_go_on_across_a_border(layout: str) -> None:
+def test_positions_restart_at_zero_and_never_continue_across_a_border(layout: str) -> None:
     for batch in make_layout(layout).loader():
         positions = batch["position_ids"]
         starts = batch["input_ids"] == 1

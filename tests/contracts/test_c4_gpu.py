@@ -1,6 +1,6 @@
-"""C4 on a GPU: in bf16 too, rounding is told from a leak, and packed layouts are timed; skipped where there is none.
+"""C4 on a GPU: the check separates rounding from leaks in bf16 and measures packed layouts; skipped without a GPU.
 
-`pytest -s tests/contracts/test_c4_gpu.py` prints the reports, with the tokens per second of every layout.
+`pytest -s tests/contracts/test_c4_gpu.py` prints the reports, with the tokens per second of each layout.
 """
 
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from samsum_stream.training.model_report import Layout, ModelReport
 from tests.models import make_model
 from tests.streams import make_rows, make_stream
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is at hand")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 HAS_FLASH = find_spec("flash_attn") is not None
 ATTENTION = (
@@ -37,7 +37,7 @@ def measured(attention: str, method: str = "packed") -> ModelReport:
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
-def test_in_bf16_an_exact_packed_layout_is_found_and_full_attention_leaks(attention: str) -> None:
+def test_in_bf16_a_packed_layout_is_exact_and_full_attention_leaks(attention: str) -> None:
     report = measured(attention)
     assert report.best.is_exact
     assert report.of(Layout("packed", "full")).verdict == "leaks"
@@ -46,13 +46,13 @@ def test_in_bf16_an_exact_packed_layout_is_found_and_full_attention_leaks(attent
 
 
 @pytest.mark.skipif(not HAS_FLASH, reason="the package flash_attn is not installed")
-def test_with_flash_attention_the_borders_alone_are_exact() -> None:
+def test_flash_attention_isolates_documents_exactly() -> None:
     report = measured("flash_attention_2", "padding_free")
     assert report.best.layout == Layout("padding_free")
     assert report.of(Layout("packed", "varlen")).is_exact
 
 
-def test_batches_of_pinned_memory_are_those_of_any_other() -> None:
+def test_batches_in_pinned_memory_are_equal_to_other_batches() -> None:
     stream = make_stream(make_rows(60), lanes=1)
     plain, pinned = (list(stream.loader(pin_memory=pin)) for pin in (False, True))
     for one, other in zip(plain, pinned, strict=True):

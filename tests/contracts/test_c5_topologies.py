@@ -1,10 +1,19 @@
-"""Contract C5: one global order, whoever reads it; and C6: a state of one topology goes on on another."""
+"""C5: the global order is the same for every topology; C6: a state of one topology resumes on another."""
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.chains import MAX_BATCHES, NUM_IN_MEMORY, OF_FILES, TOPOLOGIES, Reference, Segment, check_chain, references
+from tests.chains import (
+    MAX_BATCHES,
+    NUM_IN_MEMORY,
+    OF_FILES,
+    TOPOLOGIES,
+    Phase,
+    Reference,
+    check_chain,
+    make_references,
+)
 from tests.streams import workers_that_end_at_once
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
@@ -13,15 +22,15 @@ NUM_REFERENCES = NUM_IN_MEMORY + len(OF_FILES)
 
 
 @pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> list[Reference]:
-    found = references(tmp_path_factory.mktemp("mixture"))
-    assert len(found) == NUM_REFERENCES
-    return found
+def references(tmp_path_factory: pytest.TempPathFactory) -> list[Reference]:
+    references = make_references(tmp_path_factory.mktemp("mixture"))
+    assert len(references) == NUM_REFERENCES
+    return references
 
 
 chains = st.lists(
     st.builds(
-        lambda topology, batches: Segment(*topology, batches),
+        lambda topology, batches: Phase(*topology, batches),
         st.sampled_from(TOPOLOGIES),
         st.integers(1, MAX_BATCHES),
     ),
@@ -34,27 +43,31 @@ chains = st.lists(
 @settings(max_examples=40)
 @given(chain=chains)
 def test_any_chain_of_topologies_gives_the_sequence_of_one_process(
-    sides: list[Reference], index: int, chain: list[Segment]
+    references: list[Reference], index: int, chain: list[Phase]
 ) -> None:
-    check_chain(sides[index], chain)
+    check_chain(references[index], chain)
 
 
 @pytest.mark.parametrize("index", range(NUM_IN_MEMORY, NUM_REFERENCES))
 @settings(max_examples=2)
-@example(chain=[Segment(1, 0, 1), Segment(2, 6, 1), Segment(24, 0, 4)])  # meets an epoch of a child in two passes
+@example(chain=[Phase(1, 0, 1), Phase(2, 6, 1), Phase(24, 0, 4)])  # reads an epoch of a child in two passes
 @given(chain=chains)
-def test_and_so_does_one_of_files(sides: list[Reference], index: int, chain: list[Segment]) -> None:
-    check_chain(sides[index], chain)
+def test_any_chain_over_files_gives_the_sequence_of_one_process(
+    references: list[Reference], index: int, chain: list[Phase]
+) -> None:
+    check_chain(references[index], chain)
 
 
 @pytest.mark.parametrize("index", range(NUM_IN_MEMORY))
 @pytest.mark.parametrize(
     "chain",
     [
-        [Segment(1, 3, 5), Segment(2, 2, 7), Segment(3, 1, 2), Segment(1, 0, 4)],
-        [Segment(2, 3, 30), Segment(1, 2, 41), Segment(4, 0, 3)],
+        [Phase(1, 3, 5), Phase(2, 2, 7), Phase(3, 1, 2), Phase(1, 0, 4)],
+        [Phase(2, 3, 30), Phase(1, 2, 41), Phase(4, 0, 3)],
     ],
 )
-def test_and_so_do_real_worker_processes(sides: list[Reference], index: int, chain: list[Segment]) -> None:
+def test_real_worker_processes_give_the_sequence_of_one_process(
+    references: list[Reference], index: int, chain: list[Phase]
+) -> None:
     with workers_that_end_at_once():
-        check_chain(sides[index], chain, real_workers=True)
+        check_chain(references[index], chain, real_workers=True)

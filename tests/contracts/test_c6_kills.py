@@ -1,4 +1,4 @@
-"""Contract C6: a job that is killed at any moment resumes exactly.
+"""C6: a job that is killed at any moment resumes exactly.
 
 `pytest -m slow tests/contracts/test_c6_kills.py` kills twenty times.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from samsum_stream import WorkerError
-from samsum_stream.loader.loader import GO_ON
+from samsum_stream.loader.batch_loader import CONTINUE
 from tests.jobs.killing import Job, Jobs
 from tests.jobs.training import digest, job_stream
 from tests.resuming import equal, take
@@ -41,7 +41,7 @@ def test_a_killed_worker_is_a_clear_error_and_the_loader_continues(num_workers: 
 
     with (
         workers_that_end_at_once(),
-        pytest.raises(WorkerError, match=rf"was killed by signal 9 .*{re.escape(GO_ON)}"),
+        pytest.raises(WorkerError, match=rf"was killed by signal 9 .*{re.escape(CONTINUE)}"),
     ):
         read_on()
     assert 7 <= len(seen) < 60
@@ -53,7 +53,7 @@ def test_a_killed_worker_is_a_clear_error_and_the_loader_continues(num_workers: 
 
 
 class DeadlyRows(list[dict[str, str]]):
-    """Rows of which one kills the worker that reads it."""
+    """Rows; row 3000 kills the worker that reads it."""
 
     def __getitem__(self, index: Any) -> Any:
         if index == 3000 and multiprocessing.parent_process() is not None:
@@ -112,7 +112,7 @@ def newest(states: Path) -> int:
 
 
 def tokens_seen(folder: Path) -> dict[int, str]:
-    """The digest of each batch, from the run whose training of it was kept; a batch that is kept twice is an error."""
+    """The digest of each batch, without the batches that a kill discarded; a batch that is left twice is an error."""
     runs: dict[str, list[tuple[int, list[tuple[int, str]]]]] = {}
     for log in sorted(folder.glob("*-rank-*.log")):
         runs.setdefault(log.name.split("-")[0], []).append(_read(log))

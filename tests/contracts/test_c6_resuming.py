@@ -1,4 +1,4 @@
-"""Contract C6: a restored loader gives, bit for bit, what an uninterrupted one would have given."""
+"""C6: a restored loader yields the batches of an uninterrupted loader, bit for bit."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:User
 @pytest.mark.parametrize("case", pairwise_cases(), ids=lambda case: ", ".join(map(str, case)))
 def test_restored_at_every_step_over_two_epochs(case: tuple[Any, ...], tmp_path: Path) -> None:
     _, packing, _, num_workers, _ = case
-    # Without packing there are twice as many batches, each of which starts the workers anew.
+    # Without packing there are twice as many batches, and every restored loader starts its workers again.
     is_long = packing == "none" and num_workers > 1
     make_loader = make_case(case, tmp_path, batch_size=5 if is_long else 3)
     with workers_that_end_at_once():

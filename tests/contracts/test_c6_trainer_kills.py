@@ -1,4 +1,4 @@
-"""Contract C6 through `stream.attach(trainer)`: a Trainer that is killed resumes exactly.
+"""C6 through `stream.attach(trainer)`: a Trainer that is killed resumes exactly.
 
 `pytest -m slow -s tests/contracts/test_c6_trainer_kills.py` kills twenty times, and prints a summary.
 """
@@ -10,17 +10,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-import torch
 from transformers.trainer_utils import get_last_checkpoint
 
 from samsum_stream import last_complete_checkpoint
 from tests.jobs.killing import Job, Jobs
 from tests.jobs.trainer import CHECKPOINTS, Start, Step, starts_of, steps_of, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GLOBAL_BATCHES = 4
 """Global batches per optimizer step: ranks x accumulation."""
 SAVE_STEPS = 3
-ENDS = {"endless": ["--max-steps", "100000"], "epochs": ["--epochs", "80"]}
+LIMITS = {"endless": ["--max-steps", "100000"], "finite": ["--epochs", "80"]}
+"""The options of an endless and of a finite stream."""
 A_FEW = 10
 LONGEST_SAVE = 0.02
 """Seconds, approximately."""
@@ -32,36 +34,27 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
         yield jobs
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """More threads slow down a model of this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize(
-    ("num_kills", "ranks_after", "ends"),
-    [(2, (1, 4), "endless"), *(pytest.param(20, (2, 1, 4), ends, marks=pytest.mark.slow) for ends in ENDS)],
+    ("num_kills", "ranks_after", "limit"),
+    [(2, (1, 4), "endless"), *(pytest.param(20, (2, 1, 4), limit, marks=pytest.mark.slow) for limit in LIMITS)],
 )
 def test_a_killed_trainer_resumes_with_other_numbers_of_ranks(
-    num_kills: int, ranks_after: tuple[int, ...], ends: str, jobs: Jobs, tmp_path: Path
+    num_kills: int, ranks_after: tuple[int, ...], limit: str, jobs: Jobs, tmp_path: Path
 ) -> None:
     """Jobs of two ranks are killed and resumed; then jobs of other sizes resume for a few steps each."""
     checkpoints, chooser, num_torn = str(tmp_path / CHECKPOINTS), random.Random(0), 0
     for number in range(num_kills):
-        job = start(jobs, number, ranks=2, ends=ends, options=["--step-delay", 0.01])
+        job = start(jobs, number, ranks=2, limit=limit, options=["--step-delay", 0.01])
         job.wait_until(functools.partial(has_saved, tmp_path, name_of(number)))
         time.sleep(chooser.random())
         kill(job, while_saving=number % 2 == 1, delay=chooser.uniform(0, LONGEST_SAVE) if number > 1 else 0)
         num_torn += step_of(last_complete_checkpoint(checkpoints)) < step_of(get_last_checkpoint(checkpoints))
     for number, ranks in enumerate(ranks_after, start=num_kills):
         reached = step_of(last_complete_checkpoint(checkpoints))
-        start(jobs, number, ranks=ranks, ends=ends, options=["--until", reached + A_FEW]).finish()
+        start(jobs, number, ranks=ranks, limit=limit, options=["--until", reached + A_FEW]).finish()
     runs = {number: steps_of(tmp_path, name_of(number)) for number in range(num_kills + len(ranks_after))}
     starts = {number: start_of(tmp_path, name_of(number)) for number in runs}
-    whole = uninterrupted(tmp_path, ends=ends, steps=max(runs[max(runs)]))
+    whole = uninterrupted(tmp_path, limit=limit, steps=max(runs[max(runs)]))
     assert_equal_to(whole, runs)
     assert_without_gaps(runs, starts)
     seconds = max(start.seconds for start in starts.values())
@@ -69,25 +62,25 @@ def test_a_killed_trainer_resumes_with_other_numbers_of_ranks(
     assert num_torn
     difference = max(abs(step.loss - whole[at].loss) for steps in runs.values() for at, step in steps.items())
     print(
-        f"{num_kills} kills ({ends}), {num_torn} torn checkpoints; {len(whole)} steps, "
+        f"{num_kills} kills ({limit}), {num_torn} torn checkpoints; {len(whole)} steps, "
         f"{sum(map(len, runs.values())) - len(whole)} of them trained again; losses differ by up to {difference:.1e}; "
         f"resuming took up to {seconds:.2f} s of CPU time per rank"
     )
 
 
-def start(jobs: Jobs, number: int, *, ranks: int, ends: str, options: Sequence[object]) -> Job:
+def start(jobs: Jobs, number: int, *, ranks: int, limit: str, options: Sequence[object]) -> Job:
     """Start a job that resumes from the newest complete checkpoint, if one exists."""
     return jobs.start(
         "tests.jobs.trainer",
         *(jobs.folder, "--name", name_of(number), "--resume", "--workers", 1, "--save-steps", SAVE_STEPS),
-        *("--accumulation", GLOBAL_BATCHES // ranks, *ENDS[ends], *options),
+        *("--accumulation", GLOBAL_BATCHES // ranks, *LIMITS[limit], *options),
         ranks=None if ranks == 1 else ranks,
     )
 
 
-def uninterrupted(folder: Path, *, ends: str, steps: int) -> dict[int, Step]:
+def uninterrupted(folder: Path, *, limit: str, steps: int) -> dict[int, Step]:
     """The steps of one run without interruption, in this process."""
-    train([str(folder / "whole"), "--accumulation", str(GLOBAL_BATCHES), *ENDS[ends], "--until", str(steps)])
+    train([str(folder / "whole"), "--accumulation", str(GLOBAL_BATCHES), *LIMITS[limit], "--until", str(steps)])
     return steps_of(folder / "whole")
 
 

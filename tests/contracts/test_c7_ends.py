@@ -1,6 +1,6 @@
-"""Contract C7: a finite stream has as many batches on every rank, each row once an epoch, and nothing empty.
+"""Contract C7: a finite stream has equal numbers of batches on all ranks, each row once in an epoch, no empty batch.
 
-`pytest -m slow -s tests/contracts/test_c7_ends.py` does so for all epochs and ranks, and prints the filled slots.
+`pytest -m slow -s tests/contracts/test_c7_ends.py` checks all epochs and ranks, and prints the share of filled slots.
 """
 
 import itertools
@@ -18,8 +18,8 @@ from tests.real_data import load_rows, load_tokenizer, needs_real_data
 from tests.resuming import LANES, awkward_rows, stream_of, take
 from tests.streams import make_rows, make_stream
 
-EVERY = list(itertools.product(("samsum", "dolly"), (1, 2, 3), (1, 2, 3, 4, 8)))
-SOME = [("samsum", 2, 3), ("dolly", 1, 8)]
+ALL_CASES = list(itertools.product(("samsum", "dolly"), (1, 2, 3), (1, 2, 3, 4, 8)))
+FAST_CASES = [("samsum", 2, 3), ("dolly", 1, 8)]
 
 
 @cache
@@ -36,7 +36,7 @@ def real_stream(dataset: str, epochs: int) -> SFTStream:
 
 def read_ranks(stream: SFTStream, ranks: int) -> list[list[Any]]:
     """The provenance of each batch of each rank; a batch without a trained token is an error."""
-    everything = []
+    infos_of_ranks = []
     for rank in range(ranks):
         loader = stream.loader(rank=rank, world_size=ranks)
         infos = []
@@ -44,8 +44,8 @@ def read_ranks(stream: SFTStream, ranks: int) -> list[list[Any]]:
             assert (batch["labels"] != IGNORE_INDEX).any()
             infos.append(loader.last_batch_info)
         assert len(infos) == len(loader)
-        everything.append(infos)
-    return everything
+        infos_of_ranks.append(infos)
+    return infos_of_ranks
 
 
 def rows_by_epoch(ranks: list[list[Any]]) -> dict[int, Counter[int]]:
@@ -61,27 +61,27 @@ def rows_by_epoch(ranks: list[list[Any]]) -> dict[int, Counter[int]]:
 @needs_real_data
 @pytest.mark.parametrize(
     ("dataset", "epochs", "ranks"),
-    [*SOME, *(pytest.param(*case, marks=pytest.mark.slow) for case in EVERY if case not in SOME)],
+    [*FAST_CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in ALL_CASES if case not in FAST_CASES)],
 )
-def test_real_rows_are_each_read_once_an_epoch_by_ranks_with_equal_counts(
+def test_real_rows_are_each_read_once_in_an_epoch_by_ranks_with_equal_counts(
     dataset: str, epochs: int, ranks: int
 ) -> None:
     stream = real_stream(dataset, epochs)
     before = stream.stats.counts.copy()
-    found = read_ranks(stream, ranks)
+    infos_of_ranks = read_ranks(stream, ranks)
     counts = stream.stats.counts - before
-    assert len(set(map(len, found))) == 1
-    seen = rows_by_epoch(found)
+    assert len(set(map(len, infos_of_ranks))) == 1
+    rows_of_epochs = rows_by_epoch(infos_of_ranks)
     dropped = sum(number for name, number in counts.items() if name.startswith("dropped."))
-    assert sorted(seen) == list(range(epochs))
-    for rows in seen.values():
+    assert sorted(rows_of_epochs) == list(range(epochs))
+    for rows in rows_of_epochs.values():
         assert set(rows.values()) == {1}
         assert len(rows) == stream.pipeline.num_rows - dropped // epochs
-    slots = sum(map(len, found)) * stream.config.batch_size
+    slots = sum(map(len, infos_of_ranks)) * stream.config.batch_size
     filled, efficiency = counts["packs"] / slots, counts["tokens"] / counts["capacity"]
     print(
-        f"{dataset}, {epochs} epochs, {ranks} ranks: {len(found[0])} batches a rank, {filled:.2%} of the slots filled, "
-        f"efficiency {efficiency:.2%}"
+        f"{dataset}, {epochs} epochs, {ranks} ranks: {len(infos_of_ranks[0])} batches per rank, {filled:.2%} of the "
+        f"slots filled, efficiency {efficiency:.2%}"
     )
 
 
@@ -94,30 +94,30 @@ def test_real_rows_are_each_read_once_an_epoch_by_ranks_with_equal_counts(
     epochs=st.integers(1, 3),
     data=st.data(),
 )
-def test_any_finite_stream_deals_each_row_once_and_as_many_batches_to_each_rank(
+def test_any_finite_stream_has_each_row_once_and_equal_numbers_of_batches_on_all_ranks(
     num_rows: int, lanes: int, batch_size: int, method: str, epochs: int, data: st.DataObject
 ) -> None:
     ranks = data.draw(st.sampled_from([ranks for ranks in (1, 2, 3, 4) if lanes % ranks == 0]))
     rows = awkward_rows(num_rows)
     stream = stream_of(rows=rows, lanes=lanes, batch_size=batch_size, method=method, epochs=epochs)
     try:
-        found = read_ranks(stream, ranks)
+        infos_of_ranks = read_ranks(stream, ranks)
     except SourceError as error:
-        assert "lower lanes" in str(error)  # noqa: PT017  (a lane may be too small for the drawn numbers)
+        assert "lower lanes" in str(error)  # noqa: PT017  (a lane can be too small for the drawn numbers)
         return
-    assert len(set(map(len, found))) == 1
+    assert len(set(map(len, infos_of_ranks))) == 1
     good = Counter(row for row in range(num_rows) if row % 17 != 5)
-    assert rows_by_epoch(found) == dict.fromkeys(range(epochs), good)
+    assert rows_by_epoch(infos_of_ranks) == dict.fromkeys(range(epochs), good)
     assert stream.stats.dropped == {"longer_than_max_length": epochs * (num_rows - len(good))}
     assert stream.stats.rows == epochs * num_rows
 
 
-def test_every_batch_of_a_fixed_shape_has_it() -> None:
+def test_every_batch_of_a_layout_with_a_fixed_shape_has_that_shape() -> None:
     loader = stream_of(batch_size=3).loader()
     assert {batch["input_ids"].shape for batch in loader} == {(3, 32)}
 
 
-def test_padding_rows_train_nothing_and_are_counted_as_room() -> None:
+def test_padding_rows_have_no_label_and_are_counted_as_capacity() -> None:
     stream = stream_of(batch_size=3)
     batches = list(stream.loader())
     empty = [row for batch in batches for row in batch["labels"] if (row == IGNORE_INDEX).all()]
@@ -125,7 +125,7 @@ def test_padding_rows_train_nothing_and_are_counted_as_room() -> None:
     assert stream.stats.capacity == 3 * len(batches) * 32
 
 
-def test_the_next_for_goes_on_with_the_next_epochs_and_tells_its_length() -> None:
+def test_the_next_for_continues_with_the_next_epochs_and_has_a_length() -> None:
     loader = stream_of(epochs=2).loader()
     for number in range(3):
         length, infos = 0, []
@@ -137,18 +137,18 @@ def test_the_next_for_goes_on_with_the_next_epochs_and_tells_its_length() -> Non
         assert sorted(rows_by_epoch([infos])) == [2 * number, 2 * number + 1]
 
 
-def test_a_stream_without_an_end_has_no_length() -> None:
-    with pytest.raises(TypeError, match="epochs: null has no end"):
+def test_an_endless_stream_has_no_length() -> None:
+    with pytest.raises(TypeError, match="a stream with epochs: null is endless"):
         len(stream_of(epochs=None).loader())
 
 
-def test_a_lane_with_fewer_examples_than_batches_says_to_lower_lanes() -> None:
+def test_a_lane_with_fewer_examples_than_batches_is_an_error() -> None:
     rows = make_rows(30)
     with pytest.raises(SourceError, match=r"lane \d+ of 10, epoch 0: a lane has 3 examples .* lower lanes, or make"):
         len(make_stream(rows[:10] * 2 + [rows[0]] * 11, lanes=10, batch_size=1, method="none").loader())
 
 
-def test_where_every_row_is_dropped_the_error_says_why() -> None:
+def test_the_error_of_a_stream_without_rows_has_the_reasons() -> None:
     with pytest.raises(
         SourceError, match=r"left to train on: 60 rows were all left out \(60 longer_than_max_length\); raise packing"
     ):
@@ -190,5 +190,5 @@ def test_rows_that_change_after_they_were_counted_are_an_error() -> None:
     stream = make_stream(rows, lanes=1)
     len(stream.loader())
     rows[:] = [{"input": "20", "response": " ".join(["20"] * 25)}] * 60
-    with pytest.raises(SourceError, match="lane 0 has other rows in epoch 0 than when they were counted"):
+    with pytest.raises(SourceError, match="lane 0 has other rows in epoch 0 than when the rows were counted"):
         list(stream.loader())

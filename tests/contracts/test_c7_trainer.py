@@ -1,11 +1,10 @@
-"""Contract C7 through `stream.attach(trainer)`: two ranks train as one process does, on each row once.
+"""C7 through `stream.attach(trainer)`: two ranks train like one process, on each row once.
 
-`pytest -m slow tests/contracts/test_c7_trainer.py` does so for the other accumulations, workers and layouts.
+`pytest -m slow tests/contracts/test_c7_trainer.py` tests the other accumulations, workers and layouts.
 """
 
 import itertools
 import multiprocessing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,8 @@ from samsum_stream import IGNORE_INDEX
 from tests.jobs.killing import Jobs
 from tests.jobs.trainer import NUM_EVAL_ROWS, Step, eval_losses_of, eval_stream, make_model, steps_of, train
 from tests.streams import labels_of_row, tokens_of_row
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 JOB = "tests.jobs.trainer"
 LAYOUTS = ("packed", "padded", "padding_free")
@@ -33,7 +34,7 @@ class Case(NamedTuple):
         return f"{self.layout}-{self.accumulation}-{self.workers}-{self.epochs}"
 
     def arguments(self, folder: Path, *, num_ranks: int) -> list[str]:
-        """Those of one of so many ranks, which together have the same global batches."""
+        """The arguments of one rank; any number of ranks has the same global batches."""
         is_one = num_ranks == 1
         options = {
             "rows": NUM_ROWS,
@@ -43,8 +44,8 @@ class Case(NamedTuple):
             "epochs": self.epochs,
             "lanes": self.lanes,
         }
-        named = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        return [str(folder / f"{num_ranks}-{self}"), *named, "--evaluate"]
+        flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        return [str(folder / f"{num_ranks}-{self}"), *flags, "--evaluate"]
 
 
 EVERY = [Case(*case) for case in itertools.product(LAYOUTS, (1, 2), (0, 2))]
@@ -56,18 +57,9 @@ SOME = [
     Case("padding_free", 1, 2),
     Case("padding_free", 2, 0),
 ]
-"""Every two values of two options together."""
+"""Each pair of values of two options."""
 AWKWARD = Case("packed", 3, 0, epochs=2, lanes=4)
-"""Batches of an epoch that three micro batches of two ranks do not divide, unless more are dealt."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small are slower on more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+"""Without extra batches, the number of batches of an epoch is not a multiple of three micro batches of two ranks."""
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +73,7 @@ def other_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train_on_two_ranks(cases: list[Case], folder: Path) -> Path:
-    """All cases one after the other, in one job: it takes longer to start than to train."""
+    """Train all cases in one job, because a job takes longer to start than to train."""
     runs = [["and", *case.arguments(folder, num_ranks=NUM_RANKS)] for case in cases]
     with Jobs(folder) as jobs:
         jobs.start(JOB, *itertools.chain.from_iterable(runs), ranks=NUM_RANKS).finish()
@@ -89,7 +81,7 @@ def train_on_two_ranks(cases: list[Case], folder: Path) -> Path:
 
 
 def train_on_both(case: Case, folder: Path) -> tuple[dict[int, Step], dict[int, Step]]:
-    """The steps of two ranks, which `folder` has already, and those of this process."""
+    """The steps of two ranks, already in `folder`, and the steps of this process."""
     if not (folder / f"1-{case}").exists():
         train(case.arguments(folder, num_ranks=1))
     return steps_of(folder / f"{NUM_RANKS}-{case}"), steps_of(folder / f"1-{case}")
@@ -121,16 +113,16 @@ def test_no_step_spans_two_epochs(some_runs: Path) -> None:
     half, rest = divmod(len(two), AWKWARD.epochs)
     assert not rest
     for epoch in range(AWKWARD.epochs):
-        own = range(epoch * half + 1, (epoch + 1) * half + 1)
-        assert rows_of({number: two[number] for number in own}) == list(range(NUM_ROWS))
+        numbers = range(epoch * half + 1, (epoch + 1) * half + 1)
+        assert rows_of({number: two[number] for number in numbers}) == list(range(NUM_ROWS))
     assert [step.loss for step in two.values()] == pytest.approx([step.loss for step in one.values()], abs=1e-4)
 
 
 @pytest.mark.parametrize(
-    "end", [["--epochs", "1"], ["--epochs", "1", "--until", "2"], ["--max-steps", "2"]], ids=" ".join
+    "limit", [["--epochs", "1"], ["--epochs", "1", "--until", "2"], ["--max-steps", "2"]], ids=" ".join
 )
-def test_no_worker_outlives_the_training(end: list[str], tmp_path: Path) -> None:
-    train([str(tmp_path), "--workers", "2", *end])
+def test_no_worker_runs_after_the_training(limit: list[str], tmp_path: Path) -> None:
+    train([str(tmp_path), "--workers", "2", *limit])
     assert not multiprocessing.active_children()
 
 
@@ -138,15 +130,15 @@ def test_no_worker_outlives_the_training(end: list[str], tmp_path: Path) -> None
 def test_an_evaluation_gives_the_mean_over_all_labels_on_any_number_of_ranks(layout: str, some_runs: Path) -> None:
     case = next(case for case in SOME if case.layout == layout)
     train_on_both(case, some_runs)
-    found = [loss for ranks in (1, 2) for loss in eval_losses_of(some_runs / f"{ranks}-{case}")]
-    assert len(found) == 3
-    assert found == pytest.approx([mean_over_labels()] * 3, abs=1e-5)
-    assert abs(mean_over_batches(layout) - found[0]) > 1e-3  # what the Trainer would say by itself
+    eval_losses = [loss for ranks in (1, 2) for loss in eval_losses_of(some_runs / f"{ranks}-{case}")]
+    assert len(eval_losses) == 3
+    assert eval_losses == pytest.approx([mean_over_labels()] * 3, abs=1e-5)
+    assert abs(mean_over_batches(layout) - eval_losses[0]) > 1e-3  # the result of a Trainer without a stream
 
 
 @torch.no_grad()
 def mean_over_labels() -> float:
-    """Row by row, each alone."""
+    """The loss of isolated rows."""
     model, total, num_labels = make_model().eval(), 0.0, 0
     for row in range(NUM_EVAL_ROWS):
         ids, labels = torch.tensor([tokens_of_row(row)]), torch.tensor([labels_of_row(row)])
@@ -163,9 +155,9 @@ def mean_over_batches(layout: str) -> float:
     return sum(losses) / len(losses)
 
 
-def test_a_stream_handed_to_a_trainer_of_two_ranks_without_attach_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_stream_as_train_dataset_of_two_ranks_is_an_error_with_attach_as_remedy(tmp_path: Path) -> None:
     with Jobs(tmp_path) as jobs:
         job = jobs.start(JOB, tmp_path, "--unattached", "--max-steps", 2, ranks=NUM_RANKS)
         assert job.wait(timeout=60) != 0
-    assert "TopologyError: the job has 2 processes" in (said := job.output.read_text())
-    assert "call stream.attach(trainer)" in said
+    assert "TopologyError: the job has 2 processes" in (output := job.output.read_text())
+    assert "call stream.attach(trainer)" in output

@@ -1,4 +1,4 @@
-"""C8: a bad row ends the stream, or is skipped, counted and kept in a quarantine list, the same on any topology."""
+"""C8: a bad row ends the stream, or is skipped, counted and kept in a quarantine list; the topology has no effect."""
 
 import json
 from itertools import islice
@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[bytes, str, str]] = {
     "a list": (b'["11", "11"]', "", "not_a_row"),
 }
 BAD = dict(zip(range(50, NUM_ROWS, 100), [*KINDS] * 3, strict=False))
-"""Which rows are bad, one in a hundred."""
+"""The bad rows, one in a hundred, and what is bad."""
 
 
 @pytest.fixture(scope="module")
@@ -70,27 +70,29 @@ def test_bad_rows_are_skipped_and_counted_by_reason_and_all_others_are_read(path
 @pytest.mark.parametrize("epochs", [1, None])
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:This DataLoader will create:UserWarning")
 def test_the_quarantine_is_the_same_with_any_number_of_workers(path: Path, epochs: int | None) -> None:
-    seen = []
+    results = []
     for num_workers in (0, 1, 4):
         stream = make(path, epochs=epochs)
         for _ in take(stream.loader(num_workers=num_workers), 400):
             pass
-        seen.append((quarantine(stream), stream.stats.skipped))
-    assert len(seen[0][0]) > 20
-    assert seen[0] == seen[1] == seen[2]
+        results.append((quarantine(stream), stream.stats.skipped))
+    assert len(results[0][0]) > 20
+    assert results[0] == results[1] == results[2]
 
 
 def test_one_more_bad_row_than_the_limit_ends_the_stream(path: Path) -> None:
     read_whole(make(path, limit=len(BAD)).loader())
     too_low = make(path, limit=len(BAD) - 1)
-    with pytest.raises(SourceError, match=f"max_bad_rows: {len(BAD)} rows are bad, and {len(BAD) - 1} may be; .*row"):
+    with pytest.raises(
+        SourceError, match=f"max_bad_rows: {len(BAD)} rows are bad, and the limit is {len(BAD) - 1}; .*row"
+    ):
         read_whole(too_low.loader())
     with pytest.raises(SourceError, match="max_bad_rows"):
         list(too_low)
 
 
-def test_the_limit_holds_in_a_mixture_that_reads_other_rows_of_a_child_in_every_epoch(tmp_path: Path) -> None:
-    """With ten rows an epoch of a child of which every other row is bad, no epoch alone passes the limit."""
+def test_the_limit_holds_in_a_mixture_that_reads_different_rows_of_a_child_in_every_epoch(tmp_path: Path) -> None:
+    """An epoch reads ten rows of a child with 50% bad rows, so that no single epoch exceeds the limit."""
     bad_rows = [{"input": "11"}, *make_rows(1)]
     write_lines(tmp_path / "few.jsonl", make_rows(10))
     write_lines(tmp_path / "bad.jsonl", bad_rows * 100)
@@ -98,24 +100,26 @@ def test_the_limit_holds_in_a_mixture_that_reads_other_rows_of_a_child_in_every_
         name: {"method": "jsonl", "kwargs": {"path": str(tmp_path / f"{name}.jsonl")}} for name in ("few", "bad")
     }
 
-    def of(limit: int) -> SFTStream:
+    def stream_with(limit: int) -> SFTStream:
         faults = {"on_bad_row": "skip", "max_bad_rows": limit}
         source = {"method": "mixture", "kwargs": {"sources": sources}}
         return make_stream(source_config=source, fault_config=faults, epochs=20, lanes=1)
 
     for read in (list, lambda stream: list(stream.loader())):
-        read(of(100))
-        with pytest.raises(SourceError, match="max_bad_rows: .* rows are bad, and 30 may be"):
-            read(of(30))
+        read(stream_with(100))
+        with pytest.raises(SourceError, match="max_bad_rows: .* rows are bad, and the limit is 30"):
+            read(stream_with(30))
 
 
-def test_a_rate_is_judged_on_a_thousand_rows_of_a_lane(path: Path) -> None:
-    with pytest.raises(SourceError, match=r"max_bad_rows: \d+ rows are bad among [\d,]+ rows of a lane, and 0.005 may"):
+def test_a_rate_is_evaluated_over_a_thousand_rows_of_a_lane(path: Path) -> None:
+    with pytest.raises(
+        SourceError, match=r"max_bad_rows: \d+ of [\d,]+ rows of a lane are bad, and the limit is 0.005;"
+    ):
         read_whole(make(path, limit=0.005, lanes=1).loader())
 
 
-def test_the_rate_is_judged_alike_by_a_run_that_went_on(path: Path) -> None:
-    """Where it raises is a function of the position: here a state is loaded before every batch."""
+def test_a_resumed_run_evaluates_the_same_rate(path: Path) -> None:
+    """The batch that raises depends only on the position: here a state is loaded before every batch."""
 
     def batches_before_the_error(loader: StreamLoader, *, restarts: bool) -> int:
         for number in range(10**6):
@@ -126,7 +130,7 @@ def test_the_rate_is_judged_alike_by_a_run_that_went_on(path: Path) -> None:
             if restarts:
                 state = json.loads(json.dumps(loader.state_dict()))
                 loader.load_state_dict(state)
-        raise AssertionError("it never raised")
+        raise AssertionError("the loader never raised")
 
     counts = {batches_before_the_error(make(path, limit=0.006, lanes=2).loader(), restarts=r) for r in (True, False)}
     assert len(counts) == 1
@@ -141,7 +145,7 @@ def test_skipped_rows_are_skipped_again_after_a_restart(path: Path, tmp_path: Pa
     assert_resumes_exactly(stream.loader, num_steps=steps_of_two_epochs(stream.loader()))
 
 
-def test_the_file_says_which_rows_were_skipped_and_never_what_they_hold(path: Path, tmp_path: Path) -> None:
+def test_the_file_lists_the_skipped_rows_without_their_content(path: Path, tmp_path: Path) -> None:
     stream = make(path, folder=tmp_path)
     read_whole(stream.loader())
     lines = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
@@ -150,7 +154,7 @@ def test_the_file_says_which_rows_were_skipped_and_never_what_they_hold(path: Pa
     assert "respon" not in (tmp_path / "bad.jsonl").read_text().replace('"response"', "").replace("empty_response", "")
 
 
-def test_the_file_of_a_run_that_went_on_is_that_of_one_that_never_stopped(path: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_writes_the_same_file_as_an_uninterrupted_run(path: Path, tmp_path: Path) -> None:
     whole, folder = tmp_path / "whole", tmp_path / "stopped"
     read_whole(make(path, folder=whole).loader())
     state = None
@@ -160,13 +164,13 @@ def test_the_file_of_a_run_that_went_on_is_that_of_one_that_never_stopped(path: 
             loader.load_state_dict(state)
         for number, _ in enumerate(loader, start=1):
             if number == num_batches // 2:
-                state = loader.state_dict()  # what follows is read again
+                state = loader.state_dict()  # the later batches are read again
             if number == num_batches:
                 break
     assert (folder / "bad.jsonl").read_text() == (whole / "bad.jsonl").read_text()
 
 
-def test_ranks_write_files_of_their_own_which_a_job_of_other_ranks_goes_on_with(path: Path, tmp_path: Path) -> None:
+def test_each_rank_writes_a_file_and_a_job_with_other_ranks_continues_them(path: Path, tmp_path: Path) -> None:
     def lines_of(folder: Path) -> list[str]:
         return sorted(line for file in folder.iterdir() for line in file.read_text().splitlines())
 
@@ -178,13 +182,13 @@ def test_ranks_write_files_of_their_own_which_a_job_of_other_ranks_goes_on_with(
             if number == 50:
                 states.append(loader.state_dict())
     assert {file.name for file in folder.iterdir()} == {"bad.rank-0.jsonl", "bad.rank-1.jsonl"}
-    alone = make(path, folder=folder).loader()
-    alone.load_state_dict(merge_states(states))
-    read_whole(alone)
+    one_rank = make(path, folder=folder).loader()
+    one_rank.load_state_dict(merge_states(states))
+    read_whole(one_rank)
     assert lines_of(folder) == lines_of(tmp_path / "one")
 
 
-def test_tracing_a_batch_leaves_the_file_alone(path: Path, tmp_path: Path) -> None:
+def test_tracing_a_batch_does_not_change_the_file(path: Path, tmp_path: Path) -> None:
     from samsum_stream.inspection.trace import trace_batch
 
     stream = make(path, folder=tmp_path)
@@ -194,14 +198,14 @@ def test_tracing_a_batch_leaves_the_file_alone(path: Path, tmp_path: Path) -> No
     assert (tmp_path / "bad.jsonl").read_text() == before
 
 
-def test_where_the_first_rows_are_all_bad_their_rule_is_told_instead() -> None:
+def test_if_all_first_rows_are_bad_they_are_not_skipped_and_the_rule_is_reported() -> None:
     rows = [{"input": row["input"], "answer": row["response"]} for row in make_rows(100)]
     with pytest.raises(SourceError, match="columns: rows:0 .*: field 'response' has no column 'response'"):
         make_stream(rows, fault_config={"on_bad_row": "skip", "max_bad_rows": 100})
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_without_skipping_a_bad_row_ends_the_stream_with_its_place(path: Path) -> None:
+def test_without_skipping_a_bad_row_ends_the_stream_with_its_position(path: Path) -> None:
     with workers_that_end_at_once():
         for num_workers in (0, 2):
             source = {"method": "jsonl", "kwargs": {"path": str(path)}}
@@ -209,7 +213,7 @@ def test_without_skipping_a_bad_row_ends_the_stream_with_its_place(path: Path) -
                 read_whole(make_stream(source_config=source).loader(num_workers=num_workers))
 
 
-def test_a_bad_row_counts_once_however_often_it_comes(path: Path) -> None:
+def test_a_bad_row_counts_once_in_all_epochs(path: Path) -> None:
     stream = make(path, limit=len(BAD), epochs=3)
     read_whole(stream.loader())
     assert stream.stats.skipped.total() == 3 * len(BAD)
@@ -217,8 +221,8 @@ def test_a_bad_row_counts_once_however_often_it_comes(path: Path) -> None:
         pass
 
 
-def test_a_run_that_a_bad_row_ended_goes_on_and_skips_it(path: Path, tmp_path: Path) -> None:
-    later = tmp_path / "rows.jsonl"  # the first rows are looked at when the stream is built
+def test_a_run_that_a_bad_row_ended_can_resume_and_skip_it(path: Path, tmp_path: Path) -> None:
+    later = tmp_path / "rows.jsonl"  # the first rows are checked when the stream is built
     later.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[51:]))
     source = {"method": "jsonl", "kwargs": {"path": str(later)}}
     loader = make_stream(source_config=source, lanes=4, epochs=None).loader()
@@ -226,17 +230,17 @@ def test_a_run_that_a_bad_row_ended_goes_on_and_skips_it(path: Path, tmp_path: P
         read_whole(loader)
     state = loader.state_dict()
     for limit in (1, 100):
-        goes_on = make(later, limit=limit, epochs=None).loader()
-        goes_on.load_state_dict(state)
+        resumed = make(later, limit=limit, epochs=None).loader()
+        resumed.load_state_dict(state)
         if limit == 1:
             with pytest.raises(SourceError, match="raise max_bad_rows"):
-                read_whole(goes_on)
-            state = goes_on.state_dict()
-    assert len(list(islice(goes_on, 50))) == 50
+                read_whole(resumed)
+            state = resumed.state_dict()
+    assert len(list(islice(resumed, 50))) == 50
 
 
 @pytest.mark.parametrize("content", ["no json\n", '{"batch": 3, "input": "a row of mine"}\n'])
-def test_a_file_of_other_lines_is_left_alone(path: Path, tmp_path: Path, content: str) -> None:
+def test_a_file_with_other_lines_is_not_changed(path: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / "bad.jsonl").write_text(content)
     with pytest.raises(ConfigError, match=r"quarantine_path: .*bad\.jsonl is not a list of bad rows"):
         read_whole(make(path, folder=tmp_path).loader())
@@ -251,7 +255,7 @@ def test_a_list_that_cannot_be_written_is_an_error(path: Path, tmp_path: Path) -
     (tmp_path / "full").mkdir()
     (tmp_path / "full/bad.jsonl").symlink_to("/dev/full")
     with (
-        mock.patch("samsum_stream.loader.quarantine._cut"),  # which would read zeros for ever
+        mock.patch("samsum_stream.loader.quarantine._cut"),  # it would read zeros forever
         pytest.raises(ConfigError, match=r"bad\.jsonl cannot be written to \(OSError: .*No space left"),
     ):
         read_whole(loader)

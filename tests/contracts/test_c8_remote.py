@@ -1,4 +1,4 @@
-"""C8 for rows behind URLs: what fails for a while changes nothing, what fails for good is an error with the file."""
+"""C8 for rows behind URLs: a transient failure changes nothing, and a permanent failure is an error with the file."""
 
 import gzip
 import io
@@ -38,7 +38,7 @@ FORMATS = (*SUFFIXES, "saved")
 
 
 def quickly(*quick: str, of: Sequence[str] = FORMATS) -> list[Any]:
-    """Some kinds of files, and the others as long proofs."""
+    """All kinds of files; those that are not in `quick` are slow tests."""
     return [kind if kind in quick else pytest.param(kind, marks=pytest.mark.slow) for kind in of]
 
 
@@ -52,9 +52,9 @@ def server() -> Iterator[Server]:
 def short_waits() -> Iterator[None]:
     with (
         mock.patch.multiple(remote, FIRST_DELAY=0.001, MAX_DELAY=0.01),
-        mock.patch("samsum_stream.sources.json_lines.sequential.STRETCH", 3000),
-        mock.patch("samsum_stream.sources.files.expand.READ_AT_ONCE", 1 << 14),
-        mock.patch("samsum_stream.sources.files.expand.WHOLE", 0),
+        mock.patch("samsum_stream.sources.json_lines.sequential.RANGE_SIZE", 3000),
+        mock.patch("samsum_stream.sources.files.expand.BUFFER_SIZE", 1 << 14),
+        mock.patch("samsum_stream.sources.files.expand.MAX_WHOLE_SIZE", 0),
     ):
         yield
 
@@ -106,7 +106,7 @@ def test_every_row_is_read_once(kind: str, server: Server) -> None:
 
 @pytest.mark.parametrize("epochs", [None, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", quickly("parquet", "jsonl", "gzip jsonl"))
-def test_goes_on_exactly_where_it_was(kind: str, server: Server, epochs: int | None) -> None:
+def test_it_resumes_exactly(kind: str, server: Server, epochs: int | None) -> None:
     with mock.patch("samsum_stream.lanes.order.SHUFFLED_BLOCK", 16):
         assert_resumes_exactly(open_stream(kind, server, epochs=epochs).loader, num_steps=12)
 
@@ -114,20 +114,20 @@ def test_goes_on_exactly_where_it_was(kind: str, server: Server, epochs: int | N
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", quickly("parquet", "jsonl", "saved"))
-def test_faults_that_pass_change_no_batch(kind: str, server: Server, num_workers: int) -> None:
+def test_transient_faults_change_no_batch(kind: str, server: Server, num_workers: int) -> None:
     expected = batches(open_stream(kind, server, epochs=None))
     with server.broken(0.05, seed=num_workers) as faults:
         while faults.injected.total() < 2:
-            found = batches(open_stream(kind, server, epochs=None), num_workers=num_workers)
-            assert all(map(equal, found, expected))
+            read = batches(open_stream(kind, server, epochs=None), num_workers=num_workers)
+            assert all(map(equal, read, expected))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", quickly("parquet", "jsonl", "saved"))
-def test_other_bytes_on_the_way_change_no_batch(kind: str, server: Server, num_workers: int) -> None:
-    """Files that are fetched as a whole are verified, and so are the pages of parquet files that have checksums."""
-    with mock.patch("samsum_stream.sources.files.expand.WHOLE", 1 << 23):
+def test_bytes_that_change_in_transit_change_no_batch(kind: str, server: Server, num_workers: int) -> None:
+    """Files that are fetched in one read are verified, and so are parquet pages with checksums."""
+    with mock.patch("samsum_stream.sources.files.expand.MAX_WHOLE_SIZE", 1 << 23):
         stream = open_stream(kind, server, epochs=None)
         expected = batches(stream)
         with server.broken(0.2, kinds=[FLIPPED], seed=num_workers) as faults:
@@ -137,7 +137,7 @@ def test_other_bytes_on_the_way_change_no_batch(kind: str, server: Server, num_w
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
-def test_each_kind_of_fault_is_tried_again(fault: str, server: Server) -> None:
+def test_each_kind_of_fault_is_retried(fault: str, server: Server) -> None:
     stream = open_stream("jsonl", server, epochs=None)
     expected = batches(stream, count=4)
     with server.broken(0.2, kinds=[fault]) as faults:
@@ -147,12 +147,12 @@ def test_each_kind_of_fault_is_tried_again(fault: str, server: Server) -> None:
 
 @pytest.mark.parametrize("fault", ["503", "half a body that looks whole", FLIPPED])
 @pytest.mark.parametrize("kind", quickly("parquet", "saved"))
-def test_a_fault_that_stays_is_an_error_without_a_secret(kind: str, fault: str, server: Server) -> None:
+def test_a_permanent_fault_is_an_error_without_a_secret(kind: str, fault: str, server: Server) -> None:
     source = source_of(kind, server, make_rows(NUM_ROWS))
     stream = None if kind == "saved" else make_stream(source_config=source, lanes=4)
     with (
-        mock.patch.object(remote, "MAX_ATTEMPTS", 2),  # each of which s3fs makes five of, with waits of its own
-        mock.patch("samsum_stream.sources.files.expand.WHOLE", 1 << 23),
+        mock.patch.object(remote, "MAX_ATTEMPTS", 2),  # s3fs makes five requests per attempt, with waits
+        mock.patch("samsum_stream.sources.files.expand.MAX_WHOLE_SIZE", 1 << 23),
         server.broken(1.0, kinds=[fault], where=f"{kind}/part-"),
         pytest.raises(SourceError) as caught,
     ):
@@ -163,7 +163,7 @@ def test_a_fault_that_stays_is_an_error_without_a_secret(kind: str, fault: str, 
 
 
 @pytest.mark.parametrize("kind", quickly("jsonl"))
-def test_no_secret_stands_in_a_log_line_a_state_or_a_list_of_bad_rows(
+def test_no_secret_is_in_a_log_line_a_state_or_a_list_of_bad_rows(
     kind: str, server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [{**row, "response": ""} if number % 9 == 0 else row for number, row in enumerate(make_rows(NUM_ROWS))]
@@ -197,7 +197,7 @@ def test_a_whole_object_is_compared_with_its_checksum_or_its_md5(checksum: bool,
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl", "tar"])
 def test_a_file_that_changes_while_it_is_read_is_an_error(kind: str, server: Server) -> None:
-    """Bytes of two versions would make rows that neither has."""
+    """Bytes of two versions would give rows that neither version has."""
     source = source_of(kind, server, make_rows(NUM_ROWS), name="changing")
     packs = iter(make_stream(source_config=source, lanes=4, epochs=None))
     next(packs)
@@ -208,7 +208,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(kind: str, server: Ser
 
 
 def test_a_tar_is_read_from_any_row_without_the_bytes_before_it(server: Server) -> None:
-    """By headers alone at first, and by the offset of the block once that was seen."""
+    """The first pass reads only headers; a later pass starts at the offset of the block."""
     row, photo = json.dumps({"input": "10", "response": "11"}).encode(), bytes(30_000)
     content = tar_of([(f"{number}.{end}", row if end == "json" else photo) for number in range(40) for end in ENDS])
     url = server.write("wide.tar", content)
@@ -226,7 +226,7 @@ def test_a_tar_is_read_from_any_row_without_the_bytes_before_it(server: Server) 
             assert traffic["bytes"] < share * len(content)
 
 
-def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(server: Server) -> None:
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_folder(server: Server) -> None:
     for folder in range(3):
         server.write(f"folders/{folder}/rows.jsonl", content_of("jsonl", make_rows(10)))
     kwargs = {"path": "s3://rows/folders/*/rows.jsonl", "storage_options": server.options}
@@ -247,15 +247,15 @@ def test_a_file_that_is_named_twice_is_an_error(server: Server) -> None:
         make_stream(source_config={"method": "jsonl", "kwargs": kwargs})
 
 
-def test_a_file_that_is_not_there_is_an_error_at_once(server: Server) -> None:
+def test_a_missing_file_is_an_error_at_once(server: Server) -> None:
     kwargs = {"path": "s3://rows/nowhere-*.parquet", "storage_options": server.options}
     with pytest.raises(SourceError, match=r"there is no file s3://rows/nowhere-\*\.parquet; check the path"):
         make_stream(source_config={"method": "parquet", "kwargs": kwargs})
 
 
 @pytest.mark.parametrize("path", ["memory://transient/*.jsonl", "memory://transient/1.jsonl"])
-def test_looking_up_files_is_tried_again_too(path: str) -> None:
-    """A file that could not be looked up for a moment is not one that is not there."""
+def test_looking_up_files_is_retried_too(path: str) -> None:
+    """A transient failure of the look-up does not mean that the file is missing."""
     files = fsspec.filesystem("memory")
     for number in range(3):
         files.pipe_file(f"/transient/{number}.jsonl", content_of("jsonl", make_rows(20)))
@@ -280,7 +280,7 @@ def test_looking_up_files_is_tried_again_too(path: str) -> None:
 
 @pytest.mark.parametrize("kind", SUFFIXES)
 def test_files_are_read_by_http(tmp_path: Path, kind: str) -> None:
-    """Also with a query, which is no pattern; and another version than the one that was looked up is an error."""
+    """The query of a URL is not a glob; a version that was not looked up is an error."""
     file = tmp_path / f"rows.{SUFFIXES[kind]}"
     file.write_bytes(content_of(kind, make_rows(60)))
     method, key = ("webdataset", "urls") if "tar" in kind else (kind.split()[-1], "path")
@@ -295,18 +295,18 @@ def test_files_are_read_by_http(tmp_path: Path, kind: str) -> None:
         assert "s3cr3t" not in str(caught.value)
 
 
-def test_a_web_server_that_cannot_be_reached_is_no_missing_file() -> None:
-    """One that is not up yet is waited for; fsspec has all that goes wrong there as a file that is not there."""
+def test_an_unreachable_web_server_is_not_a_missing_file() -> None:
+    """A server that does not accept connections yet is retried; fsspec reports any HTTP failure as a missing file."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    for url, told in (
+    for url, message in (
         (f"http://127.0.0.1:{port}/rows.jsonl", r"failed \(tried 6 times\): .*Connect"),
         ("http://nowhere.invalid/rows.jsonl", r"failed: .*Cannot connect to host nowhere\.invalid"),
     ):
-        with pytest.raises(SourceError, match=f"looking up {url} {told}"):
+        with pytest.raises(SourceError, match=f"looking up {url} {message}"):
             make_stream(source_config={"method": "jsonl", "kwargs": {"path": url}})
 
 
-def test_a_file_that_the_web_does_not_have_is_told_so(tmp_path: Path) -> None:
+def test_a_file_that_the_web_server_does_not_have_is_a_missing_file(tmp_path: Path) -> None:
     with serve_folder(tmp_path) as url, pytest.raises(SourceError, match="there is no file http://.*/rows.jsonl; "):
         make_stream(source_config={"method": "jsonl", "kwargs": {"path": f"{url}/rows.jsonl"}})

@@ -1,4 +1,4 @@
-"""C9: a config is data. Code runs only where the caller trusts it, and nothing is imported while validating."""
+"""C9: a config is data; code runs only if the caller trusts it, and validation imports nothing."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def style():
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Modules whose import leaves a file behind."""
+    """Modules that create a file when they are imported."""
     for name in ("trap.py", "traps.py", "pack/__init__.py", "pack/inner.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(TRAP)
@@ -51,7 +51,7 @@ def ran(folder: Path) -> set[str]:
 
 
 def naming(section: str, name: str) -> dict[str, Any]:
-    """A config in which `section` names a piece of code."""
+    """A config with the name of a function in `section`."""
     return make_config(**{section: {"method": name}})
 
 
@@ -76,7 +76,7 @@ def test_validating_a_config_imports_nothing(section: str, function: str, folder
 
 
 @SECTIONS
-def test_code_that_nobody_trusts_does_not_run_and_the_error_says_how_to_trust_it(
+def test_untrusted_code_does_not_run_and_the_error_says_how_to_trust_it(
     section: str, function: str, folder: Path
 ) -> None:
     with pytest.raises(TrustError) as caught:
@@ -88,13 +88,13 @@ def test_code_that_nobody_trusts_does_not_run_and_the_error_says_how_to_trust_it
 
 
 @SECTIONS
-def test_code_that_the_caller_trusts_runs(section: str, function: str, folder: Path) -> None:
+def test_trusted_code_runs(section: str, function: str, folder: Path) -> None:
     stream = build(naming(section, f"trap::{function}"), trust=["trap"])
     assert ran(folder) == {"trap"}
     assert rows_of_packs(stream)
 
 
-def test_trust_covers_what_lies_under_a_module_and_no_name_that_only_starts_alike(folder: Path) -> None:
+def test_trust_covers_submodules_but_not_other_names_with_the_same_start(folder: Path) -> None:
     for name, trust in (("traps::rows", "trap"), ("pack::rows", "pack.inner"), ("trap::rows", "tra")):
         with pytest.raises(TrustError):
             build(naming("source_config", name), trust=[trust])
@@ -122,7 +122,7 @@ def test_the_yaml_cannot_trust_itself(folder: Path) -> None:
         {"prompt_config": {"method": "Prompt", "kwargs": {"examples": ["trap::rows"]}}},
     ],
 )
-def test_names_of_code_deeper_in_a_config_run_nothing(nested: dict[str, Any], folder: Path) -> None:
+def test_nested_names_of_code_run_nothing(nested: dict[str, Any], folder: Path) -> None:
     with pytest.raises((ConfigError, TypeError, ValueError)):
         make_stream(make_rows(3), **nested)
     assert ran(folder) == set()
@@ -137,23 +137,23 @@ def test_a_yaml_tag_runs_nothing(tag: str, folder: Path) -> None:
 
 
 def test_a_row_that_names_code_is_text(folder: Path) -> None:
-    words = ["trap::rows", "!!python/name:trap.rows", "{text}", "{trap}", "%s", "${trap}"]
-    rows = [{"input": text, "response": text} for text in words]
+    texts = ["trap::rows", "!!python/name:trap.rows", "{text}", "{trap}", "%s", "${trap}"]
+    rows = [{"input": text, "response": text} for text in texts]
     stream = make_stream(rows, prompt_config={"method": "Prompt", "kwargs": {"input_template": "11 {text}"}})
-    assert sorted(rows_of_packs(stream)) == list(range(len(words)))
-    for row, text in zip(rows, words, strict=True):
+    assert sorted(rows_of_packs(stream)) == list(range(len(texts)))
+    for row, text in zip(rows, texts, strict=True):
         assert stream.inference_prompt(row).strip() == f"11 {text}"
     assert ran(folder) == set()
 
 
 @pytest.mark.parametrize("name", ["os::system", "builtins::eval", "subprocess::run", "pathlib::Path"])
-def test_the_standard_library_is_code_as_well(name: str) -> None:
+def test_the_standard_library_needs_trust_too(name: str) -> None:
     with pytest.raises(TrustError, match=r"source_config\.method: .* would import code"):
         build(make_config(source_config={"method": name, "kwargs": {"command": "true"}}), trust=[])
 
 
 @pytest.mark.parametrize("make_path", [str, lambda path: f"file://{path}"], ids=["path", "url"])
-def test_a_shell_command_in_place_of_a_path_is_an_error(make_path: Callable[[Path], str], folder: Path) -> None:
+def test_a_shell_command_instead_of_a_path_is_an_error(make_path: Callable[[Path], str], folder: Path) -> None:
     write_lines(folder / "rows.jsonl", make_rows(2))
     for path in (f"pipe:touch {folder}/ran-pipe", f"pipe://touch {folder}/ran-pipe", f"ssh://host{folder}/rows.jsonl"):
         for method, key in (("jsonl", "path"), ("load_from_disk", "dataset_path")):
@@ -174,18 +174,18 @@ def test_a_shell_command_in_place_of_a_path_is_an_error(make_path: Callable[[Pat
         ("load_dataset", {"path": "{folder}/pack", "split": "train", "trust_remote_code": True}),
     ],
 )
-def test_a_child_of_a_mixture_in_a_mixture_may_no_more_than_any_source(
+def test_a_child_of_an_inner_mixture_has_the_same_limits_as_any_source(
     method: str, kwargs: dict[str, Any], folder: Path
 ) -> None:
-    """`pack` holds a dataset script, as old repositories of the Hub do."""
+    """`pack` contains a dataset script, as in old repositories of the Hub."""
     (folder / "pack" / "pack.py").write_text(TRAP)
 
-    def placed(value: Any) -> Any:
+    def formatted(value: Any) -> Any:
         if isinstance(value, list):
-            return [placed(each) for each in value]
+            return [formatted(item) for item in value]
         return value.format(folder=folder) if isinstance(value, str) else value
 
-    child = {"method": method, "kwargs": {key: placed(value) for key, value in kwargs.items()}}
+    child = {"method": method, "kwargs": {key: formatted(value) for key, value in kwargs.items()}}
     inner = {"method": "mixture", "kwargs": {"sources": {"child": child}}}
     outer = {"method": "mixture", "kwargs": {"sources": {"inner": inner}}}
     with pytest.raises(SamsumStreamError):

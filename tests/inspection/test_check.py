@@ -1,4 +1,4 @@
-"""`samsum-stream check`: each advice fires on a config made for it, and all are silent on those that are shipped."""
+"""`samsum-stream check`: each advice fires on its own config, and no advice fires on the shipped configs."""
 
 import gzip
 import json
@@ -26,14 +26,14 @@ from tests.models import make_model
 from tests.streams import make_config, make_rows, word_tokenizer, write_lines
 
 PROMPT = {"method": "Prompt", "kwargs": {"response_template": "11 {text}"}}
-"""Something that separates the input from the response, in whole words."""
+"""A prompt with text between the input and the response, in whole words."""
 
 Make = Callable[..., StreamConfig]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """A config without anything amiss over a file of rows; `changes` are those of `make_config`."""
+    """A config without a problem over a file of rows; `changes` are those of `make_config`."""
 
     def make_one(
         rows: list[dict[str, Any]] | None = None, *, gz: bool = False, tokenizer: Any = None, **changes: Any
@@ -43,12 +43,12 @@ def make(tmp_path: Path) -> Make:
             plain, path = path, tmp_path / "rows.jsonl.gz"
             path.write_bytes(gzip.compress(plain.read_bytes()))
         (tokenizer or word_tokenizer()).save_pretrained(tmp_path / "tokenizer")
-        own = {
+        settings = {
             "source_config": {"method": "jsonl", "kwargs": {"path": str(path)}},
             "base_model": str(tmp_path / "tokenizer"),
             "prompt_config": PROMPT,
         }
-        return parse_config(make_config(**own | changes))
+        return parse_config(make_config(**settings | changes))
 
     return make_one
 
@@ -57,14 +57,14 @@ def names(facts: Facts) -> list[str]:
     return [finding.name for finding in advise(facts)]
 
 
-def found(facts: Facts, name: str) -> Finding:
+def finding_of(facts: Facts, name: str) -> Finding:
     [finding] = [finding for finding in advise(facts) if finding.name == name]
     assert finding.reason
     assert finding.remedy
     return finding
 
 
-def test_a_config_without_anything_amiss_gives_no_finding(make: Make) -> None:
+def test_a_config_without_a_problem_has_no_finding(make: Make) -> None:
     assert names(gather(make())) == []
 
 
@@ -75,10 +75,10 @@ def test_no_advice_on_the_shipped_configs(path: Path, monkeypatch: pytest.Monkey
 
 
 @real_data.needs_real_data
-def test_nor_on_the_shipped_one_of_the_hub_but_that_llama_2_has_no_pad_token() -> None:
-    path, asked, _, answered = real_data.DATASETS["samsum"]
+def test_the_only_advice_on_the_shipped_config_of_the_hub_is_that_llama_2_has_no_pad_token() -> None:
+    path, input_column, _, response_column = real_data.DATASETS["samsum"]
     rows = {"path": str(real_data.FOLDER / "datasets" / path)}
-    columns = {"input": asked, "response": answered}
+    columns = {"input": input_column, "response": response_column}
     config = load_config(TOP / "configs" / "samsum.yaml").model_copy(
         update={
             "base_model": str(real_data.FOLDER / "tokenizers" / "llama-2"),
@@ -98,7 +98,7 @@ UNEVEN = [long_row(number) for number in (18, 2, 9, 18, 4, 15, 11, 7)] * 12
 
 CASES: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
     ("no_border", "warning", {"prompt_config": {"method": "Prompt"}}, {}, "nothing separates"),
-    ("full_attention", "warning", {"collator_config": {"kwargs": {"attention": "full"}}}, {}, "sees those before it"),
+    ("full_attention", "warning", {"collator_config": {"kwargs": {"attention": "full"}}}, {}, "documents before it"),
     (
         "unknown_special_tokens",
         "warning",
@@ -164,20 +164,20 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "level", "changes", "readers", "reason"), CASES, ids=[case[0] for case in CASES])
-def test_each_advice_fires_on_a_config_made_for_it(
+def test_each_advice_fires_on_its_own_config(
     make: Make, name: str, level: str, changes: dict[str, Any], readers: dict[str, Any], reason: str
 ) -> None:
     facts = gather(make(**changes), **readers)
-    finding = found(facts, name)
+    finding = finding_of(facts, name)
     assert finding.level == level
     assert reason.replace("FOLDER", facts.pipeline.source.name) in finding.reason
     assert set(names(facts)) == {name}
 
 
-def test_a_few_long_rows_are_worth_a_note(make: Make) -> None:
+def test_a_few_long_rows_are_a_note(make: Make) -> None:
     facts = gather(make([*make_rows(150), long_row(40)]))
     assert names(facts) == ["long_rows"]
-    finding = found(facts, "long_rows")
+    finding = finding_of(facts, "long_rows")
     assert finding.level == "note"
     assert "fits all of them" in finding.remedy
 
@@ -186,32 +186,32 @@ def test_a_tokenizer_without_a_pad_token(make: Make) -> None:
     tokenizer = word_tokenizer()
     tokenizer.pad_token = None
     facts = gather(make(tokenizer=tokenizer))
-    assert found(facts, "no_pad_token").level == "note"
+    assert finding_of(facts, "no_pad_token").level == "note"
     assert names(facts) == ["no_pad_token"]
 
 
-def test_rows_that_are_longer_than_the_model_reads(make: Make) -> None:
+def test_rows_that_are_too_long_for_the_model(make: Make) -> None:
     tokenizer = word_tokenizer()
     tokenizer.model_max_length = 12
-    finding = found(gather(make(tokenizer=tokenizer)), "longer_than_model")
-    assert "with more tokens than the 12 that" in finding.reason
+    finding = finding_of(gather(make(tokenizer=tokenizer)), "longer_than_model")
+    assert "are kept with more than 12 tokens" in finding.reason
 
 
 def test_a_count_of_rows_that_takes_long(make: Make) -> None:
     facts = gather(make())
     slow = replace(facts, samples=tuple(sample._replace(seconds=3600.0) for sample in facts.samples))
     assert "all 60 rows are counted before the first batch, which takes about 60 minutes" in (
-        found(slow, "long_count").reason
+        finding_of(slow, "long_count").reason
     )
     endless = gather(make(epochs=None))
     assert names(replace(endless, samples=slow.samples)) == []
 
 
-def test_what_the_stream_warns_of_is_told_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_of_the_stream_are_findings_and_not_logged(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     gather(make(prompt_config={"method": "Prompt"}))
     assert caplog.records == []
     with caplog.at_level(logging.WARNING):
-        logging.getLogger("samsum_stream.stream.build").warning("and is heard again afterwards")
+        logging.getLogger("samsum_stream.stream.build").warning("a later warning is logged")
     assert len(caplog.records) == 1
 
 
@@ -226,42 +226,43 @@ def test_the_number_of_batches_is_that_of_the_loader(make: Make, changes: dict[s
     assert facts.epoch.num_batches == len(loader) * ranks / changes["epochs"]
 
 
-def test_and_about_that_where_some_rows_are_looked_at(make: Make) -> None:
+def test_the_number_of_batches_is_an_estimate_from_a_sample(make: Make) -> None:
     rows = make_rows(600) * 5
     facts = gather(make(rows, epochs=1, lanes=1, batch_size=1))
-    assert len(facts.measured) == 512
+    assert facts.measured.num_rows == 512
     assert facts.epoch is not None
     assert not facts.epoch.is_exact
     assert facts.epoch.num_batches == pytest.approx(len(facts.stream.loader()), rel=0.05)
     assert f"1 epoch of about {facts.epoch.num_batches} batches" in dict(outline(facts))["batches"]
 
 
-def test_of_small_row_groups_as_many_rows_are_looked_at_as_of_large_ones(make: Make, tmp_path: Path) -> None:
+def test_the_size_of_a_sample_does_not_depend_on_row_groups(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist(make_rows(900)), path, row_group_size=7)
     source = {"source_config": {"method": "parquet", "kwargs": {"path": str(path)}}}
     facts = gather(make().model_copy(update={"source_config": parse_config(source).source_config}))
-    assert 512 <= len(facts.measured) < 512 + 7
+    assert 512 <= facts.measured.num_rows < 512 + 7
 
 
-def test_padding_of_an_epoch_is_told(make: Make) -> None:
+def test_padding_of_an_epoch_is_in_the_outline(make: Make) -> None:
     facts = gather(make(epochs=1, lanes=4, batch_size=3))
     assert facts.epoch is not None
     share = facts.epoch.num_packs / (3 * facts.epoch.num_batches)
-    assert f"{share:.1%} of its places filled with packs" in dict(outline(facts))["batches"]
-    assert "places" not in dict(outline(gather(make(epochs=None))))["batches"]
+    assert facts.epoch.share_filled == share
+    assert f"packs fill {share:.1%} of the slots" in dict(outline(facts))["batches"]
+    assert "filled" not in dict(outline(gather(make(epochs=None))))["batches"]
 
 
-def test_the_outline_says_what_will_be_fed(make: Make) -> None:
+def test_the_outline(make: Make) -> None:
     lines = dict(outline(gather(make(epochs=1, lanes=12), ranks=2, num_workers=3)))
     assert lines["rows"].endswith(": 60 rows, shuffled as a whole")
-    assert lines["lanes"] == "12; a run can go on with 1, 2, 3, 4, 6 or 12 readers (ranks × workers)"
-    assert lines["tokenizer"] == "backend hf; border proven, responses encoded as they are; adds <s> in front"
-    assert lines["resume"].startswith("goes to its row at once")
+    assert lines["lanes"] == "12; a run can resume with 1, 2, 3, 4, 6 or 12 readers (ranks × workers)"
+    assert lines["tokenizer"] == "backend hf; border proven, responses encoded directly; adds <s> at the start"
+    assert lines["resume"].startswith("seeks to its row")
     assert "cache" not in lines
     compressed = dict(outline(gather(make(gz=True))))
     assert compressed["resume"] == "reads its only shard from the start"
-    assert compressed["rows"].endswith("rows that only reading counts, in 1 shard, shuffled in blocks")
+    assert compressed["rows"].endswith("an unknown number of rows, in 1 shard, shuffled in blocks")
 
 
 def test_what_load_dataset_caches(make: Make, tmp_path: Path) -> None:
@@ -279,7 +280,7 @@ def run(*arguments: object) -> Any:
 
 @pytest.fixture
 def config(tmp_path: Path, make: Make) -> Callable[..., Path]:
-    """The same as a file."""
+    """The config as a file."""
 
     def write(**changes: Any) -> Path:
         path = tmp_path / "config.yaml"
@@ -289,14 +290,14 @@ def config(tmp_path: Path, make: Make) -> Callable[..., Path]:
     return write
 
 
-def test_a_terminal_of_plain_ascii_gets_all_that_it_can_show(config: Callable[..., Path]) -> None:
+def test_an_ascii_terminal_shows_question_marks(config: Callable[..., Path]) -> None:
     result = CliRunner(charset="ascii").invoke(app, ["check", str(config(lanes="auto"))])
     assert result.exit_code == 0, result.exception
     assert "1 rank ? 1 worker" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize("columns", [None, "60"])
-def test_lines_in_a_file_end_where_their_text_does(
+def test_lines_in_a_file_have_no_trailing_spaces(
     config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, columns: str | None
 ) -> None:
     if columns:
@@ -327,13 +328,13 @@ def test_exit_codes(config: Callable[..., Path]) -> None:
     assert "error ConfigError: nothing.yaml: the config cannot be read" in failed.output
 
 
-def test_what_is_found_for_machines(config: Callable[..., Path]) -> None:
+def test_the_json_of_a_check(config: Callable[..., Path]) -> None:
     result = run(config(lanes=12, prompt_config={"method": "Prompt"}), "--json")
-    told = json.loads(result.stdout)
-    assert [finding["name"] for finding in told["findings"]] == ["no_border"]
-    assert set(told["findings"][0]) == {"name", "level", "reason", "remedy"}
-    assert told["numbers"]["readers"] == [1, 2, 3, 4, 6, 12]
-    assert told["layouts"] is None
+    checked = json.loads(result.stdout)
+    assert [finding["name"] for finding in checked["findings"]] == ["no_border"]
+    assert set(checked["findings"][0]) == {"name", "level", "reason", "remedy"}
+    assert checked["numbers"]["readers"] == [1, 2, 3, 4, 6, 12]
+    assert checked["layouts"] is None
     failed = run(config(lanes=12), "--json", "--ranks", 5)
     assert failed.exit_code == 1
     [finding] = json.loads(failed.stdout)["findings"]
@@ -346,12 +347,12 @@ def test_the_layouts_of_a_model(config: Callable[..., Path], tmp_path: Path) -> 
     model.config.use_cache = True
     model.save_pretrained(tmp_path / "llama")
     result = run(config(), "--model", tmp_path / "llama", "--strict")
-    assert "best for this config: packed/" in result.output  # the exact ones differ in time alone
+    assert "best for this config: packed/" in result.output  # the exact layouts differ only in their time
     assert "note cache_is_on" in result.output
     assert result.exit_code == 0
 
 
-def test_a_model_without_an_exact_layout_is_an_error_that_shows_what_was_measured(
+def test_a_model_without_an_exact_layout_is_an_error_with_the_measurements(
     config: Callable[..., Path], tmp_path: Path
 ) -> None:
     make_model("mamba").save_pretrained(tmp_path / "mamba")
@@ -366,7 +367,7 @@ def test_a_model_without_an_exact_layout_is_an_error_that_shows_what_was_measure
 
 
 @pytest.mark.slow
-def test_ten_million_rows_are_checked_in_two_seconds_beside_the_tokenizer(make: Make, tmp_path: Path) -> None:
+def test_ten_million_rows_are_checked_in_two_seconds_without_the_tokenizer(make: Make, tmp_path: Path) -> None:
     rows = make_rows(1000)
     column = {name: pa.array([row[name] for row in rows] * 1000) for name in ("input", "response")}
     with pq.ParquetWriter(tmp_path / "rows.parquet", pa.table(column).schema) as writer:

@@ -1,4 +1,4 @@
-"""`samsum-stream report`: one page that says what a config feeds, harmless whatever the rows say."""
+"""`samsum-stream report`: one page about a config, in which the texts of rows are never markup."""
 
 import base64
 import contextlib
@@ -19,13 +19,14 @@ from samsum_stream import SFTStream
 from samsum_stream.cli import app
 from samsum_stream.inspection.report import make_page
 from samsum_stream.inspection.report.first_batches import read_first
-from samsum_stream.inspection.report.marked import Run, marked
 from samsum_stream.inspection.report.resolved import fingerprint
+from samsum_stream.showing import TokenDecoder
+from samsum_stream.showing.runs import TextRun, token_runs
 from tests.browser import DARK, LIGHT, needs_browser, open_page
+from tests.inspection.configs import ROOT, write_quickstart
 from tests.real_data import TOKENIZERS, needs_real_data, sample_stream
 from tests.streams import make_stream, write_lines
 
-ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = ["findings", "rows", "lengths", "packs", "efficiency", "drops", "config"]
 
 SCRIPT = "<script>alert(1)</script>"
@@ -38,7 +39,7 @@ BAD = [{"input": f"row {number}", "response": ""} for number in range(4)]
 
 
 class Page(HTMLParser):
-    """A page taken apart."""
+    """The tags and the texts of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -63,11 +64,11 @@ class Page(HTMLParser):
         self.texts.append((self._open[-1] if self._open else "", data))
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for each, attributes in self.tags if each == tag]
+        return [attributes for name, attributes in self.tags if name == tag]
 
     def texts_in(self, kind: str) -> list[str]:
         """The texts of elements of a class, or of a tag without one."""
-        return [text for each, text in self.texts if each == kind]
+        return [text for parent, text in self.texts if parent == kind]
 
 
 def report(config: Path, folder: Path) -> str:
@@ -81,11 +82,8 @@ def report(config: Path, folder: Path) -> str:
 
 
 def write_config(folder: Path, rows: Path, **changes: Any) -> Path:
-    quickstart: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text())
     source = {"method": "jsonl", "kwargs": {"path": str(rows)}}
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump({**quickstart, "source_config": source, **changes}))
-    return path
+    return write_quickstart(folder, **{"source_config": source, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +98,7 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def nasty(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Rows, names and values that would be markup, scripts and references where they were not escaped."""
+    """Rows, names and values that would be markup, scripts and references if they were not escaped."""
     folder = tmp_path_factory.mktemp("nasty")
     rows = write_lines(folder / f"{SCRIPT.replace('/', '')}\"'.jsonl", NASTY * 6)
     prompt = {"method": "Prompt", "kwargs": {"system_message": f"{SCRIPT} $x_y$"}}
@@ -113,32 +111,32 @@ def any_page(request: pytest.FixtureRequest) -> str:
     return page
 
 
-def test_the_page_has_all_that_was_found(quickstart: str) -> None:
+def test_the_page_has_all_sections(quickstart: str) -> None:
     page = Page(quickstart)
-    assert [each["id"] for each in page.of("section")] == SECTIONS
-    assert [(each["href"] or "")[1:] for each in page.of("a")] == SECTIONS
+    assert [section["id"] for section in page.of("section")] == SECTIONS
+    assert [(link["href"] or "")[1:] for link in page.of("a")] == SECTIONS
     stream = SFTStream.from_config(yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text()))
     words = " ".join(text for _, text in page.texts)
-    for found in (
+    for expected in (
         "331 become examples",
         "Nothing to advise",
         "20 rows and their masks",
         "The first 16 packs",
         "How full best_fit packs",
-        "Every row becomes an example, as it is",
+        "No row is dropped, shortened or skipped",
         "special_tokens_in_rows: text",
         *fingerprint(stream).values(),
     ):
-        assert found in words
-    assert len([each for each in page.of("details") if each.get("class") == "example"]) == 20
+        assert expected in words
+    assert len([details for details in page.of("details") if details.get("class") == "example"]) == 20
     assert len(page.of("figure")) == 4
-    labels = [each["aria-label"] for each in page.of("svg") if each.get("role") == "img"]
+    labels = [svg["aria-label"] for svg in page.of("svg") if svg.get("role") == "img"]
     assert labels[:3] == [f"Histogram of the tokens of each {name}" for name in ("row", "prompt", "response")]
     assert len([label for label in labels if label and label.startswith("Pack ")]) == 16
 
 
 def test_what_is_shown_as_trained_is_the_response(quickstart: str) -> None:
-    """Rows of the file by their positions; what stands before them is read and not trained."""
+    """The positions of the examples give the rows of the file; the prompts are masked."""
     rows = [json.loads(line) for line in (ROOT / "examples" / "data" / "dialogues.jsonl").read_text().splitlines()]
     page = Page(quickstart)
     numbers = [int(re.findall(r":(\d+) ", text)[0]) for text in page.texts_in("bdi")][:20]
@@ -153,22 +151,23 @@ def test_what_is_shown_as_trained_is_the_response(quickstart: str) -> None:
 
 def test_packs_are_drawn_to_scale(quickstart: str) -> None:
     page = Page(quickstart)
-    rects = [each for each in page.of("rect") if each.get("class")]
-    prompts, responses = ([each for each in rects if each["class"] == kind] for kind in ("prompt", "response"))
-    assert [each["width"] for each in rects if each["class"] == "room"] == ["512"] * 16
+    widths: dict[str, list[int]] = {"prompt": [], "response": [], "room": []}
+    for rect in page.of("rect"):
+        if rect.get("class"):
+            widths[str(rect["class"])].append(int(rect["width"] or 0))
+    assert widths["room"] == [512] * 16
     stream = SFTStream.from_config(yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text()))
     packs = [pack for _, pack in zip(range(16), stream, strict=False)]
     examples = [example for pack in packs for example in pack.examples]
-    assert [int(each["width"] or 0) for each in prompts] == [example.num_prompt_tokens for example in examples]
-    sizes = [int(each["width"] or 0) for each in responses]
-    assert sizes == [len(example.input_ids) - example.num_prompt_tokens for example in examples]
+    assert widths["prompt"] == [example.spans[0, 0] for example in examples]
+    assert widths["response"] == [len(example.input_ids) - example.spans[0, 0] for example in examples]
 
 
 def test_a_padded_row_is_as_long_as_the_longest_of_its_batch() -> None:
     stream = make_stream(collator_config={"method": "padded"}, batch_size=4, lanes=1)
-    found = read_first(stream, num_lanes=1)
-    longest = [max(pack.num_tokens for pack, _ in found.packs[start : start + 4]) for start in range(0, 16, 4)]
-    assert [room for _, room in found.packs] == [length for length in longest for _ in range(4)]
+    bars = read_first(stream, num_lanes=1).bars
+    longest = [max(bar.num_tokens for bar in bars[start : start + 4]) for start in range(0, 16, 4)]
+    assert [bar.capacity for bar in bars] == [length for length in longest for _ in range(4)]
 
 
 def test_the_page_needs_nothing_and_runs_nothing(any_page: str) -> None:
@@ -182,7 +181,7 @@ def test_the_page_needs_nothing_and_runs_nothing(any_page: str) -> None:
     assert len(style) == 1
     assert "url(" not in style[0]
     assert "@import" not in style[0]
-    [policy] = [str(each["content"]) for each in page.of("meta") if each.get("http-equiv") == "Content-Security-Policy"]
+    [policy] = [str(meta["content"]) for meta in page.of("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
     digest = base64.b64encode(hashlib.sha256(style[0].encode()).digest()).decode()
     assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}';")
 
@@ -201,9 +200,9 @@ def test_rows_names_and_values_are_text(nasty: str) -> None:
 
 def test_a_mixture_shows_its_shares(mixture: str) -> None:
     page = Page(mixture)
-    assert [each["id"] for each in page.of("section")] == [*SECTIONS[:5], "shares", *SECTIONS[5:]]
+    assert [section["id"] for section in page.of("section")] == [*SECTIONS[:5], "shares", *SECTIONS[5:]]
     cells = re.findall(r"</svg> (\w+)</th><td>([\d.]+)%</td><td>([\d.]+)%</td><td>([\d,]+)</td>", mixture)
-    assert [(name, said, rows) for name, said, _, rows in cells] == [
+    assert [(name, expected, rows) for name, expected, _, rows in cells] == [
         ("dialogues", "70.0", "331"),
         ("questions", "30.0", "12"),
     ]
@@ -214,7 +213,7 @@ def test_a_mixture_shows_its_shares(mixture: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
 @pytest.mark.parametrize("truncation", ["drop", "right"])
-def test_drops_cuts_and_bad_rows_are_told_with_the_first_ones(tmp_path: Path, suffix: str, truncation: str) -> None:
+def test_drops_cuts_and_bad_rows_are_shown_with_the_first_ones(tmp_path: Path, suffix: str, truncation: str) -> None:
     fine = [{"input": f"number {number}", "response": "fine"} for number in range(20)]
     long = [{"input": f"long {number}", "response": LONG} for number in range(5)]
     rows = tmp_path / f"rows.{suffix}"
@@ -229,10 +228,10 @@ def test_drops_cuts_and_bad_rows_are_told_with_the_first_ones(tmp_path: Path, su
     assert f"{reason}: 5 rows, 17.2%" in words
     assert "empty_response skipped as bad: 4 rows, 13.8%" in words
     assert f"{name}:20 (epoch 0) line 21: field 'response' must be a str that is not blank" in words
-    fates = [text.removesuffix(" (epoch 0)") for text in page.texts_in("bdi")][20:]
-    assert fates == [f"{name}:{number}" for number in (24, 25, 26, 20, 21, 22)]
-    kept = ", of which 512 are kept" if truncation == "right" else ""
-    assert re.findall(r"83\d tokens(, of which 512 are kept)? Please", words) == [kept] * 3
+    positions = [text.removesuffix(" (epoch 0)") for text in page.texts_in("bdi")][20:]
+    assert positions == [f"{name}:{number}" for number in (24, 25, 26, 20, 21, 22)]
+    kept = ", 512 of them kept" if truncation == "right" else ""
+    assert re.findall(r"83\d tokens(, 512 of them kept)? Please", words) == [kept] * 3
     assert page.texts_in("left-out") == ["2,953 characters"] * 3
 
 
@@ -253,18 +252,18 @@ def make_page_of(config: Path) -> str:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "llama-2" else pytest.mark.slow) for name in TOKENIZERS]
 )
-def test_runs_spell_what_was_encoded_whatever_a_decoder_does_to_the_start_of_a_text(name: str) -> None:
+def test_runs_spell_the_encoded_text_with_every_decoder(name: str) -> None:
     stream = sample_stream(name)
+    decoder = TokenDecoder(stream.tokenizer)
     for pack in stream:
         [example] = pack.examples
-        runs = marked(example, stream.tokenizer)
-        trained = [run for run in runs if run.trains]
-        assert trained[-1] == Run(stream.tokenizer.eos_token, True, True)
-        assert trained[0].text.startswith(("·", " "))
-        assert not [run.text for run in runs if "\ufffd" in run.text]
+        masked, trained = (run.texts for run in token_runs(example, decoder))
+        assert trained[-1] == TextRun(stream.tokenizer.eos_token, True)
+        assert trained[0].text.startswith(" ")
+        assert not [run.text for run in (*masked, *trained) if "\ufffd" in run.text]
 
 
-def test_without_the_plotting_library_the_error_says_how_to_get_it(
+def test_without_the_plotting_library_the_error_names_the_command_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.startswith("samsum_stream.inspection.report")]:
@@ -275,7 +274,7 @@ def test_without_the_plotting_library_the_error_says_how_to_get_it(
     assert "matplotlib is not installed; pip install 'samsum-stream[plot]'" in result.output
 
 
-def test_a_folder_that_is_not_there_is_an_error_before_the_rows_are_read(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error_before_the_rows_are_read(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", "x.yaml", "-o", str(tmp_path / "no" / "report.html")])
     assert result.exit_code == 1
     assert "--output: there is no folder" in result.output
@@ -289,12 +288,12 @@ def test_a_page_that_cannot_be_written_is_an_error_of_one_line() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the browser keeps its profile, so that it makes one only once."""
+    """The folder of the browser profile, which is created only once."""
     return tmp_path_factory.mktemp("browser")
 
 
 @needs_browser
-def test_a_browser_has_nothing_to_complain_of(any_page: str, folder: Path) -> None:
+def test_a_browser_reports_no_problem(any_page: str, folder: Path) -> None:
     path = folder / "page.html"
     path.write_text(any_page, encoding="utf-8")
     document, console = open_page(path)
@@ -303,7 +302,7 @@ def test_a_browser_has_nothing_to_complain_of(any_page: str, folder: Path) -> No
 
 
 @needs_browser
-def test_a_script_that_got_into_the_page_would_not_run(quickstart: str, folder: Path) -> None:
+def test_a_script_in_the_page_would_not_run(quickstart: str, folder: Path) -> None:
     path = folder / "script.html"
     path.write_text(quickstart.replace("</main>", "<script>document.body.remove()</script></main>"), encoding="utf-8")
     document, console = open_page(path)
@@ -323,8 +322,10 @@ PHONE = '<meta name="color-scheme" content="light dark"><iframe src="measured.ht
 
 @needs_browser
 @pytest.mark.parametrize(("scheme", "page", "ink"), [(LIGHT, 251, 29), (DARK, 20, 231)])
-def test_on_a_phone_it_fits_in_light_and_in_dark(mixture: str, folder: Path, scheme: int, page: int, ink: int) -> None:
-    """A frame as wide as a phone: the window of a browser has a least width, which is more."""
+def test_the_page_fits_a_phone_in_light_and_in_dark(
+    mixture: str, folder: Path, scheme: int, page: int, ink: int
+) -> None:
+    """A frame as wide as a phone, because the window of a browser has a greater minimum width."""
     without_policy = re.sub(r"<meta http-equiv.*?>", "", mixture)
     (folder / "measured.html").write_text(without_policy.replace("</body>", f"{MEASURE}</body>"), encoding="utf-8")
     (folder / "phone.html").write_text(PHONE)

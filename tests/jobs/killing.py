@@ -1,4 +1,4 @@
-"""Jobs of several processes that tests start and kill with SIGKILL; `Jobs` kills all that still run at its end."""
+"""Jobs of several processes, which tests start and kill with SIGKILL; `Jobs` kills the remaining jobs at its end."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = "SAMSUM_STREAM_TEST_JOB"
 """An environment variable that every process of a job inherits.
 
-A launcher starts ranks in sessions of their own and may die before them, so neither session nor parent finds them.
+A launcher starts ranks in separate sessions and may die before them, so neither session nor parent identifies them.
 """
 
 

@@ -1,4 +1,4 @@
-"""A plain training loop that tests kill: `torchrun -m tests.jobs.training FOLDER --until M`.
+"""A plain training loop, which tests kill: `torchrun -m tests.jobs.training FOLDER --until M`.
 
 Every rank writes a line for each batch that it trained on, and saves every few steps. It stops before global batch
 `until`.

@@ -1,4 +1,4 @@
-"""An epoch's packs dealt over a number of batches: evenly, in order, and never an empty batch."""
+"""The packs of an epoch, partitioned over a number of batches: evenly, in order, and never an empty batch."""
 
 from itertools import chain
 
@@ -7,23 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samsum_stream import SourceError
-from samsum_stream.lanes.epochs import dealt, split_packs
+from samsum_stream.lanes.epochs import partition, split_packs
 
 
-def test_batch_i_takes_the_packs_from_the_ith_share_to_the_next() -> None:
-    assert dealt(7, 3) == [2, 2, 3]
-    assert dealt(3, 3) == [1, 1, 1]
+def test_each_batch_has_its_share_of_the_packs() -> None:
+    assert partition(7, 3) == [2, 2, 3]
+    assert partition(3, 3) == [1, 1, 1]
 
 
-@given(num_batches=st.integers(1, 50), more=st.integers(0, 400))
-def test_batches_differ_by_one_pack_and_none_is_empty(num_batches: int, more: int) -> None:
-    sizes = dealt(num_batches + more, num_batches)
-    assert sum(sizes) == num_batches + more
+@given(num_batches=st.integers(1, 50), num_more=st.integers(0, 400))
+def test_batches_differ_by_at_most_one_pack_and_none_is_empty(num_batches: int, num_more: int) -> None:
+    sizes = partition(num_batches + num_more, num_batches)
+    assert sum(sizes) == num_batches + num_more
     assert min(sizes) >= 1
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_the_pack_with_most_examples_is_split_first() -> None:
+def test_the_pack_with_the_most_examples_is_split_first() -> None:
     assert split_packs(["abcd", "e"], 3) == ["ab", "cd", "e"]
 
 
@@ -37,6 +37,6 @@ def test_pieces_keep_all_examples_in_order_and_none_is_empty(packs: list[list[in
     assert list(chain(*pieces)) == list(chain(*packs))
 
 
-def test_fewer_examples_than_batches_is_an_error_with_its_remedy() -> None:
+def test_fewer_examples_than_batches_are_an_error_with_a_remedy() -> None:
     with pytest.raises(SourceError, match=r"has 3 examples in an epoch.*each of 4 batches.*lower lanes"):
         split_packs(["ab", "c"], 4)

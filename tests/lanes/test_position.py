@@ -1,28 +1,36 @@
-"""Positions: which rows before the cursor wait, as lengths of runs."""
+"""Positions of lanes: which examples before the cursor wait, as lengths of runs."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samsum_stream.lanes.position import Place, runs_of, waits_of
+from samsum_stream.lanes.position import Cursor, is_waiting, waiting_runs
 
 
-def test_runs_alternate_between_rows_that_wait_and_rows_that_are_done() -> None:
-    assert runs_of([40, 41, 44, 46], cursor=48) == (2, 2, 1, 1, 1, 1)
-    assert waits_of((2, 2, 1, 1, 1, 1)).tolist() == [True, True, False, False, True, False, True, False]
+def test_runs_alternate_between_examples_that_wait_and_examples_that_are_done() -> None:
+    assert waiting_runs([40, 41, 44, 46], start=40, end=48) == (2, 2, 1, 1, 1, 1)
+    assert is_waiting((2, 2, 1, 1, 1, 1)).tolist() == [True, True, False, False, True, False, True, False]
 
 
-def test_where_no_row_waits_there_are_no_runs() -> None:
-    assert runs_of([], cursor=48) == ()
-    assert not len(waits_of(()))
+def test_the_first_run_is_0_if_the_first_example_is_done() -> None:
+    assert waiting_runs([42], start=40, end=43) == (0, 2, 1)
+    assert is_waiting((0, 2, 1)).tolist() == [False, False, True]
+    assert waiting_runs([], start=40, end=43) == (0, 3)
+    assert is_waiting((0, 3)).tolist() == [False] * 3
 
 
-@given(waiting=st.sets(st.integers(100, 800), min_size=1), behind=st.integers(1, 50))
-def test_runs_tell_which_rows_wait(waiting: set[int], behind: int) -> None:
-    cursor = max(waiting) + behind
-    waits = waits_of(runs_of(sorted(waiting), cursor=cursor))
-    assert len(waits) == cursor - min(waiting)
-    assert {min(waiting) + place for place in waits.nonzero()[0].tolist()} == waiting
+def test_without_an_example_before_the_cursor_there_are_no_runs() -> None:
+    assert waiting_runs([], start=48, end=48) == ()
+    assert is_waiting(()).tolist() == []
 
 
-def test_places_compare_as_a_lane_reads_them() -> None:
-    assert Place(0, 3, 9) < Place(1, 0, 0) < Place(1, 0, 1) < Place(1, 1, 0)
+@given(waits=st.lists(st.booleans(), max_size=40), start=st.integers(0, 1000))
+def test_runs_round_trip(waits: list[bool], start: int) -> None:
+    waiting = [start + number for number, waits_here in enumerate(waits) if waits_here]
+    runs = waiting_runs(waiting, start=start, end=start + len(waits))
+    assert is_waiting(runs).tolist() == waits
+    assert all(runs[1:]), "only the first run can be 0: states rely on it"
+    assert (runs[:1] == (0,)) == (waits[:1] == [False])
+
+
+def test_cursors_compare_in_reading_order() -> None:
+    assert Cursor(0, 3, 9) < Cursor(1, 0, 0) < Cursor(1, 0, 1) < Cursor(1, 1, 0)

@@ -1,7 +1,7 @@
-"""Who reads which row: a keyed permutation, and lanes that divide it evenly."""
+"""Which reader reads which row: a keyed permutation, and lanes that partition it evenly."""
 
 from functools import cache
-from itertools import islice, product
+from itertools import chain, islice, product
 from math import lcm
 
 import numpy as np
@@ -19,7 +19,7 @@ KEYS = st.tuples(st.integers(0, 2**31), st.integers(0, 1000))
 def test_a_permutation_holds_every_row_once_for_every_length() -> None:
     for length in range(1, 5001):
         rows = permute(np.arange(length), length=length, key=(length, 0))
-        # Everything in range, and nothing missing: one-to-one.
+        # Every number is in the range and none is missing, so the map is one-to-one.
         assert (np.bincount(rows, minlength=length) == 1).all(), length
         assert len(rows) == length
 
@@ -37,38 +37,38 @@ def test_windows_of_long_permutations_are_distinct_and_in_range(
 
 
 @given(KEYS, st.integers(1, 3000))
-def test_a_place_gives_the_same_row_whoever_asks_for_it_and_when(key: tuple[int, int], length: int) -> None:
-    places = np.arange(length)
-    all_at_once = permute(places, length=length, key=key)
-    np.testing.assert_array_equal(all_at_once[::3], permute(places[::3], length=length, key=key))
-    np.testing.assert_array_equal(places, np.arange(length), "the caller's places changed")
+def test_an_index_always_gives_the_same_row(key: tuple[int, int], length: int) -> None:
+    indices = np.arange(length)
+    all_at_once = permute(indices, length=length, key=key)
+    np.testing.assert_array_equal(all_at_once[::3], permute(indices[::3], length=length, key=key))
+    np.testing.assert_array_equal(indices, np.arange(length), "the caller's array changed")
 
 
-def test_another_seed_or_epoch_is_another_order() -> None:
-    places = np.arange(1000)
-    orders = [permute(places, length=1000, key=key) for key in [(0, 0), (0, 1), (1, 0), (1, 1), (7, 3), (3, 7)]]
-    for place, order in enumerate(orders):
-        assert not any(np.array_equal(order, other) for other in orders[:place])
+def test_keys_determine_the_order() -> None:
+    indices = np.arange(1000)
+    orders = [permute(indices, length=1000, key=key) for key in [(0, 0), (0, 1), (1, 0), (1, 1), (7, 3), (3, 7)]]
+    for number, order in enumerate(orders):
+        assert not any(np.array_equal(order, other) for other in orders[:number])
 
 
-def test_the_order_is_no_accident_of_a_version() -> None:
+def test_the_order_is_the_same_in_every_version() -> None:
     assert permute(np.arange(10), length=10, key=(0, 0)).tolist() == [5, 2, 6, 3, 1, 7, 4, 0, 8, 9]
 
 
 @pytest.mark.parametrize("length", [64, 1000, 4097])
-def test_a_shuffled_order_has_no_memory_of_the_old_one(length: int) -> None:
-    places = np.arange(length)
-    rows = [permute(places, length=length, key=(seed, 0)) for seed in range(50)]
-    correlations = [abs(np.corrcoef(places, order)[0, 1]) for order in rows]
+def test_a_shuffled_order_is_uncorrelated_with_the_old_one(length: int) -> None:
+    indices = np.arange(length)
+    rows = [permute(indices, length=length, key=(seed, 0)) for seed in range(50)]
+    correlations = [abs(np.corrcoef(indices, order)[0, 1]) for order in rows]
     assert np.mean(correlations) < 2 / np.sqrt(length)
-    fixed = np.mean([(order == places).sum() for order in rows])
-    assert fixed < 3, "about one row keeps its place in a random permutation"
+    fixed = np.mean([(order == indices).sum() for order in rows])
+    assert fixed < 3, "about one row keeps its index in a random permutation"
     neighbours = np.mean([(np.diff(order) == 1).sum() for order in rows])
     assert neighbours < 3, "about one pair of neighbours stays together"
 
 
 @given(st.integers(1, 3000), st.integers(1, 40))
-def test_lanes_partition_the_rows_and_differ_by_one_at_most(num_rows: int, num_lanes: int) -> None:
+def test_lanes_partition_the_rows_and_differ_by_at_most_one(num_rows: int, num_lanes: int) -> None:
     sizes = [lane_size(lane, num_rows=num_rows, num_lanes=num_lanes) for lane in range(num_lanes)]
     assert sizes == [len(range(lane, num_rows, num_lanes)) for lane in range(num_lanes)]
     assert sum(sizes) == num_rows
@@ -95,9 +95,9 @@ def first_batches(share: Share, count: int) -> list[int]:
 
 
 @given(st.integers(0, 10_000))
-def test_all_workers_together_own_each_lane_once_and_make_each_batch_once(start: int) -> None:
+def test_all_workers_together_have_each_lane_and_each_batch_once(start: int) -> None:
     for num_lanes, ranks, workers in topologies():
-        shares = [share for own in shares_of(ranks, workers, start=start) for share in own]
+        shares = list(chain.from_iterable(shares_of(ranks, workers, start=start)))
         lanes = [lane for share in shares for lane in share.lanes(num_lanes)]
         assert sorted(lanes) == list(range(num_lanes))
         rounds = 2 * num_lanes // (ranks * workers) + 1
@@ -106,33 +106,34 @@ def test_all_workers_together_own_each_lane_once_and_make_each_batch_once(start:
 
 
 @given(st.integers(0, 10_000))
-def test_a_batch_comes_from_a_lane_of_the_worker_that_makes_it(start: int) -> None:
+def test_a_batch_comes_from_a_lane_of_the_worker_that_produces_it(start: int) -> None:
     for num_lanes, ranks, workers in topologies():
-        for share in (share for own in shares_of(ranks, workers, start=start) for share in own):
+        for share in chain.from_iterable(shares_of(ranks, workers, start=start)):
             lanes = [batch % num_lanes for batch in first_batches(share, 2 * num_lanes)]
             assert set(lanes) == set(share.lanes(num_lanes))
 
 
 @given(st.integers(0, 10_000))
-def test_workers_asked_in_turn_give_the_batches_of_their_rank_in_order(start: int) -> None:
+def test_workers_in_turn_produce_the_batches_of_their_rank_in_order(start: int) -> None:
     for num_lanes, ranks, workers in topologies():
-        for rank, own in enumerate(shares_of(ranks, workers, start=start)):
-            made = [share.batches(None) for share in own]
-            in_turn = [next(made[number % workers]) for number in range(2 * num_lanes)]
+        for rank, rank_shares in enumerate(shares_of(ranks, workers, start=start)):
+            batches = [share.batches(None) for share in rank_shares]
+            in_turn = [next(batches[number % workers]) for number in range(2 * num_lanes)]
             first = start + (rank - start) % ranks
             assert in_turn == list(range(first, first + 2 * num_lanes * ranks, ranks))
 
 
 @given(st.integers(0, 10_000), st.integers(0, 200))
-def test_up_to_an_end_every_rank_makes_as_many_batches_and_each_is_made_once(start: int, num_batches: int) -> None:
+def test_up_to_an_end_every_rank_produces_the_same_number_of_batches(start: int, num_batches: int) -> None:
     for _, ranks, workers in topologies():
         end = start + num_batches
-        made = [
-            [batch for share in own for batch in share.batches(end)] for own in shares_of(ranks, workers, start=start)
+        batches_of_ranks = [
+            [batch for share in rank_shares for batch in share.batches(end)]
+            for rank_shares in shares_of(ranks, workers, start=start)
         ]
-        assert {len(batches) for batches in made} == {-(-num_batches // ranks)}
-        # All before the end; behind it only as many as the ranks are short of an even share.
-        assert sorted(batch for batches in made for batch in batches) == list(range(start, end + -num_batches % ranks))
+        assert {len(batches) for batches in batches_of_ranks} == {-(-num_batches // ranks)}
+        # All batches before the end, and after it as many as the ranks need to have equal numbers.
+        assert sorted(chain(*batches_of_ranks)) == list(range(start, end + -num_batches % ranks))
 
 
 @given(st.integers(1, 60), st.integers(1, 8), st.integers(0, 12))
@@ -165,14 +166,16 @@ def test_the_most_workers_that_share_the_lanes_evenly_are_found(share: int, worl
         (14_732, 7, 28),
     ],
 )
-def test_auto_is_the_most_lanes_that_common_topologies_can_share(
+def test_auto_chooses_the_most_lanes_that_common_topologies_can_share(
     num_rows: int, num_readers: int, num_lanes: int
 ) -> None:
     assert choose_num_lanes(num_rows, num_readers) == num_lanes
 
 
 @given(st.integers(0, 10**7), st.integers(1, 64))
-def test_auto_suits_the_readers_and_leaves_lanes_of_512_rows_or_one_a_reader(num_rows: int, num_readers: int) -> None:
+def test_auto_suits_the_readers_and_gives_lanes_of_512_rows_or_one_lane_per_reader(
+    num_rows: int, num_readers: int
+) -> None:
     num_lanes = choose_num_lanes(num_rows, num_readers)
     assert num_lanes % num_readers == 0
     assert lcm(24, num_readers) % num_lanes == 0
@@ -192,6 +195,6 @@ def test_lanes_that_cannot_be_shared_evenly_are_an_error_that_names_the_valid_nu
 def test_more_lanes_than_rows_are_an_error() -> None:
     with pytest.raises(
         TopologyError,
-        match="lanes: 12 lanes need as many rows, but the source has 11",
+        match="lanes: 12 lanes need at least 12 rows, but the source has 11",
     ):
         check_num_lanes(12, num_rows=11, ranks=2, workers=3)

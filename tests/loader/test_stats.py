@@ -1,4 +1,4 @@
-"""What is counted: handed over, dropped, cut."""
+"""Counts of delivered, dropped, truncated and skipped data."""
 
 import pickle
 from collections.abc import Sequence
@@ -8,46 +8,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samsum_stream.loader.stats import Stats
-from samsum_stream.loader.wire import from_buffer, to_buffer
-from samsum_stream.values.counts import COUNTED, Counts, counts_of_batch, listed, unlisted
-from samsum_stream.values.examples import EXAMPLE_RECORD, Item
+from samsum_stream.values.batches import Batch
+from samsum_stream.values.counts import COUNTED, Counts, counts_of_batch, counts_of_rows, listed, unlisted
+from samsum_stream.values.examples import Item
 from tests.streams import make_items
 
 
 def stats_of(packs: Sequence[Sequence[Item]], *, max_length: int, num_packs: int = 0) -> Stats:
     stats = Stats()
-    batch = from_buffer(to_buffer(packs, num_packs=num_packs))
+    batch = Batch.of_items(packs, num_packs=num_packs)
     stats.counts += counts_of_batch(batch, max_length=max_length)
     return stats
 
 
-def test_handing_over_a_batch_counts_real_tokens_and_those_with_a_label() -> None:
+def test_a_delivered_batch_counts_tokens_without_padding_and_tokens_with_a_label() -> None:
     first, second, third = make_items([4, 1, 7])
     stats = stats_of([[first, second], [third]], max_length=10)
-    assert (stats.rows, stats.examples, stats.packs) == (3, 3, 2)
+    assert (stats.rows, stats.examples, stats.packs) == (0, 3, 2), "rows are counted when a lane passes them"
     assert stats.tokens == 4 + 1 + 7
-    # One prompt token each; the single token of the second is its first, which never trains.
+    # Each has one prompt token; the only token of the second is its first token, which has no label.
     assert stats.trained_tokens == 3 + 0 + 6
     assert (stats.capacity, stats.efficiency) == (20, 0.6)
 
 
-def test_rows_of_padding_are_room_but_no_packs() -> None:
+def test_rows_of_padding_count_as_capacity_and_not_as_packs() -> None:
     stats = stats_of([make_items([4, 5]), make_items([9])], max_length=10, num_packs=5)
-    assert (stats.rows, stats.examples, stats.packs) == (3, 3, 2)
+    assert (stats.examples, stats.packs) == (3, 2)
     assert (stats.tokens, stats.capacity, stats.efficiency) == (18, 50, 0.36)
 
 
-def test_an_example_without_a_prompt_still_trains_no_first_token() -> None:
-    length, ids, record, ordinal = make_items([5])[0]
-    without_prompt = np.frombuffer(record, EXAMPLE_RECORD).copy()
-    without_prompt["num_prompt_tokens"] = 0
-    assert stats_of([[(length, ids, without_prompt.tobytes(), ordinal)]], max_length=8).trained_tokens == 4
+def test_the_first_token_of_an_example_without_a_prompt_is_not_trained() -> None:
+    length, starts_row, ids, _, record, index = make_items([5])[0]
+    spans = np.array([[0, length]], np.int32).tobytes()
+    assert stats_of([[(length, starts_row, ids, spans, record, index)]], max_length=8).trained_tokens == 4
 
 
-def test_rows_are_those_handed_over_and_those_dropped() -> None:
+def test_rows_are_counted_as_rows_and_not_as_their_examples() -> None:
     stats = stats_of([make_items([4, 5])], max_length=10)
     stats.counts += Counts({"dropped.longer_than_max_length": 3, "dropped.no_trained_token": 1})
-    assert (stats.rows, stats.examples) == (6, 2)
+    assert (stats.rows, stats.examples) == (0, 2)
+    stats.counts += counts_of_rows(5, child="")
+    assert (stats.rows, stats.examples) == (5, 2)
+    assert counts_of_rows(5, child="a/b") == Counts({"rows": 5, "children.a/b.rows": 5})
 
 
 def test_counts_add_up_by_reason() -> None:
@@ -57,7 +59,7 @@ def test_counts_add_up_by_reason() -> None:
     assert stats.special_tokens_in_rows == 2
     assert dict(stats.dropped) == {"no_trained_token": 4}
     assert dict(stats.truncated) == {"input": 6}
-    assert stats.rows == 4
+    assert stats.rows == 0
 
 
 def test_reasons_that_did_not_occur_are_not_listed() -> None:
@@ -69,20 +71,20 @@ def test_reasons_that_did_not_occur_are_not_listed() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(COUNTED), st.integers(1, 10**15)))
-def test_counts_come_back_from_the_numbers_in_a_fixed_order(numbers: dict[str, int]) -> None:
+def test_counts_are_listed_in_a_fixed_order_and_back(numbers: dict[str, int]) -> None:
     written = listed(numbers, COUNTED)
     assert dict(unlisted(written, COUNTED)) == numbers
     assert written == [numbers.get(name, 0) for name in COUNTED][: len(written)]
     assert not written or written[-1], "zeros at the end are left out"
 
 
-def test_names_that_came_later_are_zero_in_older_numbers() -> None:
-    assert unlisted([7, 30], COUNTED) == Counts(examples=7, tokens=30)
+def test_names_that_were_added_later_are_zero_in_older_numbers() -> None:
+    assert unlisted([9, 7, 30], COUNTED) == Counts(rows=9, examples=7, tokens=30)
     assert (unlisted([], COUNTED), listed({}, COUNTED)) == (Counts(), [])
 
 
-def test_every_count_of_a_batch_has_a_place_in_the_order() -> None:
-    counts = counts_of_batch(from_buffer(to_buffer([make_items([4, 5])])), max_length=10)
+def test_the_order_has_every_count_of_a_batch() -> None:
+    counts = counts_of_batch(Batch.of_items([make_items([4, 5])]), max_length=10)
     assert set(counts) <= set(COUNTED)
     assert len(set(COUNTED)) == len(COUNTED)
     assert unlisted(listed(counts, COUNTED), COUNTED) == counts
@@ -99,10 +101,11 @@ def test_totals_are_plain_numbers() -> None:
     assert not isinstance(stats.efficiency, np.floating)
 
 
-def test_totals_read_like_a_sentence_and_tell_what_was_left_out() -> None:
+def test_the_text_of_totals_has_the_left_out_rows() -> None:
     stats = stats_of([make_items([4, 5])], max_length=12)
+    stats.counts += counts_of_rows(2, child="")
     assert str(stats) == "rows 2, examples 2, tokens 9, trained_tokens 7, packs 1, efficiency 75.00%"
-    stats.counts += Counts({"dropped.no_trained_token": 1, "truncated.right": 1_000})
+    stats.counts += Counts({"rows": 1, "dropped.no_trained_token": 1, "truncated.right": 1_000})
     assert str(stats) == (
         "rows 3, examples 2, tokens 9, trained_tokens 7, packs 1, efficiency 75.00%, "
         "dropped {'no_trained_token': 1}, truncated {'right': 1000}"

@@ -1,4 +1,4 @@
-"""Mixtures: shares, ends, order, state, and what a config may say of them."""
+"""Mixtures: shares, the end of an epoch, order, state, and their config."""
 
 import gzip
 import json
@@ -26,26 +26,28 @@ WEIGHTS = {"a": 70, "b": 20, "c": 10}
 
 
 class Lengths:
-    """A child with items of these lengths in every epoch."""
+    """A child with examples of these lengths in every epoch. Each row has one example."""
 
     def __init__(self, lengths: list[int]) -> None:
         self.lengths, self.num_epochs = lengths, 0
 
-    def epoch(self) -> Iterator[tuple[int, int]]:
+    def epoch(self) -> Iterator[tuple[int, int, int]]:
         self.num_epochs += 1
-        return iter([(length, self.num_epochs) for length in self.lengths])
+        return iter([(length, 1, self.num_epochs) for length in self.lengths])
 
 
-def draws_of(children: list[list[int]], mix: Mix, *, lane: int = 0, shuffle: bool = True) -> Draws[tuple[int, int]]:
+def draws_of(
+    children: list[list[int]], mix: Mix, *, lane: int = 0, shuffle: bool = True
+) -> Draws[tuple[int, int, int]]:
     order = Order(4, seed=0, shuffle=shuffle)
     return Draws([Lengths(lengths) for lengths in children], mix, order=order, lane=lane)
 
 
-def mix_of(*weights: float, by: Any = "rows", stops: Any = "endless") -> Mix:
-    return Mix(weights, by, stops)
+def mix_of(*weights: float, by: Any = "rows", strategy: Any = "endless") -> Mix:
+    return Mix(weights, by, strategy)
 
 
-# ---------------------------------------------------------------------------------------------------- whose turn it is
+# ---------------------------------------------------------------------------------------------------- the next child
 
 
 def test_rows_come_in_proportion_to_the_weights() -> None:
@@ -53,7 +55,7 @@ def test_rows_come_in_proportion_to_the_weights() -> None:
     assert [child for child, _ in islice(draws.epoch(), 9)] == [0, 1, 0, 0, 1, 0, 0, 1, 0]
 
 
-def test_a_rare_child_does_not_come_at_once_in_all_lanes() -> None:
+def test_a_rare_child_comes_at_different_times_in_the_lanes() -> None:
     firsts = set()
     for lane in range(4):
         drawn = [child for child, _ in islice(draws_of([[1] * 99] * 2, mix_of(9, 1), lane=lane).epoch(), 20)]
@@ -65,29 +67,29 @@ children = st.lists(st.lists(st.integers(1, 50), min_size=1, max_size=20), min_s
 
 
 @given(children, st.data(), st.sampled_from(["rows", "tokens"]), st.integers(0, 3))
-def test_no_child_is_ever_further_from_its_share_than_one_row_of_each(
+def test_no_child_is_further_from_its_share_than_one_example_of_each(
     lengths: list[list[int]], data: st.DataObject, by: str, lane: int
 ) -> None:
     weights = data.draw(st.lists(st.floats(0.1, 10), min_size=len(lengths), max_size=len(lengths)))
     draws = draws_of(lengths, mix_of(*weights, by=by), lane=lane)
-    longest = [max(own) if by == "tokens" else 1 for own in lengths]
+    longest = [max(child_lengths) if by == "tokens" else 1 for child_lengths in lengths]
     for _ in islice(draws.epoch(), 200):
         turns = [drawn / weight for drawn, weight in zip(draws.drawn, weights, strict=True)]
         slack = [(most + 1) / weight for most, weight in zip(longest, weights, strict=True)]
-        for turn, own in zip(turns, slack, strict=True):
-            assert turn - min(turns) <= own + max(slack)
+        for turn, child_slack in zip(turns, slack, strict=True):
+            assert turn - min(turns) <= child_slack + max(slack)
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=4), st.lists(st.integers(1, 9), min_size=4, max_size=4))
 def test_an_epoch_ends_with_the_first_child_or_when_all_have_ended(sizes: list[int], weights: list[int]) -> None:
-    for stops in ("first_exhausted", "all_exhausted"):
-        draws = draws_of([[1] * size for size in sizes], mix_of(*weights[: len(sizes)], stops=stops))
+    for strategy in ("first_exhausted", "all_exhausted"):
+        draws = draws_of([[1] * size for size in sizes], mix_of(*weights[: len(sizes)], strategy=strategy))
         drawn = Counter(child for child, _ in draws.epoch())
         whole = [drawn[child] >= size for child, size in enumerate(sizes)]
-        assert any(whole) if stops == "first_exhausted" else all(whole)
-        if stops == "first_exhausted":
+        assert any(whole) if strategy == "first_exhausted" else all(whole)
+        if strategy == "first_exhausted":
             assert all(drawn[child] <= size for child, size in enumerate(sizes))
-        assert list(draws.epoch())  # the next one goes on
+        assert list(draws.epoch())  # the next epoch continues
         assert draws.num_epochs == 1
 
 
@@ -95,15 +97,15 @@ def test_an_epoch_ends_with_the_first_child_or_when_all_have_ended(sizes: list[i
 
 
 def mixture(folder: Path, *, sizes: tuple[int, ...] = (60, 60, 60), **kwargs: Any) -> dict[str, Any]:
-    """Three files, of which the words of the rows tell the child: a to c count on from each other."""
+    """Three files. The words of the rows are different in each, so that they identify the child."""
     rows, sources, start = make_rows(sum(sizes)), {}, 0
     for (name, weight), size in zip(WEIGHTS.items(), sizes, strict=True):
-        own, start = rows[start : start + size], start + size
+        child_rows, start = rows[start : start + size], start + size
         if name == "b":
-            pq.write_table(pa.Table.from_pylist(own), folder / "b.parquet", row_group_size=25)
+            pq.write_table(pa.Table.from_pylist(child_rows), folder / "b.parquet", row_group_size=25)
             source = {"method": "parquet", "kwargs": {"path": str(folder / "b.parquet")}}
         else:
-            source = {"method": "jsonl", "kwargs": {"path": str(write_lines(folder / f"{name}.jsonl", own))}}
+            source = {"method": "jsonl", "kwargs": {"path": str(write_lines(folder / f"{name}.jsonl", child_rows))}}
         sources[name] = {**source, "weight": weight}
     return {"method": "mixture", "kwargs": {"sources": sources, **kwargs}}
 
@@ -118,37 +120,37 @@ def children_of(stream: SFTStream) -> Counter[str]:
     return Counter(example.position.source for pack in stream for example in pack.examples)
 
 
-def test_with_the_first_child_the_others_are_cut_short(tmp_path: Path) -> None:
+def test_first_exhausted_ends_the_epoch_with_the_first_child(tmp_path: Path) -> None:
     stream = make_stream(source_config=mixture(tmp_path), lanes=1)
     drawn = children_of(stream)
     assert (drawn["a"], drawn["b"], drawn["c"]) == (60, pytest.approx(17, abs=1), pytest.approx(8.5, abs=1))
 
 
-def test_until_the_last_child_each_row_comes_at_least_once(tmp_path: Path) -> None:
+def test_all_exhausted_reads_each_row_at_least_once(tmp_path: Path) -> None:
     config = mixture(tmp_path, sizes=(20, 15, 9), stopping_strategy="all_exhausted")
     stream = make_stream(source_config=config, lanes=3)
     rows = [example.position[:3] for pack in stream for example in pack.examples]
     assert len(set(rows)) == 44
     drawn = stream.stats.children
     assert drawn["c"].epochs == pytest.approx(1, abs=0.4)
-    assert drawn["a"].epochs > 3  # it starts again, and again
+    assert drawn["a"].epochs > 3  # it starts again several times
 
 
-@pytest.mark.parametrize("stops", ["first_exhausted", "all_exhausted"])
-def test_a_dealt_epoch_has_the_rows_of_one_that_is_not(tmp_path: Path, stops: str) -> None:
-    """Counting first, as a loader does, changes which batch a row is in, and not the rows."""
-    config = mixture(tmp_path, sizes=(40, 30, 20), weight_by="tokens", stopping_strategy=stops)
+@pytest.mark.parametrize("strategy", ["first_exhausted", "all_exhausted"])
+def test_an_epoch_has_the_same_rows_with_and_without_a_plan(tmp_path: Path, strategy: str) -> None:
+    """The plan of a loader changes the batch of a row. It does not change which rows are read."""
+    config = mixture(tmp_path, sizes=(40, 30, 20), weight_by="tokens", stopping_strategy=strategy)
     stream = make_stream(source_config=config, lanes=3)
     loader = stream.loader()
-    dealt = Counter(
+    planned = Counter(
         example.position for _ in loader for pack in loader.last_batch_info.packs for example in pack.examples
     )
     plain = make_stream(source_config=config, lanes=3)
-    assert dealt == Counter(example.position for pack in plain for example in pack.examples)
+    assert planned == Counter(example.position for pack in plain for example in pack.examples)
 
 
-def test_an_epoch_of_a_child_that_comes_in_two_of_the_stream_is_whole_in_both(tmp_path: Path) -> None:
-    """The few rows come again and again, in one pass that every lane reads its share of."""
+def test_an_epoch_of_a_child_can_span_two_epochs_of_the_stream(tmp_path: Path) -> None:
+    """The few rows repeat. All lanes share the shards of this child."""
     config = mixture(tmp_path, sizes=(30, 30, 9), stopping_strategy="all_exhausted")
     few = config["kwargs"]["sources"]["c"] | {"weight": 100}
     few["kwargs"]["path"] = str(gzipped(Path(few["kwargs"]["path"])))
@@ -159,14 +161,14 @@ def test_an_epoch_of_a_child_that_comes_in_two_of_the_stream_is_whole_in_both(tm
     assert Counter(rows) == Counter(again)
 
 
-def test_shares_of_tokens_hold_after_a_thousand_batches_and_at_ten_places_to_go_on(tmp_path: Path) -> None:
+def test_shares_of_tokens_hold_after_1000_batches_and_when_resumed_at_ten_batches(tmp_path: Path) -> None:
     rows = {"a": ("word " * 3, 40), "b": ("word " * 11, 30), "c": ("word " * 25, 20)}
     sources = {}
     for name, (text, count) in rows.items():
-        own = [
+        child_rows = [
             {"input": "10", "response": "10 " * (number % 5) + text.replace("word", "11")} for number in range(count)
         ]
-        path = str(write_lines(tmp_path / f"{name}.jsonl", own))
+        path = str(write_lines(tmp_path / f"{name}.jsonl", child_rows))
         sources[name] = {"method": "jsonl", "kwargs": {"path": path}, "weight": WEIGHTS[name]}
     config = {"method": "mixture", "kwargs": {"sources": sources, "weight_by": "tokens"}}
     stream = make_stream(source_config=config, lanes=4, epochs=None, max_length=64)
@@ -180,7 +182,7 @@ def test_shares_of_tokens_hold_after_a_thousand_batches_and_at_ten_places_to_go_
             assert resumed.stats.children == stream.stats.children
 
 
-def test_what_became_of_each_child_is_counted_also_of_those_in_a_mixture_within(tmp_path: Path) -> None:
+def test_each_child_is_counted_also_the_children_of_a_nested_mixture(tmp_path: Path) -> None:
     source = make_source("mixture", make_rows(120), tmp_path)["source_config"]
     stream = make_stream(source_config=source, lanes=4, epochs=None, max_length=8)
     loader = stream.loader()
@@ -193,21 +195,21 @@ def test_what_became_of_each_child_is_counted_also_of_those_in_a_mixture_within(
     assert sum(child.rows for child in stats.children.values()) == stats.rows > stats.examples
     assert sum(child.share for child in stats.children.values()) == pytest.approx(1)
     assert stats.children["inner/table"].epochs == stats.children["inner/table"].rows / 72
-    assert stats.children["inner/lines"].epochs is None  # nobody knows how many lines there are
+    assert stats.children["inner/lines"].epochs is None  # the number of lines is unknown
     assert "inner/lines 34." in str(stats)
 
 
 @pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("epochs", [None, 1])
-@pytest.mark.parametrize("stops", ["first_exhausted", "all_exhausted"])
-def test_it_goes_on_exactly_where_it_was(tmp_path: Path, stops: str, epochs: int | None, num_workers: int) -> None:
-    config = mixture(tmp_path, sizes=(30, 20, 12), weight_by="tokens", stopping_strategy=stops)
+@pytest.mark.parametrize("strategy", ["first_exhausted", "all_exhausted"])
+def test_a_mixture_resumes_exactly(tmp_path: Path, strategy: str, epochs: int | None, num_workers: int) -> None:
+    config = mixture(tmp_path, sizes=(30, 20, 12), weight_by="tokens", stopping_strategy=strategy)
     make = lambda: make_stream(source_config=config, lanes=4, epochs=epochs, buffer_size=5)  # noqa: E731
     with workers_that_end_at_once():
         assert_resumes_exactly(lambda: make().loader(num_workers=num_workers), num_steps=30)
 
 
-def test_children_of_one_size_are_not_shuffled_alike(tmp_path: Path) -> None:
+def test_children_of_the_same_size_have_different_orders(tmp_path: Path) -> None:
     stream = make_stream(source_config=mixture(tmp_path, sizes=(50, 50, 50)), lanes=1, epochs=None)
     rows: dict[str, list[int]] = {"a": [], "b": []}
     for example in islice((example for pack in stream for example in pack.examples), 150):
@@ -215,7 +217,7 @@ def test_children_of_one_size_are_not_shuffled_alike(tmp_path: Path) -> None:
     assert rows["a"][:10] != rows["b"][:10]
 
 
-def test_a_bad_row_is_told_with_its_child(tmp_path: Path) -> None:
+def test_the_error_of_a_bad_row_names_its_child(tmp_path: Path) -> None:
     config = mixture(tmp_path)
     with (tmp_path / "c.jsonl").open("a") as file:
         file.write('{"input": "1"}\n')
@@ -229,13 +231,13 @@ def test_a_bad_row_is_told_with_its_child(tmp_path: Path) -> None:
 def test_more_lanes_than_rows_of_a_child_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(make_rows(5)), tmp_path / "few.parquet")
     sources = {"few": {"method": "parquet", "kwargs": {"path": str(tmp_path / "few.parquet")}}}
-    with pytest.raises(TopologyError, match="8 lanes need as many rows, but the source has 5"):
+    with pytest.raises(TopologyError, match="8 lanes need at least 8 rows, but the source has 5"):
         make_stream(source_config={"method": "mixture", "kwargs": {"sources": sources}}, lanes=8).loader()
 
 
 @pytest.mark.parametrize("is_counted", [False, True])
-def test_a_child_that_has_nothing_to_train_on_ends_the_stream(tmp_path: Path, is_counted: bool) -> None:
-    """The others would be waited for in vain: it is always this child's turn."""
+def test_a_child_without_a_row_to_train_on_is_an_error(tmp_path: Path, is_counted: bool) -> None:
+    """It would always be the turn of this child, so that no other child would be read."""
     config = mixture(tmp_path, sizes=(20, 15, 9), stopping_strategy="all_exhausted")
     write_lines(tmp_path / "c.jsonl", [{"input": "11", "response": " ".join(["11"] * 60)}] * 9)
     stream = make_stream(source_config=config, lanes=1)
@@ -243,13 +245,13 @@ def test_a_child_that_has_nothing_to_train_on_ends_the_stream(tmp_path: Path, is
         list(stream.loader() if is_counted else stream)
 
 
-@pytest.mark.parametrize("within", [False, True])
-def test_a_mixture_without_an_end_has_no_epochs(tmp_path: Path, within: bool) -> None:
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_an_endless_mixture_has_no_epochs(tmp_path: Path, is_nested: bool) -> None:
     config = mixture(tmp_path, stopping_strategy="endless")
-    if within:
+    if is_nested:
         config = {"method": "mixture", "kwargs": {"sources": {"inner": config}}}
     with pytest.raises(
-        ConfigError, match=r"stopping_strategy: endless has no end, and 1 epochs .*; write epochs: null"
+        ConfigError, match=r"stopping_strategy: endless has no end, and epochs is 1; write epochs: null"
     ):
         make_stream(source_config=config)
     assert make_stream(source_config=config, epochs=None)
@@ -265,7 +267,9 @@ def test_a_state_of_other_weights_or_children_is_refused(tmp_path: Path) -> None
         with pytest.raises(StateError, match="source was"):
             other.load_state_dict(state)
     state["lanes"]["0"] |= {"children": state["lanes"]["0"]["children"][:2], "turns": []}
-    with pytest.raises(StateError, match="lane 0 stands in other sources"):
+    with pytest.raises(
+        StateError, match="the state is torn: lane 0 has positions in unknown sources; use an older state"
+    ):
         stream.loader().load_state_dict(state)
 
 
@@ -299,7 +303,7 @@ base_model: here
         ({"method": "mixture", "child": "kwargs: {sources: {}}"}, r"c\.yaml:8: .*chat\.kwargs\.sources: must"),
     ],
 )
-def test_what_a_config_says_wrong_is_told_with_its_place(tmp_path: Path, values: dict[str, str], message: str) -> None:
+def test_errors_of_a_config_have_their_location(tmp_path: Path, values: dict[str, str], message: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(YAML.format(**{"kwargs": "weight_by: rows", "method": "jsonl", "child": "weight: 1"} | values))
     with pytest.raises(ConfigError, match=message) as caught:
@@ -308,7 +312,7 @@ def test_what_a_config_says_wrong_is_told_with_its_place(tmp_path: Path, values:
 
 
 @pytest.mark.parametrize("method", ["jsnol", "os::listdir"])
-def test_a_child_is_named_or_trusted_as_any_source(method: str) -> None:
+def test_a_child_is_named_or_trusted_like_any_source(method: str) -> None:
     inner = {"method": "mixture", "kwargs": {"sources": {"chat": {"method": method}}}}
     error, text = (TrustError, "would import code") if "::" in method else (ConfigError, 'did you mean "jsonl"')
     with pytest.raises(error, match=text) as caught:
@@ -316,7 +320,7 @@ def test_a_child_is_named_or_trusted_as_any_source(method: str) -> None:
     assert "source_config.kwargs.sources.inner.kwargs.sources.chat.method" in str(caught.value)
 
 
-def test_two_sources_of_one_name_are_an_error(tmp_path: Path) -> None:
+def test_two_sources_with_the_same_name_are_an_error(tmp_path: Path) -> None:
     write_lines(tmp_path / "rows.jsonl", make_rows(20))
     source = {"method": "jsonl", "kwargs": {"path": str(tmp_path / "rows.jsonl")}}
     inner = {"method": "mixture", "kwargs": {"sources": {"b": source}}}
@@ -338,6 +342,6 @@ def test_other_columns_of_a_child_make_another_stream(tmp_path: Path) -> None:
         reading("long").loader().load_state_dict(state)
 
 
-def test_columns_of_a_mixture_are_those_of_its_children(tmp_path: Path) -> None:
+def test_a_mixture_has_no_columns(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"source_config\.columns: a mixture has no columns of its own"):
         make_stream(source_config={**mixture(tmp_path), "columns": {"input": "dialogue"}})

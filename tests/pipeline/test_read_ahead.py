@@ -1,4 +1,4 @@
-"""Reading ahead: the same blocks in the same order, sooner, in threads that end with their reader."""
+"""Reading ahead: the same blocks in the same order, earlier, in threads that end with their reader."""
 
 import gc
 import gzip
@@ -18,7 +18,7 @@ import pytest
 
 from samsum_stream import SFTStream, SourceError
 from samsum_stream.lanes.order import Order
-from samsum_stream.lanes.position import Place
+from samsum_stream.lanes.position import Cursor
 from samsum_stream.pipeline.read_ahead import NUM_THREADS, ReadAhead
 from samsum_stream.pipeline.readers import Reader, make_reader
 from samsum_stream.sources import Block, SequentialSource, Shard
@@ -42,16 +42,16 @@ def threads() -> list[threading.Thread]:
 
 
 def assert_no_threads() -> None:
-    """A thread that is fetching ends with what it fetches, and keeps its reader until then."""
+    """A thread ends after the block that it is fetching, and keeps its reader until then."""
     deadline = time.monotonic() + 10
-    while found := threads():
-        assert time.monotonic() < deadline, found
+    while running := threads():
+        assert time.monotonic() < deadline, running
         time.sleep(0.01)
         gc.collect()
 
 
 class Blocks(SequentialSource):
-    """A remote source of endless shards, whose blocks of one row hold so many bytes, and what happened to them."""
+    """A remote source of endless shards with blocks of one row; it counts the bytes that are fetched and taken."""
 
     is_remote = True
 
@@ -79,50 +79,48 @@ class Blocks(SequentialSource):
         return Rows([""], [""], None, np.array([shard], np.int32), np.array([row]))
 
     def reader(self, read_ahead: ReadAhead, num_lanes: int = 1) -> Reader:
-        starts = dict.fromkeys(range(num_lanes), Place(0, 0, 0))
+        starts = dict.fromkeys(range(num_lanes), Cursor(0, 0, 0))
         return make_reader(self, order=Order(num_lanes, 0, shuffle=False), starts=starts, read_ahead=read_ahead)
 
 
 @pytest.mark.parametrize("num_lanes", [1, 6])
 @pytest.mark.parametrize(("num_bytes", "num_ahead"), [(200, 5), (400, 2), (5000, 1)])
-def test_no_more_bytes_are_fetched_ahead_than_have_room_or_one_block(
-    num_lanes: int, num_bytes: int, num_ahead: int
-) -> None:
+def test_bytes_that_are_fetched_ahead_are_limited(num_lanes: int, num_bytes: int, num_ahead: int) -> None:
     source = Blocks(num_shards=4 * num_lanes, num_bytes=num_bytes)
     with closing(ReadAhead()) as read_ahead:
         reader = source.reader(read_ahead, num_lanes)
-        lanes = [reader.epoch(lane, Place(0, 0, 0)) for lane in range(num_lanes)]
+        lanes = [reader.epoch(lane, Cursor(0, 0, 0)) for lane in range(num_lanes)]
         for number in range(30):
-            found = [next(lane) for lane in lanes]
-            assert [rows.rows.tolist() for _, rows in found] == [[number]] * num_lanes
+            chunks = [next(lane) for lane in lanes]
+            assert [rows.rows.tolist() for _, rows in chunks] == [[number]] * num_lanes
             time.sleep(0.005)
-    # The last one may be fetched, but not taken yet, when the next one is on its way.
+    # The last block may be fetched, but not taken yet, while the next one is being fetched.
     assert min(num_ahead, num_lanes) <= source.most_ahead // num_bytes <= num_ahead + 1
     assert 1 < len(source.fetched_by) <= 1 + NUM_THREADS
 
 
 @pytest.mark.parametrize("num_shards", [3, 8])
-def test_an_error_comes_as_it_is_behind_what_was_before_it(num_shards: int) -> None:
-    """With few shards, which lanes share, and with shards that each lane has for itself."""
+def test_an_error_comes_unchanged_after_the_rows_before_it(num_shards: int) -> None:
+    """With few shards, which lanes share, and with many shards, which each lane reads on its own."""
     source = Blocks(num_shards=num_shards, num_bytes=1, breaks_at=3)
-    found = []
+    numbers = []
 
     def read() -> None:
         with closing(ReadAhead()) as read_ahead:
             reader = source.reader(read_ahead, 2 if num_shards == 8 else 1)
-            for _, rows in reader.epoch(0, Place(0, 0, 0)):
-                found.extend(rows.rows.tolist())
+            for _, rows in reader.epoch(0, Cursor(0, 0, 0)):
+                numbers.extend(rows.rows.tolist())
                 time.sleep(0.05)
 
     with pytest.raises(SourceError) as caught:
         read()
     assert caught.value is source.error
-    assert found == [0, 1, 2]
+    assert numbers == [0, 1, 2]
 
 
 @pytest.mark.parametrize("num_shards", [3, 8])
-def test_threads_end_where_a_reader_is_only_forgotten(num_shards: int) -> None:
-    chunks = Blocks(num_shards=num_shards, num_bytes=1).reader(ReadAhead()).epoch(0, Place(0, 0, 0))
+def test_threads_end_if_a_reader_is_deleted(num_shards: int) -> None:
+    chunks = Blocks(num_shards=num_shards, num_bytes=1).reader(ReadAhead()).epoch(0, Cursor(0, 0, 0))
     assert len(list(islice(chunks, 3))) == 3
     assert threads()
     del chunks
@@ -155,7 +153,7 @@ def slow_server(tmp_path: Path) -> Iterator[str]:
 
 
 def train(stream: SFTStream) -> list[dict[str, Any]]:
-    """One pass, in which a step takes a hundredth of a second; a file gives some thirty batches."""
+    """120 batches, each with a step of 0.01 seconds; a file has about 30 batches."""
     batches = []
     for batch in islice(stream.loader(), 120):
         batches.append(batch)
@@ -163,25 +161,27 @@ def train(stream: SFTStream) -> list[dict[str, Any]]:
     return batches
 
 
-def test_training_waits_less_for_a_slow_server_and_sees_the_same(slow_server: str) -> None:
-    ahead, as_asked = slow_stream(slow_server), slow_stream(slow_server)
-    as_asked.pipeline.source.is_remote = False
-    found, expected = train(ahead), train(as_asked)
-    assert all(map(equal, found, expected))
-    assert as_asked.stats.seconds_waited > 4 * 0.2
-    assert ahead.stats.seconds_waited < 0.8 * as_asked.stats.seconds_waited
+def test_training_waits_less_for_a_slow_server_and_gets_the_same_batches(slow_server: str) -> None:
+    ahead, on_demand = slow_stream(slow_server), slow_stream(slow_server)
+    on_demand.pipeline.source.is_remote = False
+    batches, expected = train(ahead), train(on_demand)
+    assert all(map(equal, batches, expected))
+    assert on_demand.stats.seconds_waited > 4 * 0.2
+    assert ahead.stats.seconds_waited < 0.8 * on_demand.stats.seconds_waited
     assert 0 < ahead.stats.seconds_waited_for_files <= ahead.stats.seconds_waited
-    print(f"waited {ahead.stats.seconds_waited:.2f} s, and {as_asked.stats.seconds_waited:.2f} s without reading ahead")
+    print(
+        f"waited {ahead.stats.seconds_waited:.2f} s, and {on_demand.stats.seconds_waited:.2f} s without reading ahead"
+    )
 
 
 @pytest.mark.slow
-def test_a_process_ends_that_leaves_its_iterator_open(slow_server: str) -> None:
+def test_a_process_with_an_open_iterator_ends(slow_server: str) -> None:
     script = SLOW.format(url=slow_server)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
 
 
-def test_local_files_are_read_by_no_other_thread(tmp_path: Path) -> None:
+def test_no_other_thread_reads_local_files(tmp_path: Path) -> None:
     content = write_lines(tmp_path / "rows.jsonl", make_rows(200)).read_bytes()
     (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(content))
     stream = make_stream(source_config={"method": "jsonl", "kwargs": {"path": str(tmp_path / "*.gz")}}, lanes=1)

@@ -1,8 +1,8 @@
-"""Prompts and formats: the golden renderings, the border, who wrote what, and the errors."""
+"""Prompts and formats: the golden renderings, the border, the writer of each segment, and the errors."""
 
 import json
 import pickle
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,34 @@ from samsum_stream.prompts import (
     PromptFormat,
     RedpajamaFormat,
     Role,
-    SplitSegments,
     StandaloneQuestion,
     TogetherLlama2Format,
     UserAssistantFormat,
     VicunaFormat,
     format_for_model,
 )
-from samsum_stream.prompts.frame import make_frame
-from samsum_stream.values.examples import Segment
+from samsum_stream.prompts.frame import is_blank, make_frame
+from samsum_stream.prompts.segments import prompt_of, text_of
+from samsum_stream.prompts.turns import TurnWriter
+from samsum_stream.values.renderings import Segment, runs_of
+from tests.prompts.test_segments import require_merged
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "render.json"
 CASES: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else []
 SUMMARY = {"input_template": "Conversation: {text}", "response_template": "Summary: {text}"}
 
 
-def text(segments: tuple[Segment, ...]) -> str:
-    return "".join(segment.text for segment in segments)
+def texts(segments: Sequence[Segment]) -> tuple[str, str]:
+    """The text of the prompt and the text of the completion."""
+    prompt = prompt_of(segments)
+    completion = segments[len(prompt) :]
+    assert all(segment.trained for segment in completion)
+    return text_of(prompt), text_of(completion)
 
 
-def texts(split: SplitSegments) -> tuple[str, str]:
-    return text(split.prompt), text(split.response)
+def row_texts(segments: Sequence[Segment], *, trained: bool) -> list[str]:
+    """The texts of the row that are trained, or that are not."""
+    return [segment.text for segment in segments if segment.from_row and segment.trained is trained]
 
 
 class TestGolden:
@@ -68,37 +75,38 @@ class TestGolden:
         prompt = Prompt(**case["prompt"], format=FORMATS[case["format"]](**case["format_kwargs"]))
         message = Message(**case["messages"][0])
         if message.response is not None:
-            assert "".join(texts(prompt.segments(message))) == prompt.render([message])
+            assert text_of(prompt.segments(message)) == prompt.render([message])
 
 
 class TestBorder:
-    def test_spaces_before_the_answer_belong_to_the_answer(self) -> None:
+    def test_spaces_before_the_response_belong_to_the_completion(self) -> None:
         prompt = Prompt(system_message="Sum it up.", format=VicunaFormat(), **SUMMARY)
 
-        assert prompt.segments(Message("Hi!", "A greeting.")) == SplitSegments(
-            prompt=(
-                Segment("<s>Sum it up.\nUSER: Conversation: ", False),
-                Segment("Hi!", True),
-                Segment("\nASSISTANT: Summary:", False),
-            ),
-            response=(Segment(" ", False), Segment("A greeting.", True), Segment("</s>", False)),
+        assert prompt.segments(Message("Hi!", "A greeting.")) == (
+            Segment("<s>Sum it up.\nUSER: Conversation: ", from_row=False, trained=False),
+            Segment("Hi!", from_row=True, trained=False),
+            Segment("\nASSISTANT: Summary:", from_row=False, trained=False),
+            Segment(" ", from_row=False, trained=True),
+            Segment("A greeting.", from_row=True, trained=True),
+            Segment("</s>", from_row=False, trained=True),
         )
 
-    def test_newlines_before_the_answer_stay_with_the_prompt(self) -> None:
+    def test_newlines_before_the_response_belong_to_the_prompt(self) -> None:
         assert texts(Prompt(format=ChatMLFormat()).segments(Message("q", "a"))) == (
             "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n",
             "a<|im_end|>",
         )
         assert texts(Prompt().segments(Message("q", "a"))) == ("q\n", "a")
 
-    def test_what_follows_the_response_in_its_template_is_learned(self) -> None:
+    def test_text_after_the_response_in_its_template_is_trained(self) -> None:
         prompt = Prompt(format=Llama2Format(), response_template="<out>{text}</out>")
         assert texts(prompt.segments(Message("q", "a"))) == ("<s>[INST] q [/INST] <out>", "a</out> </s>")
 
-    def test_spaces_of_a_row_that_end_the_prompt_move_and_stay_the_row_s(self) -> None:
+    def test_spaces_of_a_row_at_the_end_of_the_prompt_move_and_stay_text_of_the_row(self) -> None:
         plain = PromptFormat(input=Role(strip_text=False), role_separator="")
-        assert Prompt(format=plain).segments(Message("q  ", "a")) == SplitSegments(
-            (Segment("q", True),), (Segment("  a", True),)
+        assert Prompt(format=plain).segments(Message("q  ", "a")) == (
+            Segment("q", from_row=True, trained=False),
+            Segment("  a", from_row=True, trained=True),
         )
 
     @pytest.mark.parametrize("name", FORMATS)
@@ -107,18 +115,18 @@ class TestBorder:
         for contexts in ((), ("c1", "c2")):
             prompt = Prompt(system_message="S", format=FORMATS[name](), **kwargs)
             closed = prompt.segments(Message("q ", " a", contexts))
-            assert prompt.segments(Message("q ", None, contexts)) == SplitSegments(closed.prompt, ())
+            assert prompt.segments(Message("q ", None, contexts)) == prompt_of(closed)
 
     @pytest.mark.parametrize("words", ["", "  ", "\n"])
     @pytest.mark.parametrize("name", FORMATS)
-    def test_blank_words_render_like_any_other(self, name: str, words: str) -> None:
+    def test_blank_texts_render_like_any_other(self, name: str, words: str) -> None:
         prompt = Prompt(system_message="S", format=FORMATS[name](), **SUMMARY)
         for message in (Message(words, "a"), Message("q", words), Message("q", "a", [words]), Message(words, words)):
             segments = prompt.segments(message)
-            assert "".join(texts(segments)) == prompt.render([message])
-            assert all(segment.text for side in segments for segment in side)
+            assert text_of(segments) == prompt.render([message])
+            require_merged(segments)
 
-    def test_has_border_where_prompt_or_format_marks_the_answer(self) -> None:
+    def test_a_prompt_has_a_border_if_prompt_or_format_marks_the_response(self) -> None:
         assert not Prompt().has_border
         assert not Prompt(input_template="Text: {text}").has_border
         assert not Prompt(format=PromptFormat(role_separator="\n\n", response=Role(prefix="\n"))).has_border
@@ -128,16 +136,16 @@ class TestBorder:
 
 
 class TestProvenance:
-    def test_only_words_of_the_row_are_the_row_s(self) -> None:
+    def test_only_the_texts_of_the_row_are_from_the_row(self) -> None:
         examples = [Message("E?", "E.", ("EC",))]
         prompt = Prompt(
             system_message="S", examples=examples, format=Llama2Format(), context_template="[{index}] {text}"
         )
         segments = prompt.segments(Message("q", "a", ("c", "d")))
-        assert [piece.text for piece in segments.prompt if piece.from_row] == ["c", "d", "q"]
-        assert [piece.text for piece in segments.response if piece.from_row] == ["a"]
+        assert row_texts(segments, trained=False) == ["c", "d", "q"]
+        assert row_texts(segments, trained=True) == ["a"]
 
-    def test_repeated_placeholders_take_the_words_each_time(self) -> None:
+    def test_each_placeholder_takes_the_text(self) -> None:
         prompt = Prompt(input_template="{text}! {text}?", response_template="{text}, {text}", format=VicunaFormat())
         assert texts(prompt.segments(Message("q", "a"))) == ("<s>USER: q! q?\nASSISTANT:", " a, a</s>")
         touching = Prompt(input_template="{text}{text}{text}|{text}", format=PromptFormat(role_separator=""))
@@ -150,24 +158,16 @@ class TestProvenance:
 
 
 class TestFrames:
-    def test_texts_of_columns_are_the_texts_of_segments(self) -> None:
-        prompt = Prompt(system_message="S", format=ChatMLFormat(), **SUMMARY)
-        inputs, responses, contexts = ["q ", "", "r"], ["a", "b", " c"], [[], ["c", "d"], [" "]]
-        alone = [texts(prompt.segments(Message(*row))) for row in zip(inputs, responses, contexts, strict=True)]
-        assert list(zip(*prompt.texts(inputs, responses, contexts), strict=True)) == alone
-        for each in (inputs, ["q ", " p", "r"]):
-            bare = [texts(prompt.segments(Message(*row))) for row in zip(each, responses, strict=True)]
-            assert list(zip(*prompt.texts(each, responses), strict=True)) == bare
-
-    def test_there_is_no_frame_where_words_touch_the_border(self) -> None:
+    def test_there_is_no_frame_if_a_text_of_the_row_touches_the_border(self) -> None:
         plain = PromptFormat(input=Role(strip_text=False), role_separator="")
         assert make_frame(Prompt(format=plain).segments, num_contexts=0) is None
 
     def test_few_shot_examples_are_rendered_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         prompt = FewShotQA(format=VicunaFormat())
         prompt.segments(Message("q", "a"))
-        monkeypatch.setattr(Role, "wrap", pytest.fail)
-        assert "night ferry" in texts(prompt.segments(Message("other", "words")))[0]
+        monkeypatch.setattr(TurnWriter, "conversation", pytest.fail)
+        prompt_text, _ = texts(prompt.segments(Message("other", "words")))
+        assert "night ferry" in prompt_text
 
 
 class TestFormats:
@@ -183,7 +183,7 @@ class TestFormats:
         assert VicunaFormat().special_strings == ("<s>", "</s>")
         assert RedpajamaFormat(EOS="<|endoftext|>").special_strings == ("<|endoftext|>",)
 
-    def test_stop_strings_keep_their_white_space_when_told(self) -> None:
+    def test_stop_strings_can_keep_their_white_space(self) -> None:
         assert UserAssistantFormat(strip_stop_strings=False).stop_strings == ["User: ", "Assistant: "]
 
     @pytest.mark.parametrize(
@@ -207,19 +207,19 @@ class TestFormats:
             ("", PromptFormat),
         ],
     )
-    def test_a_model_s_name_tells_its_format(self, model: str, expected: type[PromptFormat]) -> None:
+    def test_the_name_of_a_model_determines_its_format(self, model: str, expected: type[PromptFormat]) -> None:
         assert format_for_model(model) is expected
 
 
 class TestPrompts:
-    def test_tables_are_sorted_and_name_their_classes(self) -> None:
+    def test_tables_are_sorted_and_use_the_names_of_the_classes(self) -> None:
         for table in (PROMPTS, FORMATS):
             assert list(table) == sorted(table)
             assert all(name == kind.__name__ for name, kind in table.items())
 
     @pytest.mark.parametrize("name", PROMPTS)
     @pytest.mark.parametrize("dialect", FORMATS)
-    def test_survive_pickling_before_and_after_use(self, name: str, dialect: str) -> None:
+    def test_prompts_pickle_before_and_after_use(self, name: str, dialect: str) -> None:
         prompt = PROMPTS[name](format=FORMATS[dialect]())
         message = Message("q", "a", ("c",))
         unused = pickle.loads(pickle.dumps(prompt))
@@ -228,13 +228,13 @@ class TestPrompts:
         assert unused == used == prompt
         assert unused.segments(message) == used.segments(message) == expected
 
-    def test_an_argument_overrides_what_a_task_says(self) -> None:
+    def test_an_argument_overrides_a_default_of_a_task(self) -> None:
         prompt = StandaloneQuestion(system_message="", examples=(), input_template="Q: {text}")
         assert prompt.render([Message("And then?", "What then?", ("User: Hi",))]) == (
             "User: Hi\nQ: And then?\nStandalone question: What then?"
         )
 
-    def test_text_key_names_the_placeholder_and_defaults_still_hold(self) -> None:
+    def test_text_key_renames_the_placeholder_and_keeps_defaults(self) -> None:
         prompt = FewShotQA(examples=(), system_message="", text_key="content", input_template="Q: {content}")
         assert prompt.render([Message("q", "a", ("c",))]) == "Context: c\nQ: q\nAnswer: a"
 
@@ -246,7 +246,7 @@ class TestPrompts:
         dicts = Prompt(examples=[{"input": "q", "response": "a", "contexts": "c"}])  # type: ignore[list-item]
         assert dicts == Prompt(examples=[Message("q", "a", ("c",))])
 
-    def test_no_format_is_the_plain_one(self) -> None:
+    def test_without_a_format_the_plain_one_is_used(self) -> None:
         assert Prompt(format=None) == Prompt()  # type: ignore[arg-type]
 
 
@@ -270,7 +270,7 @@ class TestErrors:
             ({"examples": [Message("q", "a", [None])]}, ["examples[0].contexts[0]: must be text; got null"]),
         ],
     )
-    def test_prompts_say_rule_value_and_remedy(self, kwargs: dict[str, Any], words: list[str]) -> None:
+    def test_errors_of_prompts_have_rule_value_and_remedy(self, kwargs: dict[str, Any], words: list[str]) -> None:
         with pytest.raises(ConfigError) as error:
             Prompt(**kwargs)
         assert all(word in str(error.value) for word in words), error.value
@@ -285,7 +285,7 @@ class TestErrors:
             ({"EOS": None}, ["VicunaFormat.EOS: must be text; got null"]),
         ],
     )
-    def test_formats_say_rule_value_and_remedy(self, kwargs: dict[str, Any], words: list[str]) -> None:
+    def test_errors_of_formats_have_rule_value_and_remedy(self, kwargs: dict[str, Any], words: list[str]) -> None:
         with pytest.raises(ConfigError) as error:
             VicunaFormat(**kwargs)
         assert all(word in str(error.value) for word in words), error.value
@@ -307,7 +307,7 @@ any_format = st.builds(
     BOS=marks,
     EOS=marks,
 ) | st.sampled_from([kind() for kind in FORMATS.values()])
-template = st.builds(lambda before, behind: f"{before}{{text}}{behind}", marks, marks)
+template = st.builds(lambda before, after: f"{before}{{text}}{after}", marks, marks)
 prompts = st.builds(
     Prompt,
     system_message=marks,
@@ -322,36 +322,32 @@ messages = st.builds(Message, words, words, st.lists(words, max_size=2))
 
 @settings(deadline=None)
 @given(prompts, messages)
-def test_segments_join_to_the_rendering_and_never_end_the_prompt_in_a_space(prompt: Prompt, message: Message) -> None:
+def test_segments_join_to_the_rendering_and_no_prompt_ends_in_a_space(prompt: Prompt, message: Message) -> None:
     segments = prompt.segments(message)
-    assert "".join(texts(segments)) == prompt.render([message])
-    assert not text(segments.prompt).endswith(" ")
-    for side in segments:
-        assert all(segment.text for segment in side)
-        assert len(list(groupby(side, key=lambda segment: segment.from_row))) == len(side)
+    assert text_of(segments) == prompt.render([message])
+    assert not texts(segments)[0].endswith(" ")
+    require_merged(segments)
 
 
 @settings(deadline=None)
 @given(prompts, messages)
-def test_a_row_wrote_what_segments_say_it_wrote(prompt: Prompt, message: Message) -> None:
-    by_row = "".join(segment.text for side in prompt.segments(message) for segment in side if segment.from_row)
-    said = "".join([*message.contexts, message.input, message.response or ""])
-    assert "".join(by_row.split()) == "".join(said.split())
+def test_segments_from_the_row_have_the_texts_of_the_row(prompt: Prompt, message: Message) -> None:
+    segment_text = text_of(segment for segment in prompt.segments(message) if segment.from_row)
+    row_text = "".join([*message.contexts, message.input, message.response or ""])
+    assert "".join(segment_text.split()) == "".join(row_text.split())
 
 
 @settings(deadline=None)
 @given(prompts, messages)
-def test_the_frame_of_a_prompt_is_a_shortcut_and_nothing_else(prompt: Prompt, message: Message) -> None:
-    for row in (message, Message(message.input, None, message.contexts)):
-        assert prompt.segments(row) == prompt._segments(row)
-    bare = Message(message.input, message.response)
-    columns = prompt.texts([message.input], [message.response or ""])
-    assert texts(prompt._segments(bare)) == (columns[0][0], columns[1][0])
+def test_a_frame_gives_the_runs_of_the_segments(prompt: Prompt, message: Message) -> None:
+    frame = make_frame(prompt.segments, num_contexts=len(message.contexts))
+    if frame is not None and not any(map(is_blank, message.words)):
+        assert (frame.fill(message), frame.shape) == runs_of(prompt.segments(message))
 
 
 @settings(deadline=None)
 @given(prompts, messages)
-def test_the_prompt_side_does_not_depend_on_the_response(prompt: Prompt, message: Message) -> None:
+def test_the_prompt_does_not_depend_on_the_response(prompt: Prompt, message: Message) -> None:
     if (message.response or "").strip():
         open_message = Message(message.input, None, message.contexts)
-        assert prompt.segments(open_message) == SplitSegments(prompt.segments(message).prompt, ())
+        assert prompt.segments(open_message) == prompt_of(prompt.segments(message))

@@ -1,4 +1,4 @@
-"""Parquet files: row groups as shards, from any row on, and nothing that is broken taken for rows."""
+"""Parquet files: each row group is a shard that is read from any row on; a broken file is an error."""
 
 import random
 from itertools import chain
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from samsum_stream import RowError, SourceError
 from samsum_stream.sources import SequentialSource, Source, as_source
-from samsum_stream.sources.parquet import parquet
+from samsum_stream.sources.parquet_files import parquet
 from samsum_stream.values.rows import Rows
 from tests.resuming import assert_resumes_exactly
 from tests.streams import make_rows, make_stream, rows_of_one_lane, rows_of_packs
@@ -51,7 +51,7 @@ def inputs(source: SequentialSource) -> list[str]:
     return [text for shard in range(len(source.shards)) for rows in taken(source, shard) for text in rows.inputs]
 
 
-def places(source: Source, rows: Rows) -> list[str]:
+def positions(source: Source, rows: Rows) -> list[str]:
     return [str(source.position(shard, row, 0)) for shard, row in zip(rows.shards, rows.rows, strict=True)]
 
 
@@ -64,19 +64,19 @@ def test_a_shard_is_a_row_group_with_its_count(tmp_path: Path) -> None:
     assert inputs(source) == [row["input"] for row in ROWS] * 2
 
 
-def test_rows_have_their_fields_and_places(tmp_path: Path) -> None:
+def test_rows_have_their_fields_and_positions(tmp_path: Path) -> None:
     source = open_source(str(write(tmp_path / "a.parquet")))
     rows = taken(source, 1, start=4)[0]
     assert rows.responses == [f"answer {number}" for number in range(34, 41)]
     assert rows.contexts == [row["contexts"] for row in ROWS[34:41]]
-    assert places(source, rows)[0] == "rows/a.parquet#1:4 (epoch 0)"
+    assert positions(source, rows)[0] == "rows/a.parquet#1:4 (epoch 0)"
 
 
 @given(start=st.integers(0, 100), num_rows=st.integers(1, 120), page=st.sampled_from([64, 1 << 20]))
 def test_a_shard_is_read_from_any_row_in_blocks_of_any_size(
     tmp_path_factory: pytest.TempPathFactory, start: int, num_rows: int, page: int
 ) -> None:
-    """Batches of Arrow end where pages do, and blocks do not."""
+    """Batches of Arrow end at pages, and blocks do not."""
     path = tmp_path_factory.mktemp("rows") / "a.parquet"
     source = open_source(str(write(path, group=100, data_page_size=page, write_batch_size=8, use_dictionary=False)))
     blocks = taken(source, 0, num_rows=num_rows, start=start)
@@ -103,7 +103,7 @@ def test_a_stream_reads_every_row_once(tmp_path: Path, shuffle: bool) -> None:
     assert len(rows_of_packs(stream)) == 90
 
 
-def test_empty_row_groups_are_passed_over(tmp_path: Path) -> None:
+def test_empty_row_groups_are_skipped(tmp_path: Path) -> None:
     empty = pa.Table.from_pylist(ROWS).slice(0, 0)
     pq.write_table(empty, tmp_path / "a.parquet")
     write(tmp_path / "b.parquet")
@@ -112,8 +112,8 @@ def test_empty_row_groups_are_passed_over(tmp_path: Path) -> None:
     assert inputs(source) == [row["input"] for row in ROWS]
 
 
-def test_a_lane_goes_on_from_the_end_of_a_row_group(tmp_path: Path) -> None:
-    """Where the group's size is a multiple of what is read at a time, and no row waits."""
+def test_a_lane_resumes_at_the_end_of_a_row_group(tmp_path: Path) -> None:
+    """The size of the group is a multiple of the block size, so that no row is pending."""
     write(tmp_path / "a.parquet", make_rows(96), group=32)
     with mock.patch("samsum_stream.lanes.order.SHUFFLED_BLOCK", 16):
         source = {"method": "parquet", "kwargs": {"path": str(tmp_path / "a.parquet")}}
@@ -123,7 +123,7 @@ def test_a_lane_goes_on_from_the_end_of_a_row_group(tmp_path: Path) -> None:
 
 
 class TestBroken:
-    """Each is an error that names the file, and no row is lost in silence."""
+    """Each fault is an error that names the file; no row is lost silently."""
 
     def test_a_footer(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.parquet")
@@ -136,24 +136,25 @@ class TestBroken:
     def test_a_page(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.parquet", compression="none", write_page_checksum=True, use_dictionary=False)
         content = bytearray(path.read_bytes())
-        at = content.index(b"answer 42")
-        content[at : at + 9] = b"answer 43"
+        start = content.index(b"answer 42")
+        content[start : start + 9] = b"answer 43"
         path.write_bytes(bytes(content))
         source = open_source(str(path))
         assert len(inputs(open_source(str(path), response="input"))) == 100, "the other columns are whole"
         with pytest.raises(SourceError, match=r"rows/a\.parquet#1:0: the row group cannot be read .*CRC"):
             inputs(source)
 
-    def test_a_byte_anywhere_changes_no_row_in_silence(self, tmp_path: Path) -> None:
-        """Pages have checksums here. A footer has none: contexts whose column it names anew are missed where named."""
+    def test_a_byte_anywhere_changes_no_row_silently(self, tmp_path: Path) -> None:
+        """Pages have checksums here, a footer has none; `columns:` names the contexts, so a new name is an error."""
         path = write(tmp_path / "a.parquet", ROWS[:40], group=20, write_page_checksum=True)
         content, draw, errors = path.read_bytes(), random.Random(0), list[str]()
-        for at in draw.sample(range(len(content)), 300):
-            path.write_bytes(content[:at] + bytes([content[at] ^ draw.randrange(1, 256)]) + content[at + 1 :])
+        for offset in draw.sample(range(len(content)), 300):
+            byte = bytes([content[offset] ^ draw.randrange(1, 256)])
+            path.write_bytes(content[:offset] + byte + content[offset + 1 :])
             try:
                 source = open_source(str(path), contexts="contexts")
-                found = [(*zip(rows.inputs, rows.contexts or [], strict=True),) for rows in rows_of_one_lane(source)]
-                assert list(chain(*found)) == [(row["input"], row["contexts"]) for row in ROWS[:40]]
+                pairs = [(*zip(rows.inputs, rows.contexts or [], strict=True),) for rows in rows_of_one_lane(source)]
+                assert list(chain(*pairs)) == [(row["input"], row["contexts"]) for row in ROWS[:40]]
             except SourceError as error:
                 errors.append(str(error))
         assert len(errors) > 200
@@ -162,21 +163,21 @@ class TestBroken:
     def test_a_footer_that_shortens_a_row_group(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.parquet", ROWS[:40], group=20)
         content = bytearray(path.read_bytes())
-        at = content.rindex(b"\x16\x28", 0, -8)  # 20 as a zigzag number of the thrift type i64
-        content[at + 1] = 10
+        start = content.rindex(b"\x16\x28", 0, -8)  # 20 as a zigzag number of the thrift type i64
+        content[start + 1] = 10
         path.write_bytes(bytes(content))
         with pytest.raises(
-            SourceError, match=r"a\.parquet cannot be read .*the footer promises 40 rows, and .* groups 25"
+            SourceError, match=r"a\.parquet cannot be read .*the footer promises 40 rows, and .* groups have 25"
         ):
             open_source(str(path))
 
     def test_a_letter_in_a_page_without_a_checksum_is_another_letter(self, tmp_path: Path) -> None:
-        """Nothing in the file tells; writers add checksums when they are asked to."""
+        """Nothing in the file shows the change; writers add checksums only on request."""
         path = write(tmp_path / "a.parquet", compression="none", use_dictionary=False)
         path.write_bytes(path.read_bytes().replace(b"question 42 ", b"question 43 "))
         assert inputs(open_source(str(path)))[42] == ROWS[43]["input"]
 
-    def test_text_that_is_none(self, tmp_path: Path) -> None:
+    def test_text_that_is_not_utf8(self, tmp_path: Path) -> None:
         table = pa.table(
             {"input": pa.array([b"a", b"\xff", b"c"]).cast(pa.string(), safe=False), "response": ["x"] * 3}
         )
@@ -190,7 +191,7 @@ class TestBroken:
         with pytest.raises(SourceError, match=r"column 'input' holds struct<.*, which is neither text"):
             open_source(str(path))
 
-    def test_a_column_of_times_that_python_does_not_know(self, tmp_path: Path) -> None:
+    def test_a_column_of_times_that_python_cannot_represent(self, tmp_path: Path) -> None:
         table = pa.table({"input": pa.array([2**62], pa.timestamp("us")), "response": ["x"]})
         pq.write_table(table, tmp_path / "a.parquet")
         with pytest.raises(SourceError, match=r"column 'input' holds timestamp\[us\], which is neither text"):
@@ -206,7 +207,7 @@ class TestBroken:
 
     def test_files_that_differ_in_their_columns(self, tmp_path: Path) -> None:
         one, other = write(tmp_path / "a.parquet"), write(tmp_path / "b.parquet", [{"input": "x", "response": "y"}])
-        with pytest.raises(SourceError, match=r"b\.parquet has contexts where .*a\.parquet has none, or none"):
+        with pytest.raises(SourceError, match=r"b\.parquet and .*a\.parquet must have the same contexts columns"):
             open_source([str(one), str(other)])
         with pytest.raises(SourceError, match=r"rows: .*a\.parquet: field 'input' has no column 'question'"):
             open_source(str(one), input="question")

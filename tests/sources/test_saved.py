@@ -1,4 +1,4 @@
-"""Datasets saved by `save_to_disk`: an Arrow file that was cut, or has other bytes, is no dataset."""
+"""Datasets saved by `save_to_disk`: an Arrow file that was cut or changed is an error."""
 
 import json
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def test_every_row_is_there(saved: Path) -> None:
 
 
 def test_a_file_that_was_cut_between_two_batches_is_an_error(saved: Path) -> None:
-    """Arrow itself takes it for whole."""
+    """Arrow itself reads it without an error."""
     content = (saved / ARROW).read_bytes()
     messages = pa.ipc.MessageReader.open_stream(read := pa.BufferReader(content))
     for _ in ("the schema", "a batch"):
@@ -62,8 +62,8 @@ def test_a_file_that_was_cut_between_two_batches_is_an_error(saved: Path) -> Non
             load(url)
 
 
-def test_a_fetched_file_whose_texts_reach_beyond_it_is_an_error(saved: Path) -> None:
-    """Reading its rows would end the process."""
+def test_a_fetched_file_with_texts_beyond_its_end_is_an_error(saved: Path) -> None:
+    """Reading its rows would crash the process."""
     numbers = np.fromfile(saved / ARROW, np.int32)
     starts = np.flatnonzero((numbers[:-2] == 2) & (numbers[1:-1] == 4) & (numbers[2:] == 6))
     numbers[starts[0]] = 1 << 30
@@ -76,7 +76,7 @@ def test_a_fetched_file_whose_texts_reach_beyond_it_is_an_error(saved: Path) -> 
 def test_a_file_outside_its_folder_is_not_fetched(saved: Path, name: str) -> None:
     state = json.loads((saved / "state.json").read_text())
     (saved / "state.json").write_text(json.dumps({**state, "_data_files": [{"filename": name}]}))
-    with pytest.raises(SourceError, match="which is no file of its folder"):
+    with pytest.raises(SourceError, match="which is not in its folder"):
         load(behind_a_url(saved))
 
 

@@ -1,4 +1,4 @@
-"""Streaming datasets: shards are read on their own, from any row on, and no row is lost, repeated or re-sharded."""
+"""Streaming datasets: each shard is read on its own from any row on; no row is lost, repeated or sharded again."""
 
 import itertools
 import json
@@ -26,12 +26,12 @@ pytestmark = [
 Change = Callable[[datasets.IterableDataset], datasets.IterableDataset]
 
 NUM_FILES = 8
-"""Enough for two lanes to get whole ones."""
+"""Enough for two lanes to get whole files."""
 NUM_ROWS = 60
 
 
 def write(folder: Path, rows: list[dict[str, Any]], *, kind: str) -> dict[str, Any]:
-    """Files of different sizes; what `load_dataset` takes for them."""
+    """Write files of different sizes; returns the arguments of `load_dataset` that read them."""
     ends = [len(rows) * number * (number + 1) // (NUM_FILES * (NUM_FILES + 1)) for number in range(NUM_FILES + 1)]
     paths = [folder / f"part-{number}.{kind}" for number in range(NUM_FILES)]
     for path, (start, end) in zip(paths, itertools.pairwise(ends), strict=True):
@@ -69,7 +69,7 @@ def shout(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_odd(row: dict[str, Any]) -> bool:
-    """It leaves nothing of the first file."""
+    """It removes all rows of the first file."""
     return int(row["input"].split()[-1]) % 2 == 1
 
 
@@ -82,7 +82,7 @@ def is_even_number(row: dict[str, Any], number: int) -> bool:
 
 
 def in_pairs(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Two rows become one, and an odd one out is lost: other batches give other rows."""
+    """Two rows become one, and the last odd row is lost: other batches give other rows."""
     return {
         "input": [f"{one} {other}" for one, other in zip(rows["input"][::2], rows["input"][1::2], strict=False)],
         "response": rows["response"][1::2],
@@ -90,21 +90,21 @@ def in_pairs(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 ROW_BY_ROW: dict[str, Change] = {
-    "as it is": lambda rows: rows,
+    "unchanged": lambda rows: rows,
     "map": lambda rows: rows.map(shout),
     "filter": lambda rows: rows.filter(is_odd),
     "filter and map": lambda rows: rows.filter(is_short).map(shout),
     "rename": lambda rows: rows.rename_columns({"input": "x"}).rename_columns({"x": "input"}),
     "select": lambda rows: rows.select_columns(["input", "response"]),
     "a format": lambda rows: rows.with_format("arrow"),
-    "two behind each other": lambda rows: datasets.concatenate_datasets([rows, rows.map(shout)]),
+    "concatenated": lambda rows: datasets.concatenate_datasets([rows, rows.map(shout)]),
 }
-"""What gives the same rows shard by shard."""
+"""Pipelines with the same rows if each shard is read on its own."""
 
 AS_A_WHOLE: dict[str, Change] = {
     "skip": lambda rows: rows.skip(11),
     "take": lambda rows: rows.take(41),
-    "take behind a concatenation": lambda rows: datasets.concatenate_datasets([rows, rows]).take(99),
+    "take after a concatenation": lambda rows: datasets.concatenate_datasets([rows, rows]).take(99),
     "repeat": lambda rows: rows.repeat(2),
     "batches": lambda rows: rows.map(in_pairs, batched=True, batch_size=5),
     "row numbers": lambda rows: rows.filter(is_even_number, with_indices=True),
@@ -112,29 +112,29 @@ AS_A_WHOLE: dict[str, Change] = {
     "in turn": lambda rows: datasets.interleave_datasets([rows, rows.map(shout)]),
     "at random": lambda rows: datasets.interleave_datasets([rows, rows.map(shout)], probabilities=[0.7, 0.3], seed=1),
 }
-"""What would give other rows shard by shard."""
+"""Pipelines with other rows if each shard were read on its own."""
 
 PIPELINES = pytest.mark.parametrize(
     ("kind", "change"),
     [
         pytest.param(kind, change, id=f"{kind}, {name}")
         for name, change in (ROW_BY_ROW | AS_A_WHOLE).items()
-        # The library waits five seconds at the end of each pass over parquet files that it interleaves.
+        # For interleaved parquet files, the library waits five seconds at the end of each pass.
         for kind in (("json",) if name in ("in turn", "at random") else ("json", "parquet"))
     ],
 )
 
 
 @PIPELINES
-def test_every_row_is_read_once_and_shards_on_their_own_where_each_row_is_made_of_one(
+def test_every_row_is_read_once_and_row_by_row_pipelines_keep_their_shards(
     files: dict[str, datasets.IterableDataset], kind: str, change: Change
 ) -> None:
     dataset = change(files[kind]).with_format(None)
     source = sequential(change(files[kind]))
     num_shards = dataset.num_shards if change in ROW_BY_ROW.values() else 1
     assert len(source.shards) == num_shards
-    found = [text for shard in range(num_shards) for text in inputs(source, shard)]
-    assert found == [row["input"] for row in dataset]
+    texts = [text for shard in range(num_shards) for text in inputs(source, shard)]
+    assert texts == [row["input"] for row in dataset]
 
 
 @PIPELINES
@@ -147,20 +147,20 @@ def test_a_shard_is_read_from_any_row_on(files: dict[str, datasets.IterableDatas
 
 
 @PIPELINES
-def test_passes_that_are_under_way_at_once_do_not_disturb_each_other(
+def test_two_passes_at_the_same_time_do_not_affect_each_other(
     files: dict[str, datasets.IterableDataset], kind: str, change: Change
 ) -> None:
-    """Lanes may be an epoch apart, and the library counts in a pipeline how far it was read."""
+    """Lanes may be an epoch apart, and the library counts the rows that were read in the pipeline."""
     source = sequential(change(files[kind]))
     last = len(source.shards) - 1
-    alone = list(map(str, taken(source, last)))
-    ahead = taken(source, last)
-    found = list(map(str, itertools.islice(ahead, len(alone) * 2 // 3)))
-    behind = []
+    expected = list(map(str, taken(source, last)))
+    first_pass, first = taken(source, last), list[str]()
+    first += map(str, itertools.islice(first_pass, len(expected) * 2 // 3))
+    second = []
     for rows in taken(source, last):
-        behind.append(str(rows))
-        found += map(str, itertools.islice(ahead, 1))
-    assert found == behind == alone
+        second.append(str(rows))
+        first += map(str, itertools.islice(first_pass, 1))
+    assert first == second == expected
 
 
 def test_a_shard_has_the_name_of_its_split_and_its_number(files: dict[str, datasets.IterableDataset]) -> None:
@@ -173,21 +173,21 @@ def test_a_shuffle_buffer_and_columns_of_several_datasets_are_refused(
 ) -> None:
     dataset = files["json"]
     shuffled = dataset.filter(is_odd).shuffle(seed=0, buffer_size=100)
-    for each in (shuffled, shuffled.map(shout), datasets.concatenate_datasets([dataset, shuffled])):
+    for refused in (shuffled, shuffled.map(shout), datasets.concatenate_datasets([dataset, shuffled])):
         with pytest.raises(
-            SourceError, match=r"^rows: the dataset is shuffled by .* pass it without.* `shuffle: true`"
+            SourceError, match=r"^rows: the dataset is shuffled by .* pass the dataset without it, .* `shuffle: true`"
         ):
-            sequential(each)
+            sequential(refused)
     beside = datasets.concatenate_datasets([dataset, dataset.rename_columns({"input": "a", "response": "b"})], axis=1)
     with pytest.raises(SourceError, match=r"^rows: the dataset has columns of several datasets .*; join the columns"):
         sequential(beside)
 
 
-# ------------------------------------------------------------------------------------------------------ going on
+# ------------------------------------------------------------------------------------------------------- resume
 
 
 def stream_of(folder: Path, *, kind: str = "json", change: Change | None = None, **changes: Any) -> SFTStream:
-    """Two lanes over eight files, of which each lane reads its own."""
+    """Two lanes over eight files; each lane reads its own files."""
     kwargs = write(folder, awkward_rows(240), kind=kind)
     rows: dict[str, Any] = {"source_config": {"method": "load_dataset", "kwargs": kwargs}}
     if change is not None:
@@ -204,7 +204,7 @@ def stream_of(folder: Path, *, kind: str = "json", change: Change | None = None,
         ("json", 0, AS_A_WHOLE["at random"]),
     ],
 )
-def test_it_goes_on_exactly(tmp_path: Path, kind: str, num_workers: int, change: Change | None) -> None:
+def test_it_resumes_exactly(tmp_path: Path, kind: str, num_workers: int, change: Change | None) -> None:
     first, second = (stream_of(tmp_path, kind=kind, change=change) for _ in range(2))
     streams = itertools.chain([first], itertools.repeat(second))
     with workers_that_end_at_once():
@@ -214,7 +214,7 @@ def test_it_goes_on_exactly(tmp_path: Path, kind: str, num_workers: int, change:
 
 
 @pytest.mark.parametrize(("change", "num_passed_over"), [(None, 0), (AS_A_WHOLE["take"], 41)])
-def test_two_workers_give_each_row_once_and_count_those_that_they_read_for_others(
+def test_two_workers_yield_each_row_once_and_count_the_rows_that_they_skip(
     tmp_path: Path, change: Change | None, num_passed_over: int
 ) -> None:
     stream = stream_of(tmp_path, change=change, epochs=1, max_length=128)
@@ -225,7 +225,7 @@ def test_two_workers_give_each_row_once_and_count_those_that_they_read_for_other
     assert stream.stats.rows_passed_over == num_passed_over
 
 
-def test_a_dataset_that_is_mixed_anew_each_time_cannot_be_gone_on_with(tmp_path: Path) -> None:
+def test_a_dataset_with_a_new_random_mix_each_time_cannot_be_resumed(tmp_path: Path) -> None:
     def mixed(rows: datasets.IterableDataset) -> datasets.IterableDataset:
         return datasets.interleave_datasets([rows, rows.filter(is_short)], probabilities=[0.5, 0.5])
 
@@ -238,12 +238,12 @@ def test_a_dataset_that_is_mixed_anew_each_time_cannot_be_gone_on_with(tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["json", "parquet"])
-def test_bad_rows_are_skipped_alike_by_any_number_of_workers(tmp_path: Path, kind: str) -> None:
+def test_any_number_of_workers_skips_the_same_bad_rows(tmp_path: Path, kind: str) -> None:
     rows: list[dict[str, Any]] = make_rows(240)
     for number, bad in enumerate([{"input": None}, {"response": None}, {"response": " "}] * 4):
         rows[20 * number + 3] = {**rows[20 * number + 3], **bad}
     kwargs = write(tmp_path, rows, kind=kind)
-    seen = []
+    quarantines = []
     for num_workers in (0, 2):
         stream = make_stream(
             source_config={"method": "load_dataset", "kwargs": kwargs},
@@ -254,12 +254,12 @@ def test_bad_rows_are_skipped_alike_by_any_number_of_workers(tmp_path: Path, kin
             for _ in stream.loader(num_workers=num_workers):
                 pass
         assert stream.stats.skipped == {"wrong_type": 8, "empty_response": 4}
-        seen.append([str(bad.position) for bad in stream.stats.quarantine])
-    assert seen[0] == seen[1]
-    assert all("/train#" in position for position in seen[0])
+        quarantines.append([str(bad.position) for bad in stream.stats.quarantine])
+    assert quarantines[0] == quarantines[1]
+    assert all("/train#" in position for position in quarantines[0])
 
 
-def test_a_field_that_lines_of_a_file_lack_is_a_bad_row(tmp_path: Path) -> None:
+def test_a_line_without_a_field_is_a_bad_row(tmp_path: Path) -> None:
     kwargs = write(tmp_path, make_rows(240), kind="json")
     with Path(kwargs["data_files"][5]).open("a") as file:
         file.write(json.dumps({"input": "20"}) + "\n")
@@ -279,7 +279,7 @@ def test_a_broken_file_is_an_error_that_names_its_shard(tmp_path: Path, kind: st
     stream = make_stream(source_config={"method": "load_dataset", "kwargs": kwargs}, lanes=2, epochs=None)
     with (
         workers_that_end_at_once(),
-        pytest.raises(SourceError, match=r"/train#5:0 \(epoch 0\): reading the stream failed within .*; mend what"),
+        pytest.raises(SourceError, match=r"/train#5:0 \(epoch 0\): reading the stream failed within .*; fix its files"),
     ):
         for _ in stream.loader(num_workers=num_workers):
             pass

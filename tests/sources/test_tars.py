@@ -1,4 +1,4 @@
-"""Tar shards: samples as webdataset names them, and no shard that was cut is read as a whole one."""
+"""Tar shards: samples have the names of webdataset, and a cut shard is an error."""
 
 import gzip
 import io
@@ -25,7 +25,7 @@ ROWS = [{"input": f"question {number}", "response": f"answer {number}"} for numb
 
 
 def write(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
-    """As people write shards: by webdataset's own writer."""
+    """Write a shard with the writer of webdataset."""
     with TarWriter(str(path)) as writer:
         for number, row in enumerate(rows):
             writer.write({"__key__": f"{number:06d}", "json": row})
@@ -49,12 +49,12 @@ def open_source(urls: object, **columns: str) -> SequentialSource:
 
 
 def read(source: SequentialSource, *, num_rows: int = 6, start: int = 0) -> list[tuple[str, str, Any]]:
-    found = []
+    texts = []
     for shard in range(len(source.shards)):
         for block in source.blocks(shard, num_rows=num_rows, start=start):
             rows = block.take(np.arange(block.num_rows))
-            found += zip(rows.inputs, rows.responses, rows.contexts or [None] * len(rows), strict=True)
-    return found
+            texts += zip(rows.inputs, rows.responses, rows.contexts or [None] * len(rows), strict=True)
+    return texts
 
 
 EXPECTED = [(row["input"], row["response"], None) for row in ROWS]
@@ -75,8 +75,8 @@ def test_a_shard_is_read_from_any_sample(tmp_path: Path, suffix: str, start: int
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_a_later_pass_begins_at_any_row_again(tmp_path: Path, form: int) -> None:
-    """Names that are longer than a header holds stand in a member of their own before it."""
+def test_a_later_pass_starts_at_any_row(tmp_path: Path, form: int) -> None:
+    """Names that are too long for a header are in a separate member before it."""
     members = [(f"{number:0120d}.json", json.dumps(row).encode()) for number, row in enumerate(ROWS)]
     (tmp_path / "a.tar").write_bytes(tar_of(members, format=form))
     source = open_source(str(tmp_path / "a.tar"))
@@ -94,7 +94,7 @@ def test_a_member_can_be_a_column(tmp_path: Path) -> None:
     assert read(open_source(str(tmp_path / "a.tar"))) == [("déjà", "yes", ["x", "y"]), ("vu", "no", []), ("x", "y", [])]
 
 
-def test_columns_rename_what_samples_have(tmp_path: Path) -> None:
+def test_columns_rename_the_columns_of_samples(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tar", [{"dialogue": "d", "summary": "s"}])
     assert read(open_source(str(path), input="dialogue", response="summary")) == [("d", "s", None)]
 
@@ -102,7 +102,7 @@ def test_columns_rename_what_samples_have(tmp_path: Path) -> None:
 class TestCut:
     @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
     def test_a_shard_that_was_cut_is_an_error_or_has_every_sample(self, tmp_path: Path, suffix: str) -> None:
-        """At every block border, and anywhere; only the zeros that fill up a record behind the end may be missing."""
+        """Cuts at block borders and at random bytes; only the zeros that pad the last record may be missing."""
         path = write(tmp_path / f"a{suffix}")
         content = path.read_bytes()
         plain = gzip.decompress(content) if suffix == ".tar.gz" else content
@@ -114,7 +114,7 @@ class TestCut:
             if suffix == ".tar" and cut >= needed:
                 assert read(open_source(str(path))) == EXPECTED
                 continue
-            with pytest.raises(SourceError, match=rf"rows/a{suffix}:\d+: .*a{suffix} is cut or broken behind byte"):
+            with pytest.raises(SourceError, match=rf"rows/a{suffix}:\d+: .*a{suffix} is cut or broken after byte"):
                 read(open_source(str(path)))
 
     def test_a_gzip_shard_that_was_cut_between_two_gzip_members(self, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ class TestCut:
         path.write_bytes(gzip.compress(content[:border]) + gzip.compress(content[border:]))
         assert read(open_source(str(path))) == EXPECTED
         path.write_bytes(gzip.compress(content[:border]))
-        with pytest.raises(SourceError, match="lacks the two blocks of zeros that end an archive"):
+        with pytest.raises(SourceError, match="the two blocks of zeros at the end of an archive are missing"):
             read(open_source(str(path)))
 
     def test_a_header_that_was_overwritten(self, tmp_path: Path) -> None:
@@ -132,12 +132,12 @@ class TestCut:
         content = bytearray(path.read_bytes())
         content[2 * SAMPLE : 2 * SAMPLE + 100] = b"x" * 100
         path.write_bytes(bytes(content))
-        with pytest.raises(SourceError, match=r"rows/a\.tar:1: .* is cut or broken behind byte 2,048"):
+        with pytest.raises(SourceError, match=r"rows/a\.tar:1: .* is cut or broken after byte 2,048"):
             read(open_source(str(path)))
 
 
-class TestMadeUp:
-    """Archives that Python's own reader takes for whole with other files than were written, or reads without an end."""
+class TestForged:
+    """Archives that Python's own reader accepts with other files than were written, or reads forever."""
 
     NAME = "p" * 120 + ".json"
 
@@ -150,9 +150,9 @@ class TestMadeUp:
                 archive.addfile(info, io.BytesIO(json.dumps(ROWS[number]).encode()))
         return file.getvalue()
 
-    def told(self, path: Path, content: bytes, message: str) -> None:
+    def assert_broken(self, path: Path, content: bytes, message: str) -> None:
         path.write_bytes(content)
-        with pytest.raises(SourceError, match=rf"rows/a\.tar:\d+: .*a\.tar is cut or broken behind byte .*{message}"):
+        with pytest.raises(SourceError, match=rf"rows/a\.tar:\d+: .*a\.tar is cut or broken after byte .*{message}"):
             read(open_source(str(path)))
 
     @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -164,56 +164,60 @@ class TestMadeUp:
         "record", [b"135 path=", b"137 path=", b"000 path=", b"x36 path=", b"136 path:", b"136path=="]
     )
     def test_a_record_that_is_broken(self, tmp_path: Path, record: bytes) -> None:
-        """Its file would go by the part of its name that fits, which has no extension, and be left alone."""
+        """With Python's reader, the file would have a cut name without a suffix, and would be skipped."""
         content = self.archive(tarfile.PAX_FORMAT).replace(b"136 path=", record, 1)
-        self.told(tmp_path / "a.tar", content, "(a record at byte 0 of a header|invalid literal)")
+        self.assert_broken(tmp_path / "a.tar", content, "(the record at byte 0 of an extension header|invalid literal)")
 
     @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
     def test_a_file_that_is_missing_between_two_headers(self, tmp_path: Path, form: int) -> None:
         content, block = self.archive(form), tarfile.BLOCKSIZE
-        self.told(tmp_path / "a.tar", content[: 2 * block] + content[4 * block :], "two headers in a row")
-        self.told(tmp_path / "a.tar", content[: 6 * block] + bytes(2 * block), "extends a file that is not there")
+        self.assert_broken(tmp_path / "a.tar", content[: 2 * block] + content[4 * block :], "two headers in a row")
+        self.assert_broken(tmp_path / "a.tar", content[: 6 * block] + bytes(2 * block), "extends a missing file")
 
     @pytest.mark.parametrize("name", ["0.json", "0.jpg", "no_extension"])
     @pytest.mark.parametrize(
         ("size", "message"),
-        [(-1024, "size of -1024 bytes"), (1 << 62, "size of 4611"), (1 << 40, "(are missing|zeros that end)")],
+        [
+            (-1024, "size of -1024 bytes"),
+            (1 << 62, "size of 4611"),
+            (1 << 40, "(bytes of a member|zeros at the end of an archive) are missing"),
+        ],
     )
-    def test_a_size_that_cannot_be(self, tmp_path: Path, name: str, size: int, message: str) -> None:
+    def test_an_impossible_size(self, tmp_path: Path, name: str, size: int, message: str) -> None:
         info = tarfile.TarInfo(name)
         info.size = size
-        self.told(tmp_path / "a.tar", info.tobuf(tarfile.GNU_FORMAT) + tar_of([("1.json", b"{}")]), message)
+        self.assert_broken(tmp_path / "a.tar", info.tobuf(tarfile.GNU_FORMAT) + tar_of([("1.json", b"{}")]), message)
 
     def test_a_sparse_file(self, tmp_path: Path) -> None:
-        """A few bytes that would be read as terabytes of zeros."""
+        """A few bytes would be read as terabytes of zeros."""
         file = io.BytesIO()
         headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(1 << 45)}
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
             info = tarfile.TarInfo("0.json")
             info.pax_headers = headers
             archive.addfile(info)
-        self.told(tmp_path / "a.tar", file.getvalue(), "'0.json' is no file")
+        self.assert_broken(tmp_path / "a.tar", file.getvalue(), "'0.json' is not a file")
 
     @pytest.mark.parametrize("key", ["path", "size", "GNU.sparse.map"])
-    def test_a_header_that_names_or_measures_all_files_behind_it(self, tmp_path: Path, key: str) -> None:
-        """Who enters the archive behind it could not know."""
+    def test_a_global_header_that_sets_names_or_sizes(self, tmp_path: Path, key: str) -> None:
+        """A reader that starts after the header would not know them."""
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers={key: "7"}) as archive:
             archive.addfile(tarfile.TarInfo("0.json"))
-        self.told(tmp_path / "a.tar", file.getvalue(), f"a header says the {key} of all that follow")
+        self.assert_broken(tmp_path / "a.tar", file.getvalue(), f"a global header sets the {key} of all files after it")
 
 
 class TestTrust:
-    """Neither a URL nor a member runs anything."""
+    """Neither a URL nor a member runs code."""
 
-    def test_pipes_and_other_schemes_are_no_files(self, tmp_path: Path) -> None:
+    def test_pipes_and_other_schemes_are_refused(self, tmp_path: Path) -> None:
         witness = tmp_path / "witness"
         for url in (f"pipe:touch {witness}", f"pipe://touch {witness}", f"ssh://host/{witness}", "reference://a"):
             with pytest.raises(SamsumStreamError):
                 open_source(url)
         assert not witness.exists()
 
-    def test_a_pickle_is_no_part_of_a_row(self, tmp_path: Path) -> None:
+    def test_a_pickle_is_not_part_of_a_row(self, tmp_path: Path) -> None:
         class Bomb:
             def __reduce__(self) -> tuple[Any, ...]:
                 return subprocess.run, (["touch", str(tmp_path / "witness")],)
@@ -233,14 +237,14 @@ class TestTrust:
             info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
             archive.addfile(info)
         (tmp_path / "a.tar").write_bytes(file.getvalue())
-        with pytest.raises(SourceError, match="'0.json' is no file: links and devices are not followed"):
+        with pytest.raises(SourceError, match="'0.json' is not a file: links and devices are not followed"):
             read(open_source(str(tmp_path / "a.tar")))
 
     @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
-    def test_a_shard_behind_another_in_one_file_is_not_passed_over(self, tmp_path: Path, suffix: str) -> None:
+    def test_a_second_archive_in_one_file_is_an_error(self, tmp_path: Path, suffix: str) -> None:
         one = write(tmp_path / f"a{suffix}").read_bytes()
         (tmp_path / f"b{suffix}").write_bytes(one + one)
-        with pytest.raises(SourceError, match="something follows behind its end"):
+        with pytest.raises(SourceError, match="data follows the end of the archive"):
             read(open_source(str(tmp_path / f"b{suffix}")))
 
 
@@ -255,7 +259,7 @@ class TestBadSamples:
             ([("0.json", b'{"input": 1, "response": "x"}')], "field 'input' must be a str", "wrong_type"),
         ],
     )
-    def test_is_told_with_its_place(self, tmp_path: Path, members: Any, message: str, reason: str) -> None:
+    def test_the_error_has_the_position(self, tmp_path: Path, members: Any, message: str, reason: str) -> None:
         (tmp_path / "a.tar").write_bytes(tar_of(members))
         with pytest.raises(RowError, match=message) as caught:
             read(open_source(str(tmp_path / "a.tar")))
@@ -272,7 +276,7 @@ class TestBadSamples:
         with pytest.raises(SourceError, match=r"a\.tar holds no samples"):
             read(open_source(str(tmp_path / "a.tar")))
 
-    def test_a_shard_that_is_not_there_is_an_error(self, tmp_path: Path) -> None:
+    def test_a_missing_shard_is_an_error(self, tmp_path: Path) -> None:
         write(tmp_path / "shard-0.tar")
         with pytest.raises(SourceError, match=r"there is no file .*shard-1\.tar"):
             open_source(str(tmp_path / "shard-{0..1}.tar"))

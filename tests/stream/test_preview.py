@@ -31,25 +31,25 @@ def headers(shown: str) -> list[str]:
     return re.findall(r"^(\S+ \(epoch 0\)): tokens", shown, re.MULTILINE)
 
 
-# ------------------------------------------------------------------------------------------------- what is shown
+# ------------------------------------------------------------------------------------------------- the contents
 
 
 @pytest.mark.parametrize("lanes", [1, 4])
 @pytest.mark.parametrize("epochs", [1, None])
-def test_the_first_packs_are_those_that_training_starts_with(lanes: int, epochs: int | None) -> None:
+def test_the_first_packs_are_the_first_packs_of_training(lanes: int, epochs: int | None) -> None:
     stream = make_stream(make_rows(200), lanes=lanes, epochs=epochs, batch_size=4)
     previewed = rows_of_packs(stream.preview(4).packs)
     assert previewed == rows_of_packs(islice(stream, 4))
 
 
-def test_so_many_examples_are_shown_as_were_asked_for_and_counted_nowhere() -> None:
+def test_n_examples_are_shown_and_not_counted() -> None:
     stream = make_stream(make_rows(60), lanes=4)
     for n in (1, 3, 60, 99):
         assert len(headers(str(stream.preview(n)))) == min(n, 60)
     assert stream.stats.rows == 0
 
 
-def test_no_more_is_read_than_is_shown() -> None:
+def test_only_the_rows_that_are_shown_are_read() -> None:
     read = 0
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -64,7 +64,7 @@ def test_no_more_is_read_than_is_shown() -> None:
     assert 0 < read < 10_000
 
 
-def test_rows_that_are_left_out_on_the_way_are_told() -> None:
+def test_rows_that_are_left_out_on_the_way_are_reported() -> None:
     rows = make_rows(40)
     rows[0]["response"] = " ".join(["11"] * 50)
     rows[1]["response"] = ""
@@ -73,13 +73,13 @@ def test_rows_that_are_left_out_on_the_way_are_told() -> None:
     assert "on the way" not in str(make_stream().preview())
 
 
-def test_a_stream_with_nothing_to_train_on_says_so() -> None:
+def test_a_stream_without_a_row_to_train_on_is_an_error() -> None:
     rows = [{"input": "11", "response": " ".join(["11"] * 50)}] * 9
     with pytest.raises(SourceError, match="has no row to train on: its last 9 rows were all left out"):
         make_stream(rows).preview()
 
 
-def test_a_child_of_a_mixture_is_seen_alone(tmp_path: Path) -> None:
+def test_a_child_of_a_mixture_can_be_shown_alone(tmp_path: Path) -> None:
     def child(name: str) -> dict[str, Any]:
         write_lines(tmp_path / f"{name}.jsonl", make_rows(30))
         return {"method": "jsonl", "kwargs": {"path": str(tmp_path / f"{name}.jsonl")}}
@@ -99,12 +99,12 @@ def test_a_child_of_a_mixture_is_seen_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kwargs", [{"n": 0}, {"packs": True, "ids": True}])
-def test_what_does_not_fit_together_is_an_error(kwargs: dict[str, Any]) -> None:
+def test_contradicting_arguments_are_an_error(kwargs: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="a preview shows 1 or more, examples"):
         make_stream().preview(**kwargs)
 
 
-# --------------------------------------------------------------------------------------------- where it is shown
+# --------------------------------------------------------------------------------------------- the outputs
 
 
 def test_a_notebook_a_terminal_and_print_show_the_same() -> None:
@@ -121,8 +121,8 @@ def test_a_notebook_a_terminal_and_print_show_the_same() -> None:
 def test_an_example_and_a_pack_print_as_one_line() -> None:
     pack = next(iter(make_stream()))
     example = pack.examples[0]
-    length, masked = len(example.input_ids), example.num_masked_tokens
-    assert repr(example) == f"<Example: {example.position}, {length} tokens, the first {masked} masked>"
+    length, num_trained = len(example.input_ids), int(example.trained.sum())
+    assert repr(example) == f"<Example: {example.position}, {length} tokens, {num_trained} trained>"
     assert repr(pack) == f"<Pack: {len(pack.examples)} examples, {pack.num_tokens} tokens>"
 
 
@@ -136,7 +136,7 @@ def test_the_command_shows_examples_with_their_mask(config: str) -> None:
     assert ">>>trained<<<" in legend
     trained = re.findall(r">>>(.*?)⟦<\|eos\|>⟧<<<", shown, re.DOTALL)
     for example, text in zip(islice(next(iter(stream)).examples, 2), trained, strict=True):
-        response = stream.tokenizer.decode(example.input_ids[example.num_prompt_tokens : -1])
+        response = stream.tokenizer.decode(example.input_ids[example.trained][:-1])
         assert re.sub(r"\s|·", "", response) == re.sub(r"\s|·|↵|┃", "", text)
 
 
@@ -145,9 +145,9 @@ def test_the_command_shows_packs_ids_and_children() -> None:
     assert packs.startswith("packs 4 of 512 tokens")
     assert len(re.findall("█▒", packs)) > 4
     assert re.search(r"⟦<\|bos\|>⟧ +P +lease", run("configs/quickstart.yaml", "--ids").stdout)
-    found = headers(run("configs/mixture.yaml", "--source", "questions").stdout)
-    assert len(found) == 3
-    assert all(each.startswith("questions/") for each in found)
+    positions = headers(run("configs/mixture.yaml", "--source", "questions").stdout)
+    assert len(positions) == 3
+    assert all(position.startswith("questions/") for position in positions)
 
 
 def test_a_mistake_is_one_line_and_exit_code_1() -> None:

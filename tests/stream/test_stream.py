@@ -1,4 +1,4 @@
-"""`SFTStream` by itself and behind a plain DataLoader: its values, its epochs, its counts."""
+"""`SFTStream` alone and in a plain DataLoader: its values, its epochs, its counts."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ import yaml
 from torch.utils.data import DataLoader, IterableDataset
 
 import samsum_stream
-from samsum_stream import Example, Pack, RowError, RowPosition, SFTStream, load_config, parse_config
+from samsum_stream import ConfigError, Example, Pack, RowError, RowPosition, SFTStream, load_config, parse_config
 from tests.streams import (
     BOS,
     labels_of_row,
@@ -34,7 +34,7 @@ from tests.streams import (
     write_lines,
 )
 
-# torch warns where workers outnumber the cores of the machine that runs the tests.
+# torch warns if there are more workers than cores on the machine that runs the tests.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
 NUM_ROWS = 60
@@ -63,7 +63,7 @@ def test_an_example_has_its_tokens_its_labels_and_its_position() -> None:
             assert example.input_ids.dtype == example.labels.dtype == np.int32
 
 
-def test_a_position_reads_like_a_place(tmp_path: Path) -> None:
+def test_the_text_of_a_position_has_source_shard_row_and_epoch(tmp_path: Path) -> None:
     (tmp_path / "samsum").mkdir()
     path = write_lines(tmp_path / "samsum" / "train.jsonl", make_rows(3))
     stream = make_stream(source_config={"method": "jsonl", "kwargs": {"path": str(path)}}, shuffle=False)
@@ -73,8 +73,9 @@ def test_a_position_reads_like_a_place(tmp_path: Path) -> None:
     assert [example.position.epoch for pack in stream for example in pack.examples] == [1, 1, 1]
 
 
-def test_a_position_without_a_shard_names_the_source_alone() -> None:
+def test_the_text_of_a_position_without_a_shard_has_the_source() -> None:
     assert str(RowPosition("rows", "", 7, 2)) == "rows:7 (epoch 2)"
+    assert str(RowPosition("rows", "", 7, 2, part=1)) == "rows:7 part 1 (epoch 2)"
 
 
 def test_the_collator_of_a_stream_makes_tensors_of_its_packs() -> None:
@@ -84,7 +85,7 @@ def test_the_collator_of_a_stream_makes_tensors_of_its_packs() -> None:
     assert all(isinstance(value, torch.Tensor) for value in batch.values())
 
 
-def test_all_that_is_public_stands_in_a_sorted_all() -> None:
+def test_all_lists_the_public_names_in_order() -> None:
     names = samsum_stream.__all__
     assert names == sorted(set(names), key=lambda name: (not name.isupper(), name))
     assert all(hasattr(samsum_stream, name) for name in names)
@@ -114,13 +115,13 @@ def test_a_yaml_file_a_dict_and_a_config_make_the_same_stream(tmp_path: Path) ->
     assert sorted(orders[0]) == ALL_ROWS
 
 
-def test_rows_and_tokenizer_of_the_caller_take_the_place_of_those_in_the_config() -> None:
+def test_rows_and_tokenizer_of_the_caller_replace_those_of_the_config() -> None:
     config = make_config(source_config={"method": "jsonl", "kwargs": {"path": "nowhere.jsonl"}}, base_model="nowhere/x")
     stream = SFTStream.from_config(config, rows=make_rows(3), tokenizer=word_tokenizer())
     assert sorted(rows_of_packs(stream)) == [0, 1, 2]
 
 
-def test_the_tokenizer_of_the_caller_is_the_streams_own_and_stays_as_it_is() -> None:
+def test_the_stream_uses_the_tokenizer_of_the_caller_and_does_not_change_it() -> None:
     tokenizer = word_tokenizer()
     before = tokenizer.backend_tokenizer.to_str()
     stream = SFTStream.from_config(make_config(), rows=make_rows(5), tokenizer=tokenizer)
@@ -130,21 +131,25 @@ def test_the_tokenizer_of_the_caller_is_the_streams_own_and_stays_as_it_is() -> 
 
 
 @pytest.mark.parametrize("contexts", ["contexts", "context", "docs"])
-@pytest.mark.parametrize(("asked", "answer"), [("input", "response"), ("dialogue", "summary")])
-def test_a_row_to_render_may_have_either_names_and_no_contexts(asked: str, answer: str, contexts: str) -> None:
+@pytest.mark.parametrize(("question", "answer"), [("input", "response"), ("dialogue", "summary")])
+def test_a_row_to_render_may_have_the_names_of_the_columns_or_of_the_fields(
+    question: str, answer: str, contexts: str
+) -> None:
     columns = {"input": "dialogue", "response": "summary", "contexts": "docs"}
     rows = [{"dialogue": "100", "summary": "200", "docs": ["300"]}]
     stream = make_stream(rows, source_config={"columns": columns})
-    row = {asked: "101", answer: "201", contexts: ["301"]}
+    row = {question: "101", answer: "201", contexts: ["301"]}
     assert "301" in stream.render(row)
     assert "101" in stream.render(row)
-    assert stream.inference_prompt(row) == stream.inference_prompt({asked: "101", contexts: ["301"]})
+    assert stream.inference_prompt(row) == stream.inference_prompt({question: "101", contexts: ["301"]})
     assert "301" in stream.inference_prompt(row)
-    assert "101" in stream.inference_prompt({asked: "101"})
-    assert stream.render({asked: "101", answer: "201"}) == stream.render({asked: "101", answer: "201", contexts: []})
+    assert "101" in stream.inference_prompt({question: "101"})
+    assert stream.render({question: "101", answer: "201"}) == stream.render(
+        {question: "101", answer: "201", contexts: []}
+    )
 
 
-def test_the_datasets_own_names_count_first() -> None:
+def test_the_names_of_the_columns_come_first() -> None:
     backwards = {"input": "response", "response": "input"}
     stream = make_stream([{"response": "100", "input": "200"}], source_config={"columns": backwards})
     assert stream.render({"response": "100", "input": "200"}).split() == ["100", "200"]
@@ -154,14 +159,14 @@ def test_the_datasets_own_names_count_first() -> None:
         stream.render({"response": "100"})
 
 
-def test_columns_name_the_datasets_own() -> None:
+def test_columns_map_fields_to_columns_of_the_dataset() -> None:
     rows = [{"dialogue": row["input"], "summary": row["response"]} for row in make_rows(4)]
     stream = make_stream(rows, source_config={"columns": {"input": "dialogue", "response": "summary"}})
     assert sorted(rows_of_packs(stream)) == [0, 1, 2, 3]
     assert stream.inference_prompt(rows[0]) == stream.inference_prompt({"input": rows[0]["dialogue"]})
 
 
-# -------------------------------------------------------------------------------------- text, as training sees it
+# -------------------------------------------------------------------------------------- text as in training
 
 
 PROMPT = {"method": "Prompt", "kwargs": {"input_template": "11 {text} 12", "response_template": "13 {text}"}}
@@ -196,7 +201,7 @@ def test_inference_ids_start_every_example() -> None:
             assert (example.labels[len(ids) :] != -100).all()
 
 
-def test_contexts_are_part_of_what_inference_sees() -> None:
+def test_contexts_are_part_of_the_inference_prompt() -> None:
     stream = make_stream(prompt_config={"method": "Prompt", "kwargs": {"context_template": "14 {text}"}})
     several = stream.inference_prompt({"input": "100", "contexts": ["300", "301"]})
     assert several.split() == ["14", "300", "14", "301", "100"]
@@ -208,13 +213,13 @@ def test_contexts_are_part_of_what_inference_sees() -> None:
 
 
 def generator_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A module of the user's own that yields rows, and a config that names it."""
-    (tmp_path / "own_rows.py").write_text(
+    """A module of the user that yields rows, and a config that names it."""
+    (tmp_path / "user_rows.py").write_text(
         "from tests.streams import make_rows\n\n\ndef rows(count):\n    yield from make_rows(count)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "own_rows", raising=False)
-    return {"source_config": {"method": "own_rows::rows", "kwargs": {"count": NUM_ROWS}}, "trust": ["own_rows"]}
+    monkeypatch.delitem(sys.modules, "user_rows", raising=False)
+    return {"source_config": {"method": "user_rows::rows", "kwargs": {"count": NUM_ROWS}}, "trust": ["user_rows"]}
 
 
 def jsonl_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -253,7 +258,7 @@ EVERY_SOURCE = pytest.mark.parametrize("source", SOURCES, ids=lambda source: sou
 
 
 def loaders_of(stream: SFTStream, num_workers: int, **kwargs: Any) -> Iterable[Iterable[dict[str, Any]]]:
-    """The stream's own loader, and a plain one."""
+    """The loader of the stream, and a plain DataLoader."""
     yield stream.loader(num_workers=num_workers, **kwargs)
     yield DataLoader(stream, batch_size=3, collate_fn=stream.collator, num_workers=num_workers, **kwargs)
 
@@ -296,7 +301,7 @@ def test_each_row_is_read_once_by_forked_and_by_spawned_workers(
     assert Counter(rows_of_batches(loader)) == Counter(ALL_ROWS)
 
 
-def test_a_generator_is_read_by_the_training_process_itself() -> None:
+def test_a_generator_is_read_by_the_training_process() -> None:
     assert sorted(rows_of_packs(make_stream(row for row in make_rows(NUM_ROWS)))) == ALL_ROWS
 
 
@@ -305,15 +310,15 @@ def test_a_generator_is_read_by_the_training_process_itself() -> None:
 
 @pytest.mark.parametrize("num_workers", [1, 2, 3, 4])
 def test_with_fixed_lanes_the_batches_are_the_same_with_any_workers(num_workers: int) -> None:
-    alone = list(make_stream(lanes=12).loader(num_workers=0))
+    single = list(make_stream(lanes=12).loader(num_workers=0))
     shared = list(make_stream(lanes=12).loader(num_workers=num_workers))
-    assert len(alone) == len(shared)
-    for one, other in zip(alone, shared, strict=True):
+    assert len(single) == len(shared)
+    for one, other in zip(single, shared, strict=True):
         assert one["input_ids"].tolist() == other["input_ids"].tolist()
 
 
 @pytest.mark.parametrize("lanes", [1, 4])
-def test_without_an_end_the_loader_and_the_stream_give_the_same_batches(lanes: int) -> None:
+def test_the_loader_and_an_endless_stream_give_the_same_batches(lanes: int) -> None:
     stream = make_stream(epochs=None, lanes=lanes, batch_size=3)
     plain = DataLoader(stream, batch_size=3, collate_fn=stream.collator)
     for one, other in zip(islice(stream.loader(), 60), islice(plain, 60), strict=True):
@@ -322,15 +327,15 @@ def test_without_an_end_the_loader_and_the_stream_give_the_same_batches(lanes: i
         }
 
 
-def test_with_an_end_the_loader_deals_the_packs_of_the_stream_over_its_batches() -> None:
+def test_the_loader_partitions_the_packs_of_a_finite_stream_over_its_batches() -> None:
     stream = make_stream(lanes=1, batch_size=3)
     packs = [[example.position.row for example in pack.examples] for pack in stream]
     loader = stream.loader()
-    dealt = [pack for _ in loader for pack in loader.last_batch_info.positions]
-    assert [[position.row for position in pack] for pack in dealt] == packs
+    positions = [pack for _ in loader for pack in loader.last_batch_info.positions]
+    assert [[position.row for position in pack] for pack in positions] == packs
 
 
-def test_a_seed_names_the_order() -> None:
+def test_the_seed_determines_the_order() -> None:
     def order(**changes: Any) -> list[int]:
         return rows_of_packs(make_stream(method="greedy", lanes=1, **changes))
 
@@ -339,7 +344,7 @@ def test_a_seed_names_the_order() -> None:
 
 
 @pytest.mark.parametrize("source", [list_source, gzip_source], ids=lambda source: source.__name__)
-def test_the_next_for_goes_on_with_the_next_epoch(
+def test_the_next_for_continues_with_the_next_epoch(
     source: MakeSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = make_stream(**source(tmp_path, monkeypatch))
@@ -350,7 +355,7 @@ def test_the_next_for_goes_on_with_the_next_epoch(
     assert len({tuple(rows_of_packs(packs)) for packs in epochs}) == 3
 
 
-def test_epochs_are_the_passes_of_one_for() -> None:
+def test_one_for_reads_several_epochs() -> None:
     stream = make_stream(epochs=2)
     for first in (0, 2):
         packs = list(stream)
@@ -359,18 +364,18 @@ def test_epochs_are_the_passes_of_one_for() -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_stream_without_an_end_goes_on_through_the_epochs(num_workers: int) -> None:
+def test_an_endless_stream_continues_through_the_epochs(num_workers: int) -> None:
     stream = make_stream(epochs=None, lanes=2)
-    found = Counter()
+    counts = Counter()
     for batch in islice(stream.loader(num_workers=num_workers), 120):
-        found.update(rows_of_batches([batch]))
-    # Lanes and the window differ by a few rows where the pull stops.
-    assert set(found) == set(ALL_ROWS)
-    assert max(found.values()) - min(found.values()) <= 3
-    assert min(found.values()) >= 5
+        counts.update(rows_of_batches([batch]))
+    # At the last batch, lanes and windows differ by a few rows.
+    assert set(counts) == set(ALL_ROWS)
+    assert max(counts.values()) - min(counts.values()) <= 3
+    assert min(counts.values()) >= 5
 
 
-def test_without_an_end_no_pack_is_cut_short_by_the_end_of_an_epoch() -> None:
+def test_the_end_of_an_epoch_closes_no_pack_of_an_endless_stream() -> None:
     rows = [{"input": "100", "response": "100"}] * 3
     stream = make_stream(rows, epochs=None, lanes=1, max_length=8, method="greedy")
     assert [pack.num_tokens for pack in islice(stream, 9)] == [8] * 9
@@ -379,7 +384,7 @@ def test_without_an_end_no_pack_is_cut_short_by_the_end_of_an_epoch() -> None:
 # ---------------------------------------------------------------------------------------------------------- counts
 
 
-def test_stats_count_what_was_handed_over() -> None:
+def test_stats_count_the_delivered_data() -> None:
     stream = make_stream()
     packs = list(stream)
     assert stream.stats.rows == stream.stats.examples == NUM_ROWS
@@ -393,21 +398,21 @@ def test_stats_count_what_was_handed_over() -> None:
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
 def test_stats_are_the_same_with_any_number_of_workers(num_workers: int) -> None:
-    kinds = {"max_length": 9, "lanes": 6, "truncation_config": {"method": "right"}}
+    changes = {"max_length": 9, "lanes": 6, "truncation_config": {"method": "right"}}
     rows = [
         *make_rows(NUM_ROWS),
         {"input": " ".join(["20"] * 40), "response": "21"},
         {"input": "</s>", "response": "22"},
     ]
-    plain, alone, shared = [make_stream(rows, **kinds) for _ in range(3)]
+    plain, single, shared = [make_stream(rows, **changes) for _ in range(3)]
     list(plain)
-    list(alone.loader())
+    list(single.loader())
     batches = list(shared.loader(num_workers=num_workers))
-    assert shared.stats.counts == alone.stats.counts
-    # The loader may split packs, and fills batches up with rows of padding.
-    room = ("packs", "capacity")
-    assert [{**stream.stats.counts, **dict.fromkeys(room, 0)} for stream in (shared, plain)] == [
-        {**alone.stats.counts, **dict.fromkeys(room, 0)}
+    assert shared.stats.counts == single.stats.counts
+    # The loader may split packs, and fills batches with rows of padding.
+    ignored = dict.fromkeys(("packs", "capacity"), 0)
+    assert [{**stream.stats.counts, **ignored} for stream in (shared, plain)] == [
+        {**single.stats.counts, **ignored}
     ] * 2
     assert shared.stats.rows == len(rows)
     assert shared.stats.dropped == {"no_trained_token": 1}
@@ -419,7 +424,42 @@ def test_stats_are_the_same_with_any_number_of_workers(num_workers: int) -> None
     assert shared.stats.capacity == 9 * sum(len(batch["input_ids"]) for batch in batches)
 
 
-def test_stats_go_on_over_the_epochs() -> None:
+def test_another_run_has_its_own_settings_and_counts_into_the_same_stats() -> None:
+    stream = make_stream(lanes=2)
+    list(stream)
+    run = stream.with_run(epochs=2, batch_size=5, lanes=1)
+    batches = list(run.loader())
+    assert Counter(rows_of_batches(batches)) == Counter(ALL_ROWS * 2)
+    assert batches[0]["input_ids"].shape == (5, 32)
+    assert run.loader().state_dict()["fingerprint"]["lanes"] == 1
+    assert run.stats is stream.stats
+    assert stream.stats.rows == 3 * NUM_ROWS
+    assert (stream.pipeline.epochs, stream.pipeline.batch_size, stream.pipeline.num_lanes) == (1, 2, 2)
+    assert run.with_run(epochs=None).pipeline.batch_size == 5
+    assert stream.with_run(lanes="auto").pipeline.num_lanes is None
+
+
+def test_rows_are_counted_once_for_all_runs_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = make_stream()
+    list(stream.with_run(batch_size=3).loader())
+    monkeypatch.setattr("samsum_stream.stream.stream.count_lengths", lambda *args, **kwargs: 1 // 0)
+    assert sorted(rows_of_batches(stream.loader())) == ALL_ROWS
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "with_run: epochs: must be a whole number of 1 or more, or null; got 0"),
+        ({"batch_size": None}, "with_run: batch_size: must be a whole number of 1 or more; got null"),
+        ({"lanes": "many"}, 'with_run: lanes: must be "auto" or a whole number of 1 or more; got "many"'),
+    ],
+)
+def test_a_run_is_checked_like_a_config(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_stream().with_run(**settings)
+
+
+def test_stats_continue_over_the_epochs() -> None:
     stream = make_stream(max_length=10)
     list(stream)
     dropped = stream.stats.dropped["longer_than_max_length"]
@@ -430,7 +470,7 @@ def test_stats_go_on_over_the_epochs() -> None:
 
 
 @pytest.mark.parametrize("method", ["drop", "contexts", "input", "right"])
-def test_rows_in_are_examples_and_counted_drops(method: str) -> None:
+def test_every_row_is_an_example_or_a_counted_drop(method: str) -> None:
     rows = [{**row, "contexts": ["30 31"] * 3} for row in make_rows(NUM_ROWS)]
     rows += [{"input": " ".join(["20"] * n), "response": " ".join(["21"] * n)} for n in range(1, 30)]
     stream = make_stream(rows, max_length=12, truncation_config={"method": method})

@@ -1,4 +1,4 @@
-"""Text to tokens: the border, bos and eos, special tokens in rows, the choice between two backends."""
+"""Text to tokens: the border, bos and eos, special tokens in rows, the choice of a backend."""
 
 import logging
 import pickle
@@ -17,9 +17,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from samsum_stream import SFTStream
 from samsum_stream.errors import BackendMismatchError, RowError, TokenizerError
 from samsum_stream.prompts import Message
+from samsum_stream.prompts.segments import fixed, prompt_of
 from samsum_stream.tokenization import (
     FastokensBackend,
     HFBackend,
+    RunEncoder,
     SpecialTokens,
     find_border,
     load_tokenizer,
@@ -28,7 +30,8 @@ from samsum_stream.tokenization import (
     require_fast,
 )
 from samsum_stream.values.arrays import Ragged
-from samsum_stream.values.examples import Segment
+from samsum_stream.values.renderings import of_one_example
+from samsum_stream.values.renderings import runs_of as segment_runs
 from tests.conftest import SMALL_TOKENIZER, altered
 from tests.contracts.test_c2_labels import encode
 from tests.real_data import TOKENIZERS, needs_real_data, sample_rows, sample_stream, with_prompt
@@ -54,7 +57,7 @@ def make_stream(
     policy: str = "text",
     **config: Any,
 ) -> SFTStream:
-    """One example a pack; `marks` are the arguments of the format `style`, `template` is that of the response."""
+    """One example in a pack; `marks` are the arguments of the format `style`; `template` is the response template."""
     config = {
         "prompt_config": {"kwargs": {"response_template": template}},
         "prompt_format_config": {"method": style, "kwargs": marks or {}},
@@ -64,6 +67,11 @@ def make_stream(
         **config,
     }
     return SFTStream.from_config(config, rows=list(rows), tokenizer=tokenizer)
+
+
+def runs_of(stream: SFTStream) -> RunEncoder:
+    """What encodes the runs of a stream's examples."""
+    return stream.pipeline.encoder.tokenizer.runs
 
 
 def ids_of(stream: SFTStream, row: dict[str, Any] = ROW) -> list[int]:
@@ -76,7 +84,7 @@ def backend_of(tokenizer: PreTrainedTokenizerBase) -> HFBackend:
 
 
 def template_of(*items: str) -> dict[str, Any]:
-    """The serialized form of a post-processor that puts special tokens around a text, `$A`."""
+    """The serialized form of a post-processor that adds special tokens around a text, `$A`."""
     numbers = {"<|bos|>": 0, "<|eos|>": 1}
     tokens = [{"SpecialToken": {"id": item, "type_id": 0}} for item in items if item != "$A"]
     text = {"Sequence": {"id": "A", "type_id": 0}}
@@ -87,7 +95,7 @@ def template_of(*items: str) -> dict[str, Any]:
 
 @pytest.fixture
 def chat_tokenizer() -> PreTrainedTokenizerBase:
-    """The small tokenizer with the tokens of ChatML, whose end of turn is its eos, as chat models have it."""
+    """The small tokenizer with the tokens of ChatML. Its eos is the end of a turn, as in chat models."""
     return make_chat_tokenizer()
 
 
@@ -103,36 +111,36 @@ class TestBorder:
     @pytest.mark.parametrize("name", TOKENIZERS)
     def test_only_tokenizers_with_a_dummy_space_need_a_sentinel(self, name: str) -> None:
         stream = sample_stream(name)
-        sentinel = stream.tokenizer.convert_ids_to_tokens(stream._sides.border.sentinel.tolist())
+        sentinel = stream.tokenizer.convert_ids_to_tokens(runs_of(stream).border.sentinel.tolist())
         assert sentinel == (["▁", "<0x0A>"] if name in ("llama-2", "mistral-v3") else [])
 
     @needs_real_data
     @pytest.mark.parametrize("name", TOKENIZERS)
-    def test_what_the_tokenizer_adds_in_front_is_found(self, name: str) -> None:
+    def test_the_tokens_that_the_tokenizer_adds_at_the_start_are_found(self, name: str) -> None:
         stream = sample_stream(name)
-        assert stream._sides.border.added.tolist() == stream.tokenizer("")["input_ids"]
+        assert runs_of(stream).border.added.tolist() == stream.tokenizer("")["input_ids"]
 
     @pytest.mark.parametrize("normalizer", [STRIP, COLLAPSE], ids=["strips", "collapses"])
-    def test_a_tokenizer_that_loses_white_space_is_an_error(
+    def test_a_tokenizer_that_removes_white_space_is_an_error(
         self, small_tokenizer: PreTrainedTokenizerBase, normalizer: dict[str, Any]
     ) -> None:
         with pytest.raises(TokenizerError, match="changes the start of a text.*use another tokenizer"):
             make_stream(altered(small_tokenizer, normalizer=normalizer))
 
     @pytest.mark.parametrize(("template", "text"), [("A: {text}", " Bob did"), ("A:\n{text}", "Bob did")])
-    def test_a_dummy_space_does_not_reach_the_response(
+    def test_a_completion_has_no_dummy_space(
         self, small_tokenizer: PreTrainedTokenizerBase, template: str, text: str
     ) -> None:
         tokenizer = altered(small_tokenizer, pre_tokenizer=DUMMY_SPACE)
         stream = make_stream(tokenizer, template=template)
-        asked, ids = stream.inference_ids(ROW), ids_of(stream)
+        prompt_ids, ids = stream.inference_ids(ROW), ids_of(stream)
         assert len(find_border(backend_of(tokenizer)).sentinel) == 2
-        assert asked == tokenizer(stream.inference_prompt(ROW))["input_ids"] == ids[: len(asked)]
-        assert decode_continuations(tokenizer, [ids[len(asked) :]]) == [text + tokenizer.eos_token]
+        assert prompt_ids == tokenizer(stream.inference_prompt(ROW))["input_ids"] == ids[: len(prompt_ids)]
+        assert decode_continuations(tokenizer, [ids[len(prompt_ids) :]]) == [text + tokenizer.eos_token]
 
     @settings(max_examples=20)
     @given(num_words=st.integers(0, 10), max_length=st.integers(20, 60))
-    def test_rows_shortened_behind_a_dummy_space_are_whole_rows_with_less_text(
+    def test_shortened_rows_are_encoded_like_whole_rows_with_a_dummy_space(
         self, small_tokenizer: PreTrainedTokenizerBase, num_words: int, max_length: int
     ) -> None:
         tokenizer = altered(small_tokenizer, pre_tokenizer=DUMMY_SPACE)
@@ -148,10 +156,10 @@ class TestBorder:
 class TestBosAndEos:
     @needs_real_data
     @pytest.mark.parametrize("style", ["VicunaFormat", "Llama2Format"])
-    def test_a_bos_that_the_format_spells_and_the_tokenizer_adds_is_there_once(self, style: str) -> None:
+    def test_a_bos_that_both_the_format_and_the_tokenizer_add_is_there_once(self, style: str) -> None:
         stream = with_prompt(sample_stream("llama-2"), prompt="summary", format=style)
         message = Message(**ROW)
-        assert stream._sides.renderer.prompt.render([message]).startswith("<s>")
+        assert stream.pipeline.encoder.renderer.prompt.render([message]).startswith("<s>")
         assert "<s>" not in stream.inference_prompt(ROW) + stream.render(ROW)
         assert [ids_of(stream).count(number) for number in stream.tokenizer.convert_tokens_to_ids(["<s>", "</s>"])] == [
             1,
@@ -187,14 +195,12 @@ class TestBosAndEos:
         (example,), _ = encode(stream, [ROW])
         assert example.labels[-1] == stream.tokenizer.eos_token_id
 
-    def test_a_suffix_that_ends_in_the_eos_is_the_eos(self, chat_tokenizer: PreTrainedTokenizerBase) -> None:
+    def test_an_eos_at_the_end_of_a_suffix_is_the_eos(self, chat_tokenizer: PreTrainedTokenizerBase) -> None:
         stream = make_stream(chat_tokenizer, style="ChatMLFormat", template="{text}")
-        asked = stream.inference_ids(ROW)
-        assert chat_tokenizer.decode(ids_of(stream)[len(asked) :]) == "Bob did<|im_end|>"
+        prompt_ids = stream.inference_ids(ROW)
+        assert chat_tokenizer.decode(ids_of(stream)[len(prompt_ids) :]) == "Bob did<|im_end|>"
 
-    def test_a_response_that_spells_the_eos_gets_one_all_the_same(
-        self, small_tokenizer: PreTrainedTokenizerBase
-    ) -> None:
+    def test_a_response_that_spells_the_eos_gets_an_eos(self, small_tokenizer: PreTrainedTokenizerBase) -> None:
         ids = ids_of(make_stream(small_tokenizer), {**ROW, "response": "Bob did<|eos|>"})
         assert small_tokenizer.decode(ids).endswith("Bob did<|eos|><|eos|>")
         assert ids.count(small_tokenizer.eos_token_id) == 1
@@ -225,9 +231,9 @@ def spelling(token: str) -> list[dict[str, Any]]:
 @needs_real_data
 @pytest.mark.parametrize(("name", "token"), [(name, token) for name, tokens in SPELLED.items() for token in tokens])
 class TestSpecialTokensInRows:
-    def test_as_text_they_are_no_control_tokens(self, name: str, token: str) -> None:
+    def test_as_text_they_are_not_control_tokens(self, name: str, token: str) -> None:
         stream, rows = sample_stream(name), spelling(token)
-        special = stream._sides.special_tokens.ids.values()
+        special = runs_of(stream).special_tokens.ids.values()
         plain = {"input": "Who won?", "contexts": ["A game."], "response": "Bob did"}
         for style in ("VicunaFormat", "ChatMLFormat", "Llama2Format"):
             other = with_prompt(stream, prompt="summary", format=style)
@@ -235,18 +241,18 @@ class TestSpecialTokensInRows:
             for row in rows:
                 assert [number for number in ids_of(other, row) if number in special] == expected
 
-    def test_as_text_they_decode_to_what_the_row_says(self, name: str, token: str) -> None:
+    def test_as_text_they_decode_to_the_text_of_the_row(self, name: str, token: str) -> None:
         stream = with_prompt(sample_stream(name), prompt="summary", format="PromptFormat")
-        tokenizer, num_added = stream.tokenizer, len(stream._sides.border.added)
+        tokenizer, num_added = stream.tokenizer, len(runs_of(stream).border.added)
         for row in spelling(token):
             prompt, ids = stream.inference_prompt(row), ids_of(stream, row)
-            asked = stream.inference_ids(row)
-            assert ids[: len(asked)] == asked
-            assert tokenizer.backend_tokenizer.decode(asked[num_added:], skip_special_tokens=False) == prompt
+            prompt_ids = stream.inference_ids(row)
+            assert ids[: len(prompt_ids)] == prompt_ids
+            assert tokenizer.backend_tokenizer.decode(prompt_ids[num_added:], skip_special_tokens=False) == prompt
             answer = stream.render(row)[len(prompt) :] + tokenizer.eos_token
-            assert decode_continuations(tokenizer, [ids[len(asked) :]]) == [answer]
+            assert decode_continuations(tokenizer, [ids[len(prompt_ids) :]]) == [answer]
 
-    def test_parsed_they_are_what_the_tokenizer_makes_of_them(self, name: str, token: str) -> None:
+    def test_parsed_they_are_encoded_as_the_tokenizer_encodes_them(self, name: str, token: str) -> None:
         stream = with_prompt(sample_stream(name), prompt="summary", format="PromptFormat", policy="parse")
         number = stream.tokenizer.convert_tokens_to_ids(token)
         for row in spelling(token):
@@ -292,7 +298,7 @@ class TestSpecialTokensOfFormats:
         [({"content_separator": ""}, ["<|im_", "end|>"], "Hi"), ({"input": {"prefix": "<"}}, [], "|im_end|>")],
         ids=["two contexts", "the format's mark"],
     )
-    def test_a_row_cannot_complete_one_with_its_neighbours(
+    def test_a_row_cannot_complete_one_with_neighbouring_texts(
         self, chat_tokenizer: PreTrainedTokenizerBase, marks: dict[str, Any], contexts: list[str], words: str
     ) -> None:
         stream = make_stream(chat_tokenizer, style="ChatMLFormat", marks={**marks, "response": {}})
@@ -308,34 +314,37 @@ class TestSpecialTokensOfFormats:
         assert stream.stats.special_tokens_in_rows == 2
 
     @pytest.mark.parametrize("field", ["input", "response"])
-    def test_that_swallow_spaces_swallow_the_same_at_inference(self, field: str) -> None:
+    def test_tokens_that_take_spaces_take_the_same_at_inference(self, field: str) -> None:
         tokenizer = AutoTokenizer.from_pretrained(SMALL_TOKENIZER)
         tokenizer.add_tokens([AddedToken("<|user|>", rstrip=True, special=True)], special_tokens=True)
         stream = make_stream(tokenizer, marks={"input": {"prefix": "<|user|>", "strip_text": False}})
         row = {"input": "  Hi", "response": "Yes"}
         row[field] += "<|eos|>"
-        asked = stream.inference_ids(row)
-        assert ids_of(stream, row)[: len(asked)] == asked
+        prompt_ids = stream.inference_ids(row)
+        assert ids_of(stream, row)[: len(prompt_ids)] == prompt_ids
 
     @given(st.lists(st.text(max_size=8) | st.sampled_from(CHAT_TOKENS)).map("".join))
-    def test_are_encoded_apart_as_together(self, text: str) -> None:
+    def test_text_around_them_is_encoded_as_in_the_whole_text(self, text: str) -> None:
         special = SpecialTokens(CHAT_BACKEND, find_border(CHAT_BACKEND))
-        assert special.encode([Segment(text, False)], continues=False) == CHAT_BACKEND.encode([text]).ids.tolist()
+        assert special.encode([fixed(text)], continues=False) == CHAT_BACKEND.encode([text]).ids.tolist()
 
     @needs_real_data
     @pytest.mark.parametrize("name", TOKENIZERS)
-    def test_rows_without_them_are_encoded_apart_as_together(self, name: str) -> None:
+    def test_rows_without_them_are_encoded_as_by_the_backend(self, name: str) -> None:
         for style in ("Llama2Format", "ChatMLFormat"):
-            sides = with_prompt(sample_stream(name), prompt="summary", format=style)._sides
+            stream = with_prompt(sample_stream(name), prompt="summary", format=style)
+            special, renderer = runs_of(stream).special_tokens, stream.pipeline.encoder.renderer
             for row in sample_rows()[::8]:
-                prompt, response = sides.renderer.split(Message(**row))
-                together = sides.encode_one(Message(**row))
-                assert sides.special_tokens.encode(prompt, continues=False) == together[0].tolist()
-                assert sides.special_tokens.encode(response, continues=True) == together[1].tolist()
+                segments = renderer.segments(Message(**row))
+                prompt = prompt_of(segments)
+                runs, _ = runs_of(stream).encode(of_one_example(segment_runs(segments), [segments].__getitem__))
+                prompt_ids, completion_ids = [ids.tolist() for ids in runs.split()]
+                assert special.encode(prompt, continues=False) == prompt_ids
+                assert special.encode(segments[len(prompt) :], continues=True) == completion_ids
 
 
 class Breaks:
-    """Exchanges one id of every text that holds `letter`."""
+    """Changes one id of every text that contains `letter`."""
 
     def __init__(self, letter: str) -> None:
         self.letter, self.encode = letter, FastokensBackend.encode
@@ -356,35 +365,35 @@ class TestBackends:
         breaks = Breaks("ẞ")
         monkeypatch.setattr(FastokensBackend, "encode", lambda backend, texts: breaks(backend, texts))
 
-    def test_auto_takes_fastokens_where_it_is_proven(self, small_tokenizer: PreTrainedTokenizerBase) -> None:
-        assert make_stream(small_tokenizer, backend="auto")._sides.backend.name == "fastokens"
-        assert make_stream(small_tokenizer, backend="hf")._sides.backend.name == "hf"
+    def test_auto_chooses_fastokens_if_it_is_proven(self, small_tokenizer: PreTrainedTokenizerBase) -> None:
+        assert runs_of(make_stream(small_tokenizer, backend="auto")).backend.name == "fastokens"
+        assert runs_of(make_stream(small_tokenizer, backend="hf")).backend.name == "hf"
 
     @pytest.mark.usefixtures("broken")
     def test_auto_falls_back_with_one_warning_that_shows_the_text(
         self, small_tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
     ) -> None:
         stream = make_stream(small_tokenizer, [ROW, {**ROW, "input": "Große ẞ?"}], backend="auto")
-        assert stream._sides.backend.name == "hf"
+        assert runs_of(stream).backend.name == "hf"
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
-        assert "encode this text differently: 'Große ẞ?\\nSummary:'; say" in caplog.text
+        assert "encode this text differently: 'Große ẞ?\\nSummary:'; set" in caplog.text
 
     @pytest.mark.usefixtures("broken")
-    def test_fastokens_raises_where_it_differs(self, small_tokenizer: PreTrainedTokenizerBase) -> None:
+    def test_fastokens_raises_if_it_differs(self, small_tokenizer: PreTrainedTokenizerBase) -> None:
         with pytest.raises(BackendMismatchError, match="differently: 'Große ẞ"):
             make_stream(small_tokenizer, [{**ROW, "input": "Große ẞ?"}], backend="fastokens")
 
     @pytest.mark.parametrize("verify_every", [1, 3])
     @pytest.mark.usefixtures("broken")
-    def test_a_difference_is_caught_while_running(
+    def test_a_difference_is_found_while_running(
         self, small_tokenizer: PreTrainedTokenizerBase, verify_every: int
     ) -> None:
         section = {"backend": "fastokens", "verify_every": verify_every}
         stream = make_stream(small_tokenizer, tokenizer_config=section)
-        backend = stream._sides.backend
+        backend = runs_of(stream).backend
         for _ in range(verify_every - 1):
             backend.encode(["Große ẞ"])
-        with pytest.raises(BackendMismatchError, match="'Große ẞ'; say tokenizer_config.backend: hf"):
+        with pytest.raises(BackendMismatchError, match="'Große ẞ'; set tokenizer_config.backend: hf"):
             backend.encode(["Hi", "Große ẞ"])
 
     def test_every_special_token_is_a_probe(self, chat_tokenizer: PreTrainedTokenizerBase) -> None:
@@ -392,41 +401,41 @@ class TestBackends:
         assert all(token in probes for token in chat_tokenizer.get_added_vocab())
 
     @pytest.mark.parametrize("backend", ["hf", "fastokens"])
-    def test_pickled_they_give_the_same_ids(self, small_tokenizer: PreTrainedTokenizerBase, backend: str) -> None:
-        encoder = make_stream(small_tokenizer, backend=backend).pipeline.tokenizer.sides.backend
+    def test_pickled_backends_give_the_same_ids(self, small_tokenizer: PreTrainedTokenizerBase, backend: str) -> None:
+        encoder = runs_of(make_stream(small_tokenizer, backend=backend)).backend
         texts = ["Who won?", "", "Bob <|eos|>"]
         for one, other in zip(encoder.encode(texts), pickle.loads(pickle.dumps(encoder)).encode(texts), strict=True):
             assert np.array_equal(one, other)
 
-    def test_where_fastokens_is_not_installed_auto_takes_hf_and_says_nothing(
+    def test_auto_chooses_hf_without_a_warning_if_fastokens_is_not_installed(
         self,
         small_tokenizer: PreTrainedTokenizerBase,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         monkeypatch.setattr(proof, "fastokens_is_installed", lambda: False)
-        assert make_stream(small_tokenizer, backend="auto")._sides.backend.name == "hf"
+        assert runs_of(make_stream(small_tokenizer, backend="auto")).backend.name == "hf"
         assert caplog.records == []
 
-    def test_asking_for_fastokens_where_it_is_not_installed_is_an_error(
+    def test_fastokens_raises_if_it_is_not_installed(
         self, small_tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "fastokens", None)
-        with pytest.raises(TokenizerError, match=r"pip install 'samsum-stream\[fast\]', or say backend: hf"):
+        with pytest.raises(TokenizerError, match=r"pip install 'samsum-stream\[fast\]', or set backend: hf"):
             make_stream(small_tokenizer, backend="fastokens")
 
 
 class TestLoading:
     @pytest.mark.parametrize("folder", ["./no/such/folder", "/no/such/folder", "~/no/such/folder"])
-    def test_a_folder_that_is_not_there_is_named(self, folder: str) -> None:
+    def test_the_error_names_a_folder_that_does_not_exist(self, folder: str) -> None:
         with pytest.raises(TokenizerError, match=f"there is no folder '{folder}'.*tokenizer.json"):
             load_tokenizer(folder)
 
-    def test_a_folder_without_a_tokenizer_is_named(self, tmp_path: Path) -> None:
+    def test_the_error_names_a_folder_without_a_tokenizer(self, tmp_path: Path) -> None:
         with pytest.raises(TokenizerError, match=f"no tokenizer could be loaded for '{tmp_path}'"):
             load_tokenizer(str(tmp_path))
 
-    def test_a_model_that_cannot_be_reached_is_named(self) -> None:
+    def test_the_error_names_a_model_that_cannot_be_reached(self) -> None:
         with pytest.raises(TokenizerError, match="no tokenizer could be loaded for 'nobody/no-such-model'"):
             load_tokenizer("nobody/no-such-model")
 
@@ -434,7 +443,7 @@ class TestLoading:
         assert load_tokenizer(str(SMALL_TOKENIZER)).eos_token == "<|eos|>"
 
     @pytest.mark.parametrize("value", ["gpt2", str.split])
-    def test_what_is_no_fast_tokenizer_is_an_error(self, value: object) -> None:
+    def test_a_value_that_is_not_a_fast_tokenizer_is_an_error(self, value: object) -> None:
         with pytest.raises(TokenizerError, match=f"got {type(value).__name__}; load it with AutoTokenizer"):
             require_fast(value)
 

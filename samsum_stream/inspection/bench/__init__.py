@@ -1,1 +1,1 @@
-"""How many tokens per second each stage produces."""
+"""Measures the throughput of a stream and of each of its stages."""

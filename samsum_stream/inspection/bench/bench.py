@@ -1,41 +1,41 @@
-"""How fast a stream is: the whole flow as training gets it, and then each of its stages.
+"""Measures the throughput of a stream: first the whole flow as in training, then each stage.
 
 whole    loader, with its workers ──▶ batches
-stages   read ──▶ render ──▶ tokenize ──▶ mask ──▶ pack ──▶ collate      in this process, a clock for each
+stages   read ──▶ render ──▶ tokenize ──▶ mask ──▶ pack ──▶ collate      in this process, each stage timed
 """
 
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any
 
 import psutil
 
 from samsum_stream.inspection.bench.stopwatch import Stopwatch, replaced
-from samsum_stream.loader.loader import StreamLoader
-from samsum_stream.pipeline.pipeline import Made
+from samsum_stream.pipeline.encoder import EncodedRows
+from samsum_stream.pipeline.pipeline import ProducedBatch
 from samsum_stream.stream.stream import SFTStream
-from samsum_stream.values.examples import Chunk, Item
+from samsum_stream.values.examples import Item
 from samsum_stream.values.rows import Rows
 
 OF_CHUNKS = {
     "read": "rows from the source, by lanes",
     "render": "rows to texts",
     "tokenize": "texts to ids, verified",
-    "mask": "border, eos, what is too long",
+    "mask": "trained spans, eos, truncation",
 }
-"""Stages that work on chunks of rows, most of which wait for a later batch: their tokens are those of the chunks."""
-OF_WORKERS = {**OF_CHUNKS, "pack": "examples to packs", "place": "where a lane stands"}
+"""Stages that process chunks of rows. Their tokens are the tokens of the chunks: most rows wait for a later batch."""
+OF_WORKERS = {**OF_CHUNKS, "pack": "examples to packs", "position": "positions of lanes"}
 STAGES = {**OF_WORKERS, "collate": "packs to tensors", "rest": "buffer, counts, state"}
-"""What each stage does, in the order of the flow. Workers share those of `OF_WORKERS`."""
+"""What each stage does, in the order of the flow. Workers share the stages of `OF_WORKERS`."""
 
 
 @dataclass(frozen=True)
 class StageSpeed:
-    """A stage: the tokens that it makes in a second of its own, and its share of a token's time in all stages."""
+    """Tokens per second of a stage while it runs, and its share of the time per token of all stages, 0 to 1."""
 
     tokens_per_second: float
     share: float
@@ -43,16 +43,16 @@ class StageSpeed:
 
 @dataclass(frozen=True)
 class Whole:
-    """What the whole flow gives.
+    """The throughput of the whole flow.
 
     Attributes:
         num_workers: Worker processes of the loader.
-        tokens_per_second: Real tokens of the batches behind the first one, over the seconds that they took.
-        rows_per_second: Rows of theirs, likewise.
-        seconds_to_first_batch: From the stream, which is built, to its first batch: workers start, and rows of a
-            stream with an end are counted.
-        efficiency: Real tokens / room in the batches, 0 to 1.
-        worker_memory_mb: What the workers hold and share with nobody, taken together.
+        tokens_per_second: Real tokens per second, without the first batch.
+        rows_per_second: Rows per second, without the first batch.
+        seconds_to_first_batch: Seconds from the built stream to its first batch. Workers start, and a finite stream
+            counts its rows.
+        efficiency: Real tokens / capacity of the batches, 0 to 1.
+        worker_memory_mb: Memory of all workers that is not shared with other processes, in MB.
     """
 
     num_workers: int
@@ -65,15 +65,15 @@ class Whole:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """How fast a stream is.
+    """The throughput of a stream.
 
     Attributes:
-        backend: What encodes.
-        seconds_to_build: From the config to the stream: opening the source, loading the tokenizer and proving it.
-        memory_mb: Resident memory of this process at the end, above that before the stream was built.
+        backend: The tokenization backend.
+        seconds_to_build: Seconds to open the source, and to load and prove the tokenizer.
+        memory_mb: Growth of the resident memory of this process since before the stream was built, in MB.
         whole: The whole flow.
-        stages: The stages by name, of `STAGES`.
-        limit: The stage that takes longest where workers share those that are theirs.
+        stages: The stages by their names in `STAGES`.
+        limit: The stage that takes the most time, if workers share their stages.
     """
 
     backend: str
@@ -85,25 +85,25 @@ class Benchmark:
 
 
 def measure(open_stream: Callable[[], SFTStream], *, num_workers: int | None, seconds: float) -> Benchmark:
-    """Build a stream, and let its loader run for some seconds, and for as many again with a clock for each stage.
+    """Build a stream, measure its loader for some seconds, and then its stages for the same time.
 
-    A batch that was begun is waited for, so that it may take longer.
+    The measurement ends with a whole batch, so it may take longer.
 
     Args:
-        open_stream: Builds the stream, which is used up.
+        open_stream: Builds the stream.
         num_workers: As in `SFTStream.loader`.
-        seconds: For the whole, from its first batch on, and for the stages.
+        seconds: Seconds for the whole flow, after its first batch, and again for the stages.
 
     Raises:
         SamsumStreamError: the stream cannot be built, or its rows break a rule.
     """
     memory, start = _resident_mb(), time.perf_counter()
-    stream = open_stream()
+    stream = open_stream().with_run(quarantine=False)  # the quarantine file belongs to a run that trains
     built = time.perf_counter() - start
     whole = _measure_whole(stream, num_workers=num_workers, seconds=seconds)
     costs = _measure_stages(stream, seconds=seconds)
     return Benchmark(
-        backend=stream.pipeline.tokenizer.sides.backend.name,
+        backend=stream.pipeline.encoder.tokenizer.runs.backend.name,
         seconds_to_build=built,
         memory_mb=_resident_mb() - memory,
         whole=whole,
@@ -114,19 +114,19 @@ def measure(open_stream: Callable[[], SFTStream], *, num_workers: int | None, se
 
 def _measure_whole(stream: SFTStream, *, num_workers: int | None, seconds: float) -> Whole:
     start = time.perf_counter()
-    loader, stats = _loader(stream, num_workers=num_workers), stream.stats
-    batches = chain.from_iterable(repeat(loader))  # epochs without an end
+    loader, stats = stream.loader(num_workers=num_workers), stream.stats
+    batches = chain.from_iterable(repeat(loader))  # a finite stream starts again after its end
     next(batches)
     first, tokens, rows = time.perf_counter(), stats.tokens, stats.rows
     for _ in batches:
-        passed = time.perf_counter() - first
-        if passed >= seconds:
+        elapsed = time.perf_counter() - first
+        if elapsed >= seconds:
             break
     workers = [psutil.Process(process.pid) for process in multiprocessing.active_children()]
     return Whole(
         num_workers=loader.num_workers,
-        tokens_per_second=(stats.tokens - tokens) / passed,
-        rows_per_second=(stats.rows - rows) / passed,
+        tokens_per_second=(stats.tokens - tokens) / elapsed,
+        rows_per_second=(stats.rows - rows) / elapsed,
         seconds_to_first_batch=first - start,
         efficiency=stats.efficiency,
         worker_memory_mb=sum(process.memory_full_info().uss for process in workers) / 1e6,
@@ -134,9 +134,9 @@ def _measure_whole(stream: SFTStream, *, num_workers: int | None, seconds: float
 
 
 def _measure_stages(stream: SFTStream, *, seconds: float) -> dict[str, float]:
-    """The seconds that a token takes in each stage: those of packing and collating are of batches that were made."""
-    stream.pipeline = replace(stream.pipeline, epochs=None)  # with an end, all rows would be encoded to count them
-    batches = iter(_loader(stream, num_workers=0))
+    """Seconds per token in each stage: per encoded token in `OF_CHUNKS`, per delivered token in the other stages."""
+    stream = stream.with_run(epochs=None)  # a finite stream would encode all rows first to count them
+    batches = iter(stream.loader(num_workers=0))
     watch, tokens = Stopwatch("rest"), stream.stats.tokens
     start = time.perf_counter()
     with _stages_on(watch, stream) as num_encoded:
@@ -144,46 +144,41 @@ def _measure_stages(stream: SFTStream, *, seconds: float) -> dict[str, float]:
             if time.perf_counter() - start >= seconds:
                 break
     watch.switch("rest")
-    num_handed = stream.stats.tokens - tokens
-    return {name: watch.seconds[name] / (num_encoded() if name in OF_CHUNKS else num_handed) for name in STAGES}
+    num_delivered = stream.stats.tokens - tokens
+    return {name: watch.seconds[name] / (num_encoded() if name in OF_CHUNKS else num_delivered) for name in STAGES}
 
 
 @contextmanager
 def _stages_on(watch: Stopwatch, stream: SFTStream) -> Iterator[Callable[[], int]]:
-    """Let the clock run for each stage of a stream; gives what tells how many tokens were encoded since."""
+    """Within this context, each stage is timed; yields a function that returns the number of encoded tokens so far."""
     pipeline, collator = stream.pipeline, stream.collator
-    batches, tokenizer, packer, sides = pipeline.batches, pipeline.tokenizer, pipeline.packer, pipeline.tokenizer.sides
-    encode, pack, num_encoded = watch.timed("mask", tokenizer.encode), packer.pack, 0
+    batches, encoder, packer = pipeline.batches, pipeline.encoder, pipeline.packer
+    renderer, backend = encoder.renderer, encoder.tokenizer.runs.backend
+    encode, pack, num_encoded = watch.timed("mask", encoder.encode), packer.pack, 0
 
-    def encode_and_count(rows: Rows, *, epoch: int) -> Chunk:
+    def encode_and_count(rows: Rows, *, epoch: int) -> EncodedRows:
         nonlocal num_encoded
-        chunk = encode(rows, epoch=epoch)
-        num_encoded += int(chunk.records["length"].sum())
-        return chunk
+        encoded = encode(rows, epoch=epoch)
+        num_encoded += int(encoded.chunk.records["length"].sum())
+        return encoded
 
-    def pack_what_is_read(items: Iterator[Item]) -> Iterator[list[Item]]:
-        return watch.each("pack", pack(watch.each("read", items)))
+    def read_and_pack(items: Iterator[Item]) -> Iterator[list[Item]]:
+        return watch.timed_items("pack", pack(watch.timed_items("read", items)))
 
-    def make_batches(*args: Any, **kwargs: Any) -> Iterator[Made]:
-        return watch.each("place", batches(*args, **kwargs))
+    def produce_batches(*args: Any, **kwargs: Any) -> Iterator[ProducedBatch]:
+        return watch.timed_items("position", batches(*args, **kwargs))
 
     with ExitStack() as stack:
         for part, method, other in (
-            (sides.renderer, "texts", watch.timed("render", sides.renderer.texts)),
-            (sides.backend, "encode", watch.timed("tokenize", sides.backend.encode)),
-            (tokenizer, "encode", encode_and_count),
-            (packer, "pack", pack_what_is_read),
-            (pipeline, "batches", make_batches),
+            (renderer, "render", watch.timed("render", renderer.render)),
+            (backend, "encode", watch.timed("tokenize", backend.encode)),
+            (encoder, "encode", encode_and_count),
+            (packer, "pack", read_and_pack),
+            (pipeline, "batches", produce_batches),
             (collator, "collate", watch.timed("collate", collator.collate)),
         ):
             stack.enter_context(replaced(part, method, other))
         yield lambda: num_encoded
-
-
-def _loader(stream: SFTStream, *, num_workers: int | None) -> StreamLoader:
-    loader = stream.loader(num_workers=num_workers)
-    loader.quarantine = None  # the file belongs to a run that trains
-    return loader
 
 
 def _resident_mb() -> float:

@@ -1,4 +1,4 @@
-"""A clock that runs for one stage at a time: where one calls another, it runs for the one that was called."""
+"""A stopwatch that measures one stage at a time: if a stage calls another stage, only the called stage is measured."""
 
 import time
 from collections import defaultdict
@@ -11,10 +11,10 @@ Result = TypeVar("Result")
 
 
 class Stopwatch:
-    """Seconds by stage; it starts with the stage `stage`.
+    """Measures the seconds of each stage; it starts with the stage `stage`.
 
     Attributes:
-        seconds: How long the clock ran for each stage; the one that it runs for is brought up to date by `switch`.
+        seconds: Seconds by stage; `switch` updates the seconds of the current stage.
     """
 
     def __init__(self, stage: str) -> None:
@@ -22,14 +22,14 @@ class Stopwatch:
         self._stage, self._since = stage, time.perf_counter()
 
     def switch(self, stage: str) -> str:
-        """Let the clock run for a stage from now on; returns the one that it ran for."""
+        """Measure `stage` from now on; returns the previous stage."""
         now, before = time.perf_counter(), self._stage
         self.seconds[before] += now - self._since
         self._stage, self._since = stage, now
         return before
 
     def timed(self, stage: str, function: Callable[Params, Result]) -> Callable[Params, Result]:
-        """The function, while which the clock runs for a stage."""
+        """A function that counts the time of `function` for a stage."""
 
         def timed(*args: Params.args, **kwargs: Params.kwargs) -> Result:
             before = self.switch(stage)
@@ -40,12 +40,12 @@ class Stopwatch:
 
         return timed
 
-    def each(self, stage: str, items: Iterable[Result]) -> Iterator[Result]:
-        """The items, while each of which is made the clock runs for a stage."""
-        make = self.timed(stage, iter(items).__next__)
+    def timed_items(self, stage: str, items: Iterable[Result]) -> Iterator[Result]:
+        """The items; the time to produce them counts for a stage."""
+        next_item = self.timed(stage, iter(items).__next__)
         while True:
             try:
-                item = make()
+                item = next_item()
             except StopIteration:
                 return
             yield item
@@ -53,7 +53,7 @@ class Stopwatch:
 
 @contextmanager
 def replaced(part: object, method: str, other: Callable[..., object]) -> Iterator[None]:
-    """For a while, another function stands for a method of an object."""
+    """Within this context, a method of an object is replaced by another function."""
     setattr(part, method, other)
     try:
         yield

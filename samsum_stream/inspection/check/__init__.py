@@ -1,7 +1,7 @@
-"""What `samsum-stream check` finds out about a config before anything is trained, and what it advises.
+"""`check`: a description of a config's data, and findings, before training.
 
-config ──gather──▶ Facts ──outline──▶ what will be fed, and how
-                     └────advise────▶ Findings: what is amiss, why, and what to do
+config ──gather──▶ Facts ──outline──▶ rows, prompt, lengths, packs, batches, lanes
+                     └────advise────▶ Findings: the problem, its reason and its remedy
 """
 
 from samsum_stream.inspection.check.advice import ADVICE, advise

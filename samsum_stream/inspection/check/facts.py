@@ -1,4 +1,4 @@
-"""What is known of a stream from its config, the headers of its files and some hundred rows: a second's work."""
+"""What is known of a stream from its config, the headers of its files and a few hundred rows, in about a second."""
 
 import logging
 import time
@@ -11,29 +11,28 @@ from typing import NamedTuple
 import numpy as np
 
 from samsum_stream.config import StreamConfig
-from samsum_stream.inspection.lengths import KEPT, RowMeasure
-from samsum_stream.inspection.simulation import Epoch, fed_lengths, packed, plan_epoch, reckon_epoch
+from samsum_stream.inspection.lengths import KEPT, Measurements, RowMeasure
+from samsum_stream.inspection.simulation import Epoch, estimate_epoch, mixed_lengths, packing_efficiency, plan_epoch
 from samsum_stream.lanes.share import check_num_lanes
 from samsum_stream.loader.epochs.lengths import Lengths
 from samsum_stream.pipeline.pipeline import Pipeline
 from samsum_stream.sources import Block, IndexedSource, Leaf, Mixture, SequentialSource, Source
 from samsum_stream.sources.faults import Faults, Take
 from samsum_stream.stream.stream import SFTStream
-from samsum_stream.values.arrays import Int32Array, Int64Array
-from samsum_stream.values.counts import Counts
+from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array
 from samsum_stream.values.rows import RowPosition, Rows
 
 NUM_SAMPLED, NUM_SHARDS = 512, 4
-"""Rows that are looked at, of all sources together, and shards that they come from at least."""
+"""The rows that are sampled, of all sources together, and the fewest shards that they come from."""
 
 MIN_SAMPLED = 64
-"""Rows of each source that are looked at, and rows that are encoded at a time."""
+"""The fewest rows of each source that are sampled, and the rows that are encoded at one time."""
 
 NUM_PACKED = 4096
-"""Examples that packing is tried on: those that were looked at, over and over."""
+"""The examples for simulated packing: the sampled examples, repeated."""
 
 MAX_CHARACTERS = 1 << 20
-"""Text of a source after which no more rows are looked at, so that long ones do not take long."""
+"""The characters of a source after which sampling stops, so that long rows do not take long."""
 
 
 class Sample(NamedTuple):
@@ -41,34 +40,42 @@ class Sample(NamedTuple):
 
     Attributes:
         leaf: The source.
-        positions: Where they stand.
-        measured: What `RowMeasure` found of them, shape `[num_rows, 4]`.
-        counts: What befell them.
-        with_contexts: The share of those that are no bad rows which have contexts.
-        seconds: How long reading and encoding them took.
+        positions: The position of each row.
+        measured: The measurements of the rows, with what happened to them.
+        with_contexts: The share of the rows that have contexts, 0 to 1.
+        seconds: The seconds to read and encode the rows.
     """
 
     leaf: Leaf
     positions: tuple[RowPosition, ...]
-    measured: Int32Array
-    counts: Counts
+    measured: Measurements
     with_contexts: float
     seconds: float
 
     @property
     def title(self) -> str:
-        """What a person calls the source."""
+        """The name of the source for people."""
         return self.leaf.name or self.leaf.source.name
 
     @property
+    def num_rows(self) -> int:
+        """The number of sampled rows."""
+        return len(self.positions)
+
+    @property
     def is_whole(self) -> bool:
-        """Whether these are all rows, in their order."""
-        return isinstance(self.leaf.source, IndexedSource) and len(self.measured) == self.leaf.source.num_rows
+        """Whether the sample has all rows of the source, in their order."""
+        return isinstance(self.leaf.source, IndexedSource) and self.num_rows == self.leaf.source.num_rows
 
     @property
     def is_spread(self) -> bool:
-        """Whether they come from all over the source, and not from its start."""
+        """Whether the rows come from the whole source, and not only from its start."""
         return _reaches_any(self.leaf.source)
+
+    def place_of_first(self, chosen: BoolArray) -> str:
+        """The place of the first chosen example; `chosen` has the shape `[indices]`."""
+        row, part = self.measured.row_and_part(int(chosen.argmax()))
+        return self.positions[row]._replace(part=part).place
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,11 @@ class Facts:
     """What is known of a stream.
 
     Attributes:
-        stream: The stream itself.
+        stream: The stream.
         samples: Some rows of each source.
-        warned: What the stream warned of while it was made.
-        ranks: Ranks that shall read.
-        workers: Workers of each; at least 1.
+        warned: The warnings of the stream when it was built.
+        ranks: The ranks that will read.
+        workers: The workers of each rank; at least 1.
     """
 
     stream: SFTStream
@@ -106,68 +113,63 @@ class Facts:
         return self.pipeline.lanes_for(self.ranks * self.workers)
 
     @cached_property
-    def measured(self) -> Int32Array:
-        """What was found of the rows of all sources, shape `[num_rows, 4]`."""
-        return np.concatenate([sample.measured for sample in self.samples])
+    def measured(self) -> Measurements:
+        """The measurements of the samples of all sources."""
+        sizes = [0] * len(self.pipeline.source.shards)
+        for sample in self.samples:
+            sizes[sample.leaf.first_shard] = sample.num_rows
+        return Measurements.joined([sample.measured for sample in self.samples], shard_sizes=sizes)
 
     @cached_property
-    def to_pack(self) -> Int32Array:
-        """Lengths of about `NUM_PACKED` examples to try packing on; none where all rows were dropped."""
+    def lengths_to_pack(self) -> Int32Array:
+        """The lengths of about `NUM_PACKED` examples for simulated packing; empty if all rows were dropped."""
         measured = [sample.measured for sample in self.samples]
-        return fed_lengths(self.pipeline.source, measured, NUM_PACKED, column=KEPT)
+        return mixed_lengths(self.pipeline.source, measured, NUM_PACKED, column=KEPT)
 
     @cached_property
     def efficiency(self) -> float:
-        """Tokens / room of packs, 0 to 1."""
-        return packed(self.to_pack, self.pipeline.packer)[1]
+        """Tokens / capacity of packs, 0 to 1."""
+        return packing_efficiency(self.lengths_to_pack, self.pipeline.packer)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the samples are all rows."""
+        """Whether the samples have all rows."""
         return all(sample.is_whole for sample in self.samples)
 
     @cached_property
-    def counts(self) -> Counts:
-        return sum((sample.counts for sample in self.samples), Counts())
-
-    @cached_property
     def epoch(self) -> Epoch | None:
-        """Packs and batches of an epoch; None where nobody knows how many rows it has."""
+        """The packs and batches of an epoch; None if its number of rows is unknown."""
         source, num_rows = self.pipeline.source, self.pipeline.num_rows
         if self.is_whole and self.pipeline.epochs is not None:
-            sizes = [0] * len(source.shards)
-            for sample in self.samples:
-                sizes[sample.leaf.first_shard] = len(sample.measured)
-            lengths = Lengths(self.measured[:, KEPT], tuple(sizes), self.counts)
-            return plan_epoch(self.pipeline, lengths, num_lanes=self.num_lanes)
+            return plan_epoch(self.pipeline, self.measured, num_lanes=self.num_lanes)
         if num_rows is None or isinstance(source, Mixture):
             return None
-        return reckon_epoch(self.pipeline, self.measured[:, KEPT], num_rows=num_rows)
+        return estimate_epoch(self.pipeline, self.measured, num_rows=num_rows)
 
 
 def gather(config: StreamConfig, *, ranks: int = 1, num_workers: int | None = None, trust: Sequence[str] = ()) -> Facts:
-    """Make the stream and look at some of its rows; without a number of workers, there are the config's `num_proc`.
+    """Build the stream and sample its rows. The default of `num_workers` is `num_proc` of the config.
 
     Raises:
-        SamsumStreamError: the stream cannot be made, a row that was looked at is bad, or the ranks do not fit.
+        SamsumStreamError: the stream cannot be built, a sampled row is bad, or the ranks cannot share the lanes.
     """
-    with heard() as warned:
+    with recorded_warnings() as warned:
         stream = SFTStream(config, trust=trust)
     pipeline, leaves = stream.pipeline, stream.pipeline.source.leaves
     workers = max(config.num_proc if num_workers is None else num_workers, 1)
     num_lanes = pipeline.lanes_for(ranks * workers)
     check_num_lanes(num_lanes, num_rows=pipeline.source.max_lanes, ranks=ranks)
     number = max(NUM_SAMPLED // len(leaves), MIN_SAMPLED)
-    measure = RowMeasure(pipeline.tokenizer)
+    measure = RowMeasure(pipeline.encoder)
     samples = tuple(_sample(leaf, measure, pipeline.faults, number) for leaf in leaves)
     facts = Facts(stream, samples, tuple(warned), ranks, workers)
-    _ = facts.epoch  # an error where none can be dealt
+    _ = facts.epoch  # raises if no epoch can be planned
     return facts
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
-    """What the package warns of, which is not shown in the meantime."""
+def recorded_warnings() -> Iterator[list[str]]:
+    """Within this context, the warnings of the package are recorded and not shown."""
     messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
@@ -182,36 +184,36 @@ def heard() -> Iterator[list[str]]:
 
 
 def _sample(leaf: Leaf, measure: RowMeasure, faults: Faults, number: int) -> Sample:
-    positions, measured, counts, num_characters = list[RowPosition](), list[Int32Array](), Counts(), 0
-    start, num_with_contexts = time.perf_counter(), 0
-    for take, indices in _pieces(leaf, number):
+    positions, parts, num_characters, num_with_contexts = list[RowPosition](), list[Lengths](), 0, 0
+    start = time.perf_counter()
+    for take, indices in _parts(leaf, number):
         rows = faults.take(take, indices)
         positions += _positions(leaf.source, rows)
-        found, befell = measure(rows.of_shards_from(leaf.first_shard))
-        measured.append(found)
-        counts += befell + Counts(f"skipped.{bad.reason}" for _, bad in rows.skipped)
-        num_with_contexts += sum(map(bool, rows.contexts or ()))
-        num_characters += _characters(rows)
+        measured = measure(rows.of_shards_from(leaf.first_shard))
+        parts.append(Lengths(measured.values, measured.offsets, (rows.num_read,), measured.counts))
+        num_with_contexts += rows.num_with_contexts
+        num_characters += sum(map(len, rows.texts))
         if num_characters > MAX_CHARACTERS:
             break
     with_contexts, seconds = num_with_contexts / max(len(positions), 1), time.perf_counter() - start
-    return Sample(leaf, tuple(positions), np.concatenate(measured), counts, with_contexts, seconds)
+    joined = Measurements.joined(parts, shard_sizes=[len(positions)])
+    return Sample(leaf, tuple(positions), joined, with_contexts, seconds)
 
 
 def _positions(source: Source, rows: Rows) -> list[RowPosition]:
-    """Where all rows stand that were asked for, the bad ones as well."""
-    found = {place: bad.position for place, bad in rows.skipped}
-    good = zip(rows.places.tolist(), rows.shards.tolist(), rows.rows.tolist(), strict=True)
-    found |= {place: source.position(shard, row, 0) for place, shard, row in good}
-    return [found[place] for place in range(rows.num_asked)]
+    """The position of each row that was read, bad rows included."""
+    positions = {index: bad.position for index, bad in rows.skipped}
+    valid = zip(rows.indices.tolist(), rows.shards.tolist(), rows.rows.tolist(), strict=True)
+    positions |= {index: source.position(shard, row, 0) for index, shard, row in valid}
+    return [positions[index] for index in range(rows.num_read)]
 
 
-def _pieces(leaf: Leaf, number: int) -> Iterator[tuple[Take, Int64Array]]:
-    """Some rows at a time, out of the whole source where they are reached at once, else from its start."""
+def _parts(leaf: Leaf, number: int) -> Iterator[tuple[Take, Int64Array]]:
+    """About `number` rows in parts: from the whole source if any row can be reached, else from its start."""
     source = leaf.source
     if isinstance(source, IndexedSource):
         indices = np.linspace(0, source.num_rows - 1, min(number, source.num_rows)).astype(np.int64)
-        if len(indices) < source.num_rows:  # in random order: those that come first may be all that are looked at
+        if len(indices) < source.num_rows:  # in random order, because sampling may stop after the first parts
             indices = np.random.default_rng(0).permutation(indices)
         blocks: Iterator[tuple[Take, Int64Array]] = iter([(source.take, indices)])
     else:
@@ -227,9 +229,9 @@ def _blocks(source: SequentialSource, number: int) -> Iterator[Block]:
         yield source.first_block(number)
         return
     num_shards = len(source.shards)
-    of_each = max(number // min(num_shards, NUM_SHARDS), 1)
+    rows_per_shard = max(number // min(num_shards, NUM_SHARDS), 1)
     for shard in np.random.default_rng(0).permutation(num_shards).tolist():
-        block = next(source.blocks(shard, num_rows=of_each))
+        block = next(source.blocks(shard, num_rows=rows_per_shard))
         yield block
         number -= block.num_rows
         if number <= 0:
@@ -237,12 +239,7 @@ def _blocks(source: SequentialSource, number: int) -> Iterator[Block]:
 
 
 def _reaches_any(source: Source) -> bool:
-    """Whether a row in the middle is as near as the first one."""
+    """Whether a row in the middle takes no longer to read than the first one."""
     return isinstance(source, IndexedSource) or (
         isinstance(source, SequentialSource) and source.seeks and not source.is_remote
     )
-
-
-def _characters(rows: Rows) -> int:
-    contexts = (text for texts in rows.contexts or () for text in texts)
-    return sum(map(len, (*rows.inputs, *rows.responses, *contexts)))

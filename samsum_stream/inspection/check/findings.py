@@ -1,14 +1,21 @@
-"""A finding: what is amiss, how bad that is, and what to do."""
+"""A finding: a problem, its level, its reason and its remedy."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
 Level = Literal["error", "warning", "note"]
-"""The worst first: the stream cannot run; it runs, and hardly as was meant; it is good to know."""
+"""Worst first: the stream cannot run; it runs, but hardly as intended; it is useful to know."""
 
 
 class Finding(NamedTuple):
-    """What is amiss: `name` is for machines, `reason` what was found, `remedy` what to do, empty where nothing is."""
+    """A problem of a config.
+
+    Attributes:
+        name: The name for machines.
+        level: The level.
+        reason: The observation.
+        remedy: What to do; empty if there is nothing to do.
+    """
 
     name: str
     level: Level
@@ -17,16 +24,16 @@ class Finding(NamedTuple):
 
 
 def failure(error: Exception) -> Finding:
-    """The finding that an error is."""
+    """The finding for an error."""
     return Finding(type(error).__name__, "error", *split_message(str(error)))
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings by their levels, else in the order in which they come."""
+    """The findings sorted by level; findings of one level keep their order."""
     return sorted(findings, key=lambda finding: get_args(Level).index(finding.level))
 
 
 def split_message(message: str) -> tuple[str, str]:
-    """The reason and the remedy of a message: the house writes them in this order, with a semicolon between."""
+    """The reason and the remedy of a message of the package, which are separated by the last "; "."""
     reason, _, remedy = message.rpartition("; ")
     return (reason, remedy) if reason else (remedy, "")

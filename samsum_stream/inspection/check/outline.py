@@ -1,15 +1,14 @@
-"""What a stream will feed, and how, in a few lines that a person reads before training."""
+"""The outline of `check`: the data, its packing, its order and its layout, in a few lines."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig
 from samsum_stream.errors.wording import counted
 from samsum_stream.inspection.check.facts import Facts, Sample
-from samsum_stream.inspection.lengths import WHOLE, trained_share
+from samsum_stream.inspection.lengths import quantile
+from samsum_stream.prompts.rendering import PromptRenderer
 from samsum_stream.sources import IndexedSource, SequentialSource, Source
 from samsum_stream.sources.huggingface.table import TableSource
 from samsum_stream.sources.memory import IterableSource
@@ -18,7 +17,7 @@ QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
 
 def outline(facts: Facts) -> list[tuple[str, str]]:
-    """Lines of a heading and a text."""
+    """Lines, each with a heading and a text."""
     samples = facts.samples
     loaded = [sample for sample in samples if _method(facts, sample) == "load_dataset"]
     return [
@@ -30,32 +29,32 @@ def outline(facts: Facts) -> list[tuple[str, str]]:
         ("batches", _batches(facts)),
         ("lanes", _lanes(facts)),
         ("layout", _layout(facts)),
-        *(("resume", text) for text in _each(samples, _resume, total=len(samples))),
-        *(("cache", text) for text in _each(loaded, _cache, total=len(samples))),
+        *(("resume", text) for text in _per_source(samples, _resume, total=len(samples))),
+        *(("cache", text) for text in _per_source(loaded, _cache, total=len(samples))),
     ]
 
 
 def numbers(facts: Facts) -> dict[str, Any]:
-    """The same for machines, as far as it is numbers."""
-    lengths, epoch = facts.measured[:, WHOLE], facts.epoch
+    """The numbers of the outline, for machines."""
+    measured, epoch = facts.measured, facts.epoch
     return {
         "rows": {sample.title: sample.leaf.source.num_rows for sample in facts.samples},
-        "rows_looked_at": len(lengths),
-        "length_quantiles": {str(share): _quantile(facts, share) for share in QUANTILES},
-        "trained_share": trained_share(facts.measured),
+        "rows_looked_at": measured.num_rows,
+        "length_quantiles": {str(share): quantile(measured.whole, share) for share in QUANTILES},
+        "trained_share": measured.trained_share,
         "efficiency": facts.efficiency,
         "packs_in_epoch": None if epoch is None else epoch.num_packs,
         "batches_in_epoch": None if epoch is None else epoch.num_batches,
         "is_exact": None if epoch is None else epoch.is_exact,
         "lanes": facts.num_lanes,
         "readers": _divisors(facts.num_lanes),
-        "backend": facts.pipeline.tokenizer.sides.backend.name,
+        "backend": facts.pipeline.encoder.tokenizer.runs.backend.name,
     }
 
 
 def _rows(sample: Sample, *, shuffle: bool) -> str:
     source = sample.leaf.source
-    number = "rows that only reading counts" if source.num_rows is None else f"{source.num_rows:,} rows"
+    number = "an unknown number of rows" if source.num_rows is None else f"{source.num_rows:,} rows"
     shards = "" if isinstance(source, IndexedSource) else f", in {counted(len(source.shards), 'shard')}"
     contexts = f", {sample.with_contexts:.0%} of them with contexts" if sample.with_contexts else ""
     blocks = "as a whole" if isinstance(source, IndexedSource) else "in blocks"
@@ -63,27 +62,31 @@ def _rows(sample: Sample, *, shuffle: bool) -> str:
 
 
 def _prompt(facts: Facts) -> str:
-    prompt = facts.pipeline.tokenizer.sides.renderer.prompt
+    renderer = facts.pipeline.encoder.renderer
+    if not isinstance(renderer, PromptRenderer):
+        return type(renderer).__name__
+    prompt = renderer.prompt
     shots = f", {counted(len(prompt.examples), 'example')} before each row" if prompt.examples else ""
     return f"{type(prompt).__name__} in {type(prompt.format).__name__}{shots}"
 
 
 def _tokenizer(facts: Facts) -> str:
-    """That the stream could be made says that both are proven."""
-    sides, tokenizer = facts.pipeline.tokenizer.sides, facts.stream.tokenizer
-    added = " ".join(tokenizer.convert_ids_to_tokens(sides.border.added.tolist()))
-    behind = "behind a newline" if len(sides.border.sentinel) else "as they are"
-    proven = "" if sides.backend.name == "hf" else ", proven on the first rows"
-    front = f"; adds {added} in front" if added else ""
-    return f"backend {sides.backend.name}{proven}; border proven, responses encoded {behind}{front}"
+    """The border and the backend were proven when the stream was built."""
+    runs, tokenizer = facts.pipeline.encoder.tokenizer.runs, facts.stream.tokenizer
+    added = " ".join(tokenizer.convert_ids_to_tokens(runs.border.added.tolist()))
+    how = "after a newline" if len(runs.border.sentinel) else "directly"
+    proven = "" if runs.backend.name == "hf" else ", proven on the first rows"
+    start = f"; adds {added} at the start" if added else ""
+    return f"backend {runs.backend.name}{proven}; border proven, responses encoded {how}{start}"
 
 
 def _lengths(facts: Facts) -> str:
-    half, most, longest = (f"{_quantile(facts, share):,}" for share in (0.5, 0.99, 1.0))
-    rows = f"all {len(facts.measured):,}" if facts.is_whole else f"{len(facts.measured):,}"
+    measured = facts.measured
+    half, most, longest = (f"{quantile(measured.whole, share):,}" for share in (0.5, 0.99, 1.0))
+    rows = f"{'all ' if facts.is_whole else ''}{measured.num_rows:,}"
     return (
         f"half up to {half} tokens, 99% up to {most}, longest {longest} (of {rows} rows); of what is kept, "
-        f"{trained_share(facts.measured):.0%} is trained"
+        f"{measured.trained_share:.0%} is trained"
     )
 
 
@@ -98,23 +101,23 @@ def _batches(facts: Facts) -> str:
     size = f"of {counted(facts.pipeline.batch_size, 'pack')}"
     end = "no end (epochs: null)" if epochs is None else counted(epochs, "epoch")
     if epoch is None:
-        return f"{size}; {end}" if epochs is None else f"{size}; {end}, of as many as counting will tell"
+        return f"{size}; {end}" if epochs is None else f"{size}; {end}, with an unknown number of batches"
     about = "" if epoch.is_exact else "about "
-    filled = epoch.num_packs / (epoch.num_batches * facts.pipeline.batch_size)
-    if epochs is not None and epoch.is_exact and filled < 1 and facts.stream.collator.has_fixed_shape:
-        end += f", {filled:.1%} of its places filled with packs and the rest with padding,"
     batches = f"{about}{counted(epoch.num_batches, 'batch')}"
     steps = f"{about}{-(-epoch.num_batches // facts.ranks):,} steps of {facts.ranks} ranks"
-    each = f"{batches}, {steps}" if facts.ranks > 1 else batches
-    return f"{size}; {end}; {each} a pass over the rows" if epochs is None else f"{size}; {end} of {each}"
+    numbers = f"{batches}, {steps}" if facts.ranks > 1 else batches
+    if epochs is None:
+        return f"{size}; {end}; {numbers} per epoch"
+    has_padding = epoch.share_filled < 1 and facts.stream.collator.has_fixed_shape
+    return f"{size}; {end} of {numbers}{f'; packs fill {epoch.share_filled:.1%} of the slots' if has_padding else ''}"
 
 
 def _lanes(facts: Facts) -> str:
     *some, last = map(str, _divisors(facts.num_lanes))
     readers = f"{', '.join(some)} or {last} readers" if some else "1 reader"
-    here = f" (auto, for {counted(facts.ranks, 'rank')} × {counted(facts.workers, 'worker')})"
-    auto = here if facts.config.lanes == "auto" else ""
-    return f"{facts.num_lanes}{auto}; a run can go on with {readers} (ranks × workers)"
+    auto = f" (auto, for {counted(facts.ranks, 'rank')} × {counted(facts.workers, 'worker')})"
+    lanes = f"{facts.num_lanes}{auto if facts.config.lanes == 'auto' else ''}"
+    return f"{lanes}; a run can resume with {readers} (ranks × workers)"
 
 
 def _layout(facts: Facts) -> str:
@@ -122,30 +125,30 @@ def _layout(facts: Facts) -> str:
     if section.method != "packed":
         return section.method
     attention = section.kwargs.attention
-    until = " (position_ids until a model is measured: --model)" if attention == "auto" else ""
-    return f"packed, attention {attention}{until}"
+    unmeasured = " (position_ids until a model is measured: --model)" if attention == "auto" else ""
+    return f"packed, attention {attention}{unmeasured}"
 
 
 def _resume(source: Source) -> str:
     if isinstance(source, IndexedSource) or (isinstance(source, SequentialSource) and source.seeks):
-        return "goes to its row at once, and reads only rows that waited for a pack again"
+        return "seeks to its row, and only reads rows again that waited for a pack"
     if isinstance(source, IterableSource):
-        return "reads all rows again that were read before"
-    return "reads the shard again from its start" if len(source.shards) > 1 else "reads its only shard from the start"
+        return "reads all earlier rows again"
+    return "reads the shard from its start" if len(source.shards) > 1 else "reads its only shard from the start"
 
 
 def _cache(source: Source) -> str:
     files = source.arrow_files if isinstance(source, TableSource) else []
     if not files:
-        return "nothing is written; each pass reads the rows from where they are"
+        return "nothing is written; each epoch reads the rows from their source"
     size = sum(file.stat().st_size for file in files)
     folder = os.path.commonpath([file.parent for file in files])
     return f"{counted(len(files), 'Arrow file')} ({size / 1e6:,.1f} MB) of load_dataset in {folder}"
 
 
-def _each(samples: Sequence[Sample], tell: Callable[[Source], str], *, total: int) -> list[str]:
-    """What holds for each of some sources, out of `total`; once, where it is the same for all."""
-    texts = [tell(sample.leaf.source) for sample in samples]
+def _per_source(samples: Sequence[Sample], describe: Callable[[Source], str], *, total: int) -> list[str]:
+    """The description of each of some sources, out of `total`; only one if it is the same for all."""
+    texts = [describe(sample.leaf.source) for sample in samples]
     if len(texts) == total and len(set(texts)) == 1:
         return texts[:1]
     return [f"{sample.title}: {text}" for sample, text in zip(samples, texts, strict=True)]
@@ -162,12 +165,6 @@ def _methods(section: SourceConfig, name: str = "") -> Iterator[tuple[str, str |
         return
     for child, inner in MixtureKwargs.model_validate(section.kwargs).sources.items():
         yield from _methods(inner, "/".join(filter(None, (name, child))))
-
-
-def _quantile(facts: Facts, share: float) -> int:
-    """So long is that share of the rows at most, before truncation."""
-    lengths = facts.measured[:, WHOLE]
-    return int(np.quantile(lengths[lengths > 0], share, method="higher")) if lengths.any() else 0
 
 
 def _divisors(number: int) -> list[int]:

@@ -1,8 +1,8 @@
-"""One page about a config: what its rows are like, what becomes of them, and what the model will see of them.
+"""`report`: one HTML page about a config, its rows, their outcomes, and the input of the model.
 
 config ──gather──▶ Facts ──advise──▶ Findings ┐
                     │ stream                  │
-                    ├──survey──▶ every row    ├──page.html──▶ a file that needs no network
+                    ├──survey──▶ all rows     ├──page.html──▶ a file that needs no network
                     └──read_first──▶ packs    ┘
 """
 

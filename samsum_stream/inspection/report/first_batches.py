@@ -1,33 +1,34 @@
-"""The first batches of a stream, really read: their packs, the tokens of each source, and some examples of all."""
+"""The first batches of a stream: their packs, the tokens of each source, and some examples of each source."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from samsum_stream.lanes.share import Share
-from samsum_stream.loader.wire import from_buffer, to_buffer
+from samsum_stream.showing.packs import PackBar, pack_bar
 from samsum_stream.stream.stream import SFTStream
 from samsum_stream.values.arrays import Int64Array
-from samsum_stream.values.batches import Batch, Pack, packs_of
+from samsum_stream.values.batches import Batch
+from samsum_stream.values.counts import child_of_each
 from samsum_stream.values.examples import Example
 
 MAX_BATCHES, MAX_TOKENS = 64, 1 << 20
-"""What is read at most; the batch that reaches either is the last one."""
+"""Reading stops after the batch that reaches either limit."""
 
 NUM_PACKS, NUM_EXAMPLES = 16, 20
 
 
 class FirstBatches(NamedTuple):
-    """What was read.
+    """The first batches.
 
     Attributes:
         tokens: Tokens of each source in each batch, shape `[num_batches, num_sources]`.
-        packs: The first packs, and how many tokens each has room for.
-        examples: Some of every source, source by source; of small ones, no row again that came before.
+        bars: The first packs.
+        examples: The first examples of each source, all of them from its first epoch.
     """
 
     tokens: Int64Array
-    packs: list[tuple[Pack, int]]
+    bars: list[PackBar]
     examples: list[list[Example]]
 
     @property
@@ -38,34 +39,33 @@ class FirstBatches(NamedTuple):
 
 
 def read_first(stream: SFTStream, *, num_lanes: int) -> FirstBatches:
-    """Read as a process without workers would, without counting rows first.
+    """Read in this process, without counting the rows first.
 
     Raises:
-        SourceError: the rows cannot be read, or none is left to train on.
+        SourceError: the rows cannot be read, or no row is left to train on.
     """
-    pipeline = stream.pipeline
-    firsts = [leaf.first_shard for leaf in pipeline.source.leaves]
-    num_each = max(NUM_EXAMPLES // len(firsts), 1)
-    tokens: list[Int64Array] = []
-    packs: list[tuple[Pack, int]] = []
-    examples: list[list[Example]] = [[] for _ in firsts]
-    for made in pipeline.undealt(Share(0), order=pipeline.order(num_lanes), first_epoch=0):
-        if not made.packs:  # the end of a lane
+    pipeline, leaves = stream.pipeline, stream.pipeline.source.leaves
+    num_per_source = max(NUM_EXAMPLES // len(leaves), 1)
+    tokens, bars = list[Int64Array](), list[PackBar]()
+    examples: list[list[Example]] = [[] for _ in leaves]
+    for _, produced in pipeline.interleaved(Share(0), order=pipeline.order(num_lanes), first_epoch=0):
+        batch = produced.batch
+        if not len(batch.records):  # the end of a lane
             continue
-        batch = from_buffer(to_buffer(made.packs))
-        sources = np.searchsorted(firsts, batch.records["shard"], side="right") - 1
-        tokens.append(np.bincount(sources, weights=batch.tokens.lengths, minlength=len(firsts)).astype(np.int64))
-        own, room = list(packs_of(batch, pipeline.source.position)), _room(stream, batch)
-        packs += [(pack, room) for pack in own[: NUM_PACKS - len(packs)]]
-        for source, example in zip(sources.tolist(), (each for pack in own for each in pack.examples), strict=True):
-            if example.position.epoch == 0 and len(examples[source]) < num_each:
+        sources = child_of_each(batch, leaves)
+        tokens.append(np.bincount(sources, weights=batch.tokens.lengths, minlength=len(leaves)).astype(np.int64))
+        packs = batch.packs(pipeline.source.position)
+        bars += [pack_bar(pack, capacity=_capacity(stream, batch)) for pack in packs[: NUM_PACKS - len(bars)]]
+        examples_of_batch = [example for pack in packs for example in pack.examples]
+        for source, example in zip(sources.tolist(), examples_of_batch, strict=True):
+            if example.position.epoch == 0 and len(examples[source]) < num_per_source:
                 examples[source].append(example)
         if len(tokens) == MAX_BATCHES or np.sum(tokens) >= MAX_TOKENS:
             break
-    return FirstBatches(np.array(tokens), packs, examples)
+    return FirstBatches(np.array(tokens), bars, examples)
 
 
-def _room(stream: SFTStream, batch: Batch) -> int:
+def _capacity(stream: SFTStream, batch: Batch) -> int:
     """Tokens in a row of the batch; padded rows are as long as the longest example."""
     if stream.config.collator_config.method == "padded":
         return int(batch.tokens.lengths.max())

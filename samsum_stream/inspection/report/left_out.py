@@ -1,4 +1,4 @@
-"""What befell rows, by reason, with some rows of each: their positions and texts."""
+"""The outcomes of rows, such as dropped, truncated and skipped, each with its first examples."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,38 +6,37 @@ from typing import NamedTuple
 import numpy as np
 
 from samsum_stream.errors import RowError
-from samsum_stream.inspection.lengths import BEFELL, BITS, KEPT, WHOLE
+from samsum_stream.inspection.lengths import BITS, KEPT, WHOLE, Measurements
 from samsum_stream.inspection.survey.survey import Survey
-from samsum_stream.loader.epochs.lengths import Lengths
 from samsum_stream.pipeline.pipeline import Pipeline
-from samsum_stream.prompts.rendering import message_of
 from samsum_stream.sources import IndexedSource, Leaf, SequentialSource
+from samsum_stream.values.arrays import offsets_of
 from samsum_stream.values.rows import Rows
 
 NUM_SHOWN = 3
 
 MAX_START, MAX_END = 360, 160
-"""Characters of a text that are shown of its start and of its end, where it has more than both."""
+"""Characters of a long text that are shown from its start and from its end."""
 
-TOLD = {"dropped": "dropped", "truncated": "shortened", "skipped": "skipped as bad"}
+EFFECTS = {"dropped": "dropped", "truncated": "shortened", "skipped": "skipped as bad"}
 
 
 class Excerpt(NamedTuple):
-    """The start of a text, how many characters are left out behind it, and the end."""
+    """The start of a text, the number of characters that are left out after it, and the end of the text."""
 
     start: str
     num_left_out: int
     end: str
 
 
-class Fate(NamedTuple):
-    """A row that something befell.
+class AffectedExample(NamedTuple):
+    """An example, or a bad row, that has an outcome.
 
     Attributes:
-        position: Where it stands.
-        whole: Its tokens before truncation; 0 of a bad row.
-        kept: Those of its example; 0 of a dropped row.
-        text: The whole row as it is rendered; of a bad row, the error that it raises.
+        position: Its position.
+        whole: Its tokens before truncation; 0 for a bad row.
+        kept: Its tokens after truncation; 0 if it was dropped.
+        text: The training text of its row; for a bad row, the error.
     """
 
     position: str
@@ -46,59 +45,60 @@ class Fate(NamedTuple):
     text: Excerpt
 
 
-class Reason(NamedTuple):
-    """Why rows were dropped, shortened or skipped, or what was found in them.
+class OutcomeSummary(NamedTuple):
+    """The rows that have an outcome.
 
     Attributes:
-        name: As `stream.stats` calls it.
-        what: What that did to them.
-        num_rows: How many there are.
-        share: Of all rows, 0 to 1.
-        fates: The first ones.
+        name: The reason, as `stream.stats` names it.
+        effect: What happened to the rows.
+        num_rows: The number of rows.
+        share: The share of all rows, 0 to 1.
+        examples: The first ones.
     """
 
     name: str
-    what: str
+    effect: str
     num_rows: int
     share: float
-    fates: list[Fate]
+    examples: list[AffectedExample]
 
 
-def befallen(survey: Survey) -> list[Reason]:
-    """The reasons that some row has; most rows first."""
-    return sorted(_reasons(survey), key=lambda reason: -reason.num_rows)
+def outcomes_of(survey: Survey) -> list[OutcomeSummary]:
+    """The outcomes that some row has; the most frequent first."""
+    return sorted(_outcomes(survey), key=lambda outcome: -outcome.num_rows)
 
 
-def _reasons(survey: Survey) -> Iterator[Reason]:
-    found = survey.found
-    for name, bit in BITS.items():
-        numbers = np.flatnonzero(found.lengths[:, BEFELL] & bit)
-        if len(numbers):
+def _outcomes(survey: Survey) -> Iterator[OutcomeSummary]:
+    measured = survey.measured
+    for name in BITS:
+        has_outcome = measured.has_outcome(name)
+        if has_outcome.any():
             kind, _, reason = name.rpartition(".")
-            fates = [_fate(survey.pipeline, found, number) for number in numbers[:NUM_SHOWN].tolist()]
-            share = len(numbers) / len(found.lengths)
-            yield Reason(reason, TOLD.get(kind, "found in the rows' own text"), len(numbers), share, fates)
+            indices = np.flatnonzero(has_outcome)[:NUM_SHOWN].tolist()
+            examples = [_affected(survey.pipeline, measured, index) for index in indices]
+            num_rows = measured.num_rows_with(has_outcome)
+            effect = EFFECTS.get(kind, "in the texts of the rows")
+            yield OutcomeSummary(reason, effect, num_rows, num_rows / measured.num_rows, examples)
 
 
-def _fate(pipeline: Pipeline, found: Lengths, number: int) -> Fate:
-    """Of the row of that number, over all shards."""
-    starts = np.cumsum([0, *found.shard_sizes])
+def _affected(pipeline: Pipeline, measured: Measurements, index: int) -> AffectedExample:
+    """The example with an index, over all shards."""
+    (number, part), starts = measured.row_and_part(index), offsets_of(measured.shard_sizes)
     shard = int(np.searchsorted(starts, number, side="right")) - 1
     leaf = next(leaf for leaf in reversed(pipeline.source.leaves) if leaf.first_shard <= shard)
-    row = number - int(starts[shard])
-    whole, kept = found.lengths[number, [WHOLE, KEPT]].tolist()
+    whole, kept = measured.lengths[index, [WHOLE, KEPT]].tolist()
     try:
-        rows = _take(leaf, shard, row)
+        rows = _take(leaf, shard, number - int(starts[shard]))
     except RowError as error:
         place = str(error.position)
-        return Fate(place, whole, kept, excerpt(str(error).removeprefix(f"{place}: ")))
-    position = pipeline.source.position(int(rows.shards[0]), int(rows.rows[0]), 0)
-    text = pipeline.tokenizer.sides.renderer.full_text(message_of(rows, 0))
-    return Fate(str(position), whole, kept, excerpt(text))
+        return AffectedExample(place, whole, kept, excerpt(str(error).removeprefix(f"{place}: ")))
+    position = pipeline.source.position(int(rows.shards[0]), int(rows.rows[0]), 0)._replace(part=part)
+    text = pipeline.encoder.renderer.full_text(rows, 0)
+    return AffectedExample(str(position), whole, kept, excerpt(text))
 
 
 def _take(leaf: Leaf, shard: int, row: int) -> Rows:
-    """One row; of an indexed source, `row` counts over all of its shards."""
+    """One row; for an indexed source, `row` counts over all its shards."""
     source = leaf.source
     if isinstance(source, IndexedSource):
         rows = source.take(np.array([row]))
@@ -109,6 +109,6 @@ def _take(leaf: Leaf, shard: int, row: int) -> Rows:
 
 
 def excerpt(text: str) -> Excerpt:
-    """A text as it is where it is short."""
+    """The start and the end of a text; the whole text if it is short."""
     num_left_out = len(text) - MAX_START - MAX_END
     return Excerpt(text[:MAX_START], num_left_out, text[-MAX_END:]) if num_left_out > 0 else Excerpt(text, 0, "")

@@ -1,6 +1,6 @@
-"""The figures of the page. Each is drawn as wide as a phone, so that its text can be read there.
+"""The figures of the page. Each has the width of a phone, so that its text is readable on one.
 
-Their colours are stand-ins for those of the page (`page.css`), which differ in light and dark.
+Their colours are placeholders for the colours of the page (`page.css`), which differ in light and dark.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from samsum_stream.inspection.survey.survey import Filling, histogram
 from samsum_stream.values.arrays import Int32Array
 
 WIDTH = 340
-"""Pixels; a figure is never shown much wider."""
+"""In pixels; a figure is never shown much wider."""
 
 NUM_BINS = 40
 NUM_SERIES = 8
-"""Colours of the page for lines and areas; more of them begin again with the first."""
+"""Colours of the page for lines and areas; more series start again with the first colour."""
 
 INK, PAPER, GRID = "#000001", "#000002", "#000003"
 WHOLE, PROMPT, RESPONSE = "#000004", "#000005", "#000006"
@@ -39,7 +39,7 @@ _THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
 
 def lengths_plot(lengths: Int32Array, *, name: str, colour: str, limit: int | None = None) -> Markup:
-    """How many rows have which number of tokens; the last bar has all longer ones as well, and `limit` is a line."""
+    """A histogram of lengths in tokens. The last bar includes all greater lengths; `limit` is a dashed line."""
     figure, axes = _figure(height=170)
     bins = histogram(lengths, num_bins=NUM_BINS)
     if bins:
@@ -56,18 +56,22 @@ def lengths_plot(lengths: Int32Array, *, name: str, colour: str, limit: int | No
     return _drawn(figure, name=f"lengths-{name}", label=f"Histogram of the tokens of each {name}")
 
 
-def fillings_plot(fillings: Sequence[Filling], *, own: tuple[int, float]) -> Markup:
-    """How full packs of each length get, a line a window; `own` is a ring at the config's length and efficiency."""
+def fillings_plot(fillings: Sequence[Filling], *, configured: tuple[int, float]) -> Markup:
+    """How full packs of each length are, one line for each window.
+
+    `configured` is a ring at the length and the efficiency of the config.
+    """
     figure, axes = _figure(height=210)
     sizes = [filling.max_length for filling in fillings]
     for number, window in enumerate(fillings[0].efficiency):
         shares = [filling.efficiency[window] for filling in fillings]
         axes.plot(sizes, shares, color=SERIES[number % NUM_SERIES], linewidth=2, marker="o", markersize=4)
-    axes.plot(*own, color=INK, marker="o", markersize=11, markerfacecolor="none", clip_on=False)
+    axes.plot(*configured, color=INK, marker="o", markersize=11, markerfacecolor="none", clip_on=False)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(_THOUSANDS)
-    apart = [size for size in sizes if size == own[0] or not 0.7 < size / own[0] < 1.4]  # so that their labels are, too
-    axes.xaxis.set_major_locator(FixedLocator(apart))
+    length = configured[0]
+    labelled = [size for size in sizes if size == length or not 0.7 < size / length < 1.4]  # labels must not overlap
+    axes.xaxis.set_major_locator(FixedLocator(labelled))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -76,7 +80,7 @@ def fillings_plot(fillings: Sequence[Filling], *, own: tuple[int, float]) -> Mar
 
 
 def shares_plot(shares: np.ndarray, *, expected: Sequence[float]) -> Markup:
-    """The share of each source in the tokens of each batch, `[num_batches, num_sources]`, and what is expected."""
+    """The share of each source in the tokens of each batch, `[num_batches, num_sources]`; `expected` is dashed."""
     figure, axes = _figure(height=210)
     colours = [SERIES[number % NUM_SERIES] for number in range(len(expected))]
     batches = np.arange(len(shares) + 1)

@@ -1,4 +1,4 @@
-"""What a stream follows from: its config with all defaults and no secret, its fingerprint, the versions of packages."""
+"""What determines a stream: its config with all defaults and without secrets, its fingerprint, package versions."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -13,18 +13,18 @@ PACKAGES = ("samsum-stream", "torch", "transformers", "tokenizers", "fastokens",
 
 
 def resolved_config(config: StreamConfig) -> str:
-    """As YAML."""
+    """The config as YAML."""
     return yaml.safe_dump(redacted(config.model_dump(mode="json")), sort_keys=False, allow_unicode=True, width=100)
 
 
 def fingerprint(stream: SFTStream) -> dict[str, str]:
-    """What a state of the stream holds the stream against, field by field."""
+    """The fields that a state of the stream must have in common with the stream."""
     fields = stream.loader(num_workers=0, rank=0, world_size=1).state_dict()["fingerprint"]
     return {name: str(value) for name, value in fields.items()}
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that batches depend on."""
+    """The versions of Python and of the packages that batches depend on."""
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 

@@ -1,7 +1,6 @@
-"""A figure of matplotlib as SVG for the inside of a page: coloured by the page, in light and dark, and without styles.
+"""A figure of matplotlib as inline SVG with the colours and the font of the page.
 
-The page's policy takes no `style` attributes, so that they become attributes of their own; and its text is real text in
-the font of the page.
+The content policy of the page forbids `style` attributes. Therefore each style becomes an attribute.
 """
 
 import io
@@ -19,17 +18,17 @@ _LINK = re.compile(r"(?<=^#)[\w-]+|(?<=url\(#)[\w-]+")
 
 
 def inline_svg(figure: Figure, *, name: str, label: str, colours: Mapping[str, str]) -> Markup:
-    """The figure.
+    """The figure as an `svg` element.
 
     Args:
-        name: Stands before the ids in it, which the page shares with other figures.
-        label: What it shows, for those who do not see it.
-        colours: What the page puts in the place of the figure's colours, each by its hex value.
+        name: The prefix of all ids of the figure, which makes them unique in the page.
+        label: The description for screen readers.
+        colours: The colours of the page, by the hex values of the colours in the figure.
     """
-    written = io.StringIO()
+    output = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(written, format="svg", transparent=True, metadata=_METADATA)
-    root = ElementTree.fromstring(written.getvalue())
+        figure.savefig(output, format="svg", transparent=True, metadata=_METADATA)
+    root = ElementTree.fromstring(output.getvalue())
     for parent in list(root.iter()):
         for child in list(parent):
             if _local(child.tag) in ("metadata", "style"):
@@ -45,20 +44,20 @@ def inline_svg(figure: Figure, *, name: str, label: str, colours: Mapping[str, s
 def _attributes(
     element: ElementTree.Element, *, name: str, used: set[str], colours: Mapping[str, str]
 ) -> dict[str, str]:
-    found = {_local(key): value for key, value in element.attrib.items()}
-    styles = dict(re.findall(r"([\w-]+): ([^;]+)", found.pop("style", "")))
-    if element.tag == "text":  # the page's font and ink
+    attributes = {_local(key): value for key, value in element.attrib.items()}
+    styles = dict(re.findall(r"([\w-]+): ([^;]+)", attributes.pop("style", "")))
+    if element.tag == "text":  # the font and the colour of the page
         styles = {key: value for key, value in styles.items() if key == "text-anchor"}
-    if found.get("id") not in used:
-        found.pop("id", None)
+    if attributes.get("id") not in used:
+        attributes.pop("id", None)
     else:
-        found["id"] = f"{name}-{found['id']}"
-    attributes = {**found, **styles}
-    return {key: colours.get(value) or _LINK.sub(partial(_own, name, used), value) for key, value in attributes.items()}
+        attributes["id"] = f"{name}-{attributes['id']}"
+    rename = partial(_renamed, name, used)
+    return {key: colours.get(value) or _LINK.sub(rename, value) for key, value in {**attributes, **styles}.items()}
 
 
-def _own(name: str, used: set[str], link: re.Match[str]) -> str:
-    """The id that a link is to; a colour looks like one, and stays as it is."""
+def _renamed(name: str, used: set[str], link: re.Match[str]) -> str:
+    """The new id that a link refers to; a colour looks like a link, and does not change."""
     return f"{name}-{link[0]}" if link[0] in used else link[0]
 
 

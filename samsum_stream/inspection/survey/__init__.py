@@ -1,1 +1,1 @@
-"""One pass over all rows: lengths, outcomes, packing."""
+"""`stats`: all rows, read once."""

@@ -1,12 +1,12 @@
-"""The length of every example, found in one pass before the first batch of a finite stream: four bytes a row.
+"""The length of every example, measured in one pass before the first batch of a finite stream: four bytes each.
 
-rank r, worker k reads the chunks r K + k, r K + k + R K, ...; what all of them found is put together on every rank
+Rank r, worker k reads the chunks r K + k, r K + k + R K, ... Every rank gets the results of all ranks.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,58 +19,113 @@ from samsum_stream.loader.processes.progress import counting
 from samsum_stream.loader.processes.ranks import Ranks, has_group
 from samsum_stream.loader.processes.supervision import POLL, identity, received
 from samsum_stream.loader.processes.threads import produced_in_worker
+from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.pipeline.read_ahead import ReadAhead
 from samsum_stream.sources import Block, IndexedSource, Leaf, SequentialSource, Source
 from samsum_stream.sources.faults import RAISE, Faults, Take
-from samsum_stream.tokenization import RowTokenizer
-from samsum_stream.values.arrays import Int32Array, Int64Array
+from samsum_stream.values.arrays import Int32Array, Int64Array, offsets_of
 from samsum_stream.values.counts import Counts, by_reason
 from samsum_stream.values.rows import BadRow, Rows
 
 CHUNK = 512
 
-Measure = Callable[[Rows], tuple[Int32Array, Counts]]
-"""What is found of rows: a number each, or some, of shape `[num_asked]` or `[num_asked, k]`; and what befell them."""
-
 START_AGAIN = "the rows were being counted; start again"
 
 
-class Piece(NamedTuple):
-    """The lengths of rows that follow each other in a shard, from row `start` on, and what befell those rows.
+class Measured(NamedTuple):
+    """What a `Measure` returns for rows.
 
-    A length is 0 where the row is no example; `worker` is who counted them, and `last_bad` one that was skipped. Of a
-    `Measure` of several numbers a row, they stand in `lengths` side by side.
+    Attributes:
+        values: One number for each example, or several, int32, shape `[indices]` or `[indices, k]`. Examples have the
+            indices of `EncodedRows`.
+        offsets: As in `EncodedRows`, shape `[num_read + 1]`.
+        counts: What happened to the rows.
+    """
+
+    values: Int32Array
+    offsets: Int64Array
+    counts: Counts
+
+
+Measure = Callable[[Rows], Measured]
+
+
+class MeasuredRows(NamedTuple):
+    """What was measured of consecutive rows of a shard.
+
+    Attributes:
+        worker: The number of the worker that measured them.
+        shard: The number of the shard.
+        start: The first row.
+        measured: The result.
+        last_bad: The last bad row that was skipped.
     """
 
     worker: int
     shard: int
     start: int
-    lengths: Int32Array
-    counts: Counts
+    measured: Measured
     last_bad: BadRow | None
+
+    @property
+    def num_rows(self) -> int:
+        """The number of rows."""
+        return len(self.measured.offsets) - 1
 
 
 class Lengths(NamedTuple):
-    """The length of every row's example, shard after shard, the sizes of the shards, and what befell the rows."""
+    """What was measured of all rows, shard after shard.
+
+    Attributes:
+        lengths: The length of each example, 0 for an index without an example, int32, shape `[indices]`; of a `Measure`
+            with several numbers, shape `[indices, k]`.
+        offsets: The first index of each row, then the number of indices, shape `[rows + 1]`; None if each row has one.
+        shard_sizes: The rows of each shard.
+        counts: What happened to the rows.
+    """
 
     lengths: Int32Array
+    offsets: Int64Array | None
     shard_sizes: tuple[int, ...]
     counts: Counts
 
+    @property
+    def num_rows(self) -> int:
+        """The number of rows."""
+        return sum(self.shard_sizes)
+
     def of_shards(self, first: int, number: int) -> "Lengths":
-        """Those of so many shards, with what befell the rows of all."""
+        """The part of `number` shards, with the counts of all rows."""
         start, end = sum(self.shard_sizes[:first]), sum(self.shard_sizes[: first + number])
-        return self._replace(lengths=self.lengths[start:end], shard_sizes=self.shard_sizes[first : first + number])
+        sizes = self.shard_sizes[first : first + number]
+        if self.offsets is None:
+            return Lengths(self.lengths[start:end], None, sizes, self.counts)
+        offsets = self.offsets[start : end + 1]
+        return Lengths(self.lengths[offsets[0] : offsets[-1]], offsets - offsets[0], sizes, self.counts)
+
+    def row_of(self, index: int) -> int:
+        """The number of the row that has the example at an index, over all shards."""
+        return index if self.offsets is None else int(np.searchsorted(self.offsets, index, side="right")) - 1
+
+    def items(self, rows: Int64Array) -> Iterator[tuple[int, int]]:
+        """The examples of rows: the length, and 1 if the example is the first of its row and 0 if not."""
+        if self.offsets is None:
+            lengths = self.lengths[rows]
+            return zip(lengths[lengths > 0].tolist(), repeat(1))
+        sizes = self.offsets[rows + 1] - self.offsets[rows]
+        row_of = np.repeat(np.arange(len(rows)), sizes)
+        indices = (self.offsets[rows] - offsets_of(sizes)[:-1])[row_of] + np.arange(len(row_of))
+        lengths, kept = self.lengths[indices], self.lengths[indices] > 0
+        starts_row = np.diff(row_of[kept], prepend=-1) > 0
+        return zip(lengths[kept].tolist(), starts_row.tolist(), strict=True)
 
 
-def measure_lengths(tokenizer: RowTokenizer, rows: Rows) -> tuple[Int32Array, Counts]:
-    """The length of each row's example."""
-    lengths, counts = np.zeros(rows.num_asked, np.int32), Counts()
-    if len(rows):
-        chunk = tokenizer.encode(rows, epoch=0)
-        lengths[rows.places[chunk.rows]] = chunk.records["length"]
-        counts.update(name for _, name in chunk.events)
-    return lengths, counts
+def measure_lengths(encoder: RowEncoder, rows: Rows) -> Measured:
+    """The length of each example."""
+    chunk, indices, offsets, outcomes = encoder.encode(rows, epoch=0)
+    lengths = np.zeros(offsets[-1], np.int32)
+    lengths[indices] = chunk.records["length"]
+    return Measured(lengths, offsets, Counts(outcome.name for outcome in outcomes))
 
 
 def count_lengths(
@@ -84,16 +139,16 @@ def count_lengths(
     multiprocessing_context: Any = None,
     timeout: float = 0,
 ) -> Lengths:
-    """Measure every row once; with a process group each rank does its share, without one it does all.
+    """Measure every row once. With a process group, each rank measures its share; without one, it measures all rows.
 
     Args:
-        measure: What is found of rows, such as `measure_lengths` of a tokenizer; it is sent to workers.
+        measure: Measures rows, such as `measure_lengths` of an encoder; it is sent to workers.
 
     Raises:
         RowError: a row is bad; every rank raises it.
-        SourceError: the rows cannot be read, or more of them are bad than all ranks may meet. How many each of them
-            will is not known: in a mixture, other rows may be met in every epoch.
-        WorkerError: a worker died, or sent nothing for `timeout` seconds, where that is not 0.
+        SourceError: the rows cannot be read, or more of them are bad than all ranks may skip. The limit holds for all
+            ranks together, because in a mixture each epoch may read other rows.
+        WorkerError: a worker died, or sent nothing for `timeout` seconds (if `timeout` is not 0).
     """
     num_ranks, shares = world_size, has_group(Ranks(rank, world_size))
     rank, world_size = (rank, world_size) if shares else (0, 1)
@@ -106,33 +161,33 @@ def count_lengths(
         multiprocessing_context=multiprocessing_context if num_workers else None,
         timeout=POLL if num_workers else 0,
     )
-    pieces = list[Piece]()
-    location = partial(_counted_by, source, pieces)
+    pieces = list[MeasuredRows]()
+    location = partial(_location, source, pieces)
     sent = received(loader.__iter__, location=location, remedy=START_AGAIN, timeout=timeout)
-    found: list[Piece] | Exception = pieces
+    result: list[MeasuredRows] | Exception = pieces
     try:
         for piece in _shown(sent, total=dataset.num_rows):
             pieces.append(piece)
     except Exception as error:
         if world_size == 1:
             raise
-        found = error
-    everywhere = _gathered(found, world_size=world_size)
-    lengths = _joined(everywhere, num_shards=len(source.shards))
-    for last in [piece.last_bad for piece in everywhere if piece.last_bad][-1:]:
+        result = error
+    of_all_ranks = _gathered(result, world_size=world_size)
+    lengths = _joined(of_all_ranks, num_shards=len(source.shards))
+    for last in [piece.last_bad for piece in of_all_ranks if piece.last_bad][-1:]:
         faults.require_few(by_reason(lengths.counts, "skipped").total(), lengths.counts, last, num_ranks=num_ranks)
     return lengths
 
 
-def _counted_by(source: Source, pieces: Sequence[Piece], worker: int) -> str:
-    """Where a worker stands, of whose pieces these came."""
+def _location(source: Source, pieces: Sequence[MeasuredRows], worker: int) -> str:
+    """The rows that a worker is measuring, from the pieces that it has sent."""
     last = next((piece for piece in reversed(pieces) if piece.worker == worker), None)
     if last is None:
-        return "it counts its first rows"
-    return f"it counts rows behind {source.position(last.shard, last.start + len(last.lengths) - 1, 0)}"
+        return "it is counting its first rows"
+    return f"it is counting rows after {source.position(last.shard, last.start + last.num_rows - 1, 0)}"
 
 
-class _Counter(IterableDataset[Piece]):
+class _Counter(IterableDataset[MeasuredRows]):
     def __init__(self, source: Source, measure: Measure, *, faults: Faults = RAISE, rank: int, world_size: int) -> None:
         self.source, self.measure, self.faults = source, measure, faults
         self.rank, self.world_size = rank, world_size
@@ -142,25 +197,24 @@ class _Counter(IterableDataset[Piece]):
         sizes = [leaf.source.num_rows for leaf in self.source.leaves]
         return None if None in sizes else sum(filter(None, sizes)) // self.world_size
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[MeasuredRows]:
         return produced_in_worker(self._of_worker)
 
-    def _of_worker(self, worker: int, num_workers: int) -> Generator[Piece]:
+    def _of_worker(self, worker: int, num_workers: int) -> Generator[MeasuredRows]:
         reader, num_readers = self.rank * num_workers + worker, self.world_size * num_workers
         parts = chain.from_iterable(_share(leaf, reader, num_readers) for leaf in self.source.leaves)
         for shard, start, num_rows, take in parts:
             rows = self.faults.take(take, np.arange(num_rows))
-            lengths, counts = self.measure(rows)
-            counts.update(f"skipped.{bad.reason}" for _, bad in rows.skipped)
-            yield Piece(worker, shard, start, lengths, counts, rows.skipped[-1][1] if rows.skipped else None)
+            last_bad = rows.skipped[-1][1] if rows.skipped else None
+            yield MeasuredRows(worker, shard, start, self.measure(rows), last_bad)
 
 
 Part = tuple[int, int, int, Take]
-"""Shard, first row, number of rows, and what takes them by their numbers in the part."""
+"""The shard, the first row, the number of rows, and a function that takes rows by their number in the part."""
 
 
 def _share(leaf: Leaf, reader: int, num_readers: int) -> Iterator[Part]:
-    """The parts of one of so many readers: whole shards where there are enough, else every so many parts."""
+    """The parts of one reader: whole shards if there are enough of them, else every `num_readers`-th part."""
     source, first = leaf.source, leaf.first_shard
     if isinstance(source, IndexedSource):
         return islice(_parts(source, first), reader, None, num_readers)
@@ -174,10 +228,10 @@ def _share(leaf: Leaf, reader: int, num_readers: int) -> Iterator[Part]:
 def _parts(source: IndexedSource, first: int) -> Iterator[Part]:
     for start in range(0, source.num_rows, CHUNK):
         num_rows = min(CHUNK, source.num_rows - start)
-        yield first, start, num_rows, partial(_take_behind, source, first, start)
+        yield first, start, num_rows, partial(_take_from, source, first, start)
 
 
-def _take_behind(source: IndexedSource, first: int, start: int, indices: Int64Array) -> Rows:
+def _take_from(source: IndexedSource, first: int, start: int, indices: Int64Array) -> Rows:
     return source.take(start + indices).of_shards_from(first)
 
 
@@ -197,40 +251,45 @@ def _take_of_block(block: Block, first: int, indices: Int64Array) -> Rows:
     return block.take(indices).of_shards_from(first)
 
 
-def _shown(pieces: Iterable[Piece], *, total: int | None) -> Iterator[Piece]:
-    """The pieces, behind a progress bar where someone looks."""
+def _shown(pieces: Iterable[MeasuredRows], *, total: int | None) -> Iterator[MeasuredRows]:
+    """The pieces, with a progress bar on a terminal."""
     with counting("counting rows") as bar:
         task = bar.add_task("", total=total)
         for piece in pieces:
-            bar.advance(task, len(piece.lengths))
+            bar.advance(task, piece.num_rows)
             yield piece
 
 
-def _gathered(found: list[Piece] | Exception, *, world_size: int) -> list[Piece]:
-    """What all ranks found; an error of one is raised by all, so that none waits for it in vain."""
-    everywhere: list[Any] = [found]
+def _gathered(result: list[MeasuredRows] | Exception, *, world_size: int) -> list[MeasuredRows]:
+    """The results of all ranks. The error of one rank is raised by all ranks, so that no rank waits for it."""
+    results: list[Any] = [result]
     if world_size > 1:
-        everywhere = [None] * world_size
-        torch.distributed.all_gather_object(everywhere, _sendable(found))
-    if isinstance(found, Exception):
-        raise found
-    for result in everywhere:
-        if isinstance(result, Exception):
-            raise result
-    return [piece for pieces in everywhere for piece in pieces]
+        results = [None] * world_size
+        torch.distributed.all_gather_object(results, _sendable(result))
+    if isinstance(result, Exception):
+        raise result
+    for other in results:
+        if isinstance(other, Exception):
+            raise other
+    return [piece for pieces in results for piece in pieces]
 
 
-def _sendable(found: list[Piece] | Exception) -> list[Piece] | SamsumStreamError:
-    """An error of any other kind may not pickle."""
-    if isinstance(found, Exception) and not isinstance(found, SamsumStreamError):
-        return SourceError(f"another rank could not count its rows: {type(found).__name__}: {found}")
-    return found
+def _sendable(result: list[MeasuredRows] | Exception) -> list[MeasuredRows] | SamsumStreamError:
+    """An error of another kind may not pickle."""
+    if isinstance(result, Exception) and not isinstance(result, SamsumStreamError):
+        return SourceError(f"another rank could not count its rows: {type(result).__name__}: {result}")
+    return result
 
 
-def _joined(pieces: list[Piece], *, num_shards: int) -> Lengths:
+def _joined(pieces: list[MeasuredRows], *, num_shards: int) -> Lengths:
     pieces.sort(key=lambda piece: (piece.shard, piece.start))
     sizes = [0] * num_shards
     for piece in pieces:
-        sizes[piece.shard] += len(piece.lengths)
-    lengths = np.concatenate([piece.lengths for piece in pieces]) if pieces else np.empty(0, np.int32)
-    return Lengths(lengths, tuple(sizes), sum((piece.counts for piece in pieces), Counts()))
+        sizes[piece.shard] += piece.num_rows
+    measured = [piece.measured for piece in pieces]
+    lengths = np.concatenate([part.values for part in measured]) if measured else np.empty(0, np.int32)
+    counts = sum((part.counts for part in measured), Counts())
+    if len(lengths) == sum(sizes):
+        return Lengths(lengths, None, tuple(sizes), counts)
+    num_examples = np.concatenate([np.diff(part.offsets) for part in measured])
+    return Lengths(lengths, offsets_of(num_examples), tuple(sizes), counts)

@@ -1,4 +1,4 @@
-"""Where a finite stream ends: as many batches in every lane and epoch, known before the first one."""
+"""The plan of a finite stream: every lane and epoch has the same number of batches, known before the first one."""
 
 import functools
 import logging
@@ -8,103 +8,114 @@ from typing import Any
 
 from samsum_stream.batching.packing import Packer
 from samsum_stream.errors import SourceError
-from samsum_stream.lanes.epochs import Ends, split_packs
+from samsum_stream.lanes.epochs import EpochPlan, split_packs
 from samsum_stream.lanes.order import Order
-from samsum_stream.lanes.position import FIRST_PASS, PassStart
+from samsum_stream.lanes.position import FIRST_RUN, Cursor, EpochRun
 from samsum_stream.loader.epochs.lengths import Lengths
-from samsum_stream.pipeline.lane import MAX_EPOCHS_FOR_NOTHING, nothing_left
-from samsum_stream.pipeline.mixing import Child, Draws
-from samsum_stream.pipeline.readers import rows_in_order
+from samsum_stream.pipeline.lane import MAX_EPOCHS_WITHOUT_EXAMPLES, nothing_left
+from samsum_stream.pipeline.mixing import Draws, Epochs
+from samsum_stream.pipeline.readers import make_reader
 from samsum_stream.sources import Mixture, Source
 from samsum_stream.values.counts import all_dropped
 
 logger = logging.getLogger(__name__)
 
-
 MIN_SHARE_FILLED = 0.9
-"""Of the places in batches: where packs fill less, something should be said."""
+"""If packs fill a smaller share of the slots of all batches, a warning is logged."""
+
+PackerItem = tuple[int, int]
+"""What a packer and a mixture need of an example: its length, and 1 if it is the first example of its row."""
 
 
-def warn_of_padding(ends: Ends, *, name: str, batch_size: int, shuffle: bool) -> None:
-    """Say once where much of a layout of fixed shape is padding, because lanes differ or do not fill their batches."""
-    filled = ends.share_filled(batch_size)
-    if ends.num_lanes == 1 or ends.start != FIRST_PASS or filled >= MIN_SHARE_FILLED:
-        return
-    numbers = [number for lanes in ends.num_packs for number in lanes]
-    warn_once(
-        logger,
-        "%s: packs fill %.1f%% of the batches of an epoch, and padding the rest: its %d lanes have %d to %d packs, and "
-        "each has %d batches of %d; set %sfewer lanes, a smaller batch_size, or epochs: null",
-        *(name, 100 * filled, ends.num_lanes, min(numbers), max(numbers), ends.num_batches, batch_size),
-        "" if shuffle else "shuffle: true, ",
-    )
-
-
-def plan_ends(
+def plan_epochs(
     source: Source,
     lengths: Lengths,
     *,
     order: Order,
     packer: Packer,
     batch_size: int,
-    start: PassStart,
+    run: EpochRun,
     num_epochs: int,
     multiple: int = 1,
-) -> Ends:
-    """Pack every epoch and lane of a pass on lengths alone; a lane's batches of an epoch are a multiple of `multiple`.
+) -> EpochPlan:
+    """Pack every epoch and lane of a run, using the lengths only.
+
+    Args:
+        multiple: The batches of a lane in an epoch are a multiple of this number.
 
     Raises:
-        SourceError: a lane has fewer examples than batches, one of which would have nothing to train on.
+        SourceError: a lane has fewer examples than batches, or no row is left to train on.
     """
     packs = [
         [
-            list(packer.pack(_lengths_of(source, lengths, lane, order=order, epoch=epoch).epoch()))
+            list(packer.pack(_examples_of(source, lengths, lane, order=order, epoch=epoch).epoch()))
             for lane in range(order.num_lanes)
         ]
-        for epoch in range(start.epoch, start.epoch + num_epochs)
+        for epoch in range(run.epoch, run.epoch + num_epochs)
     ]
     num_packs = tuple(tuple(map(len, lanes)) for lanes in packs)
     most = max(number for lanes in num_packs for number in lanes)
-    num_batches = max(-(-most // batch_size), start.min_batches)
+    num_batches = max(-(-most // batch_size), run.min_batches)
     num_batches += -num_batches % multiple
     if not most:
         raise SourceError(
-            f"{source.name}: no row is left to train on: {len(lengths.lengths):,} rows {all_dropped(lengths.counts)}"
+            f"{source.name}: no row is left to train on: {lengths.num_rows:,} rows {all_dropped(lengths.counts)}"
         )
-    for epoch, lanes in enumerate(packs, start=start.epoch):
-        for lane, own in enumerate(lanes):
-            if len(own) < num_batches:
-                _check_split(own, num_batches, where=f"{source.name}: lane {lane} of {order.num_lanes}, epoch {epoch}")
-    return Ends(start, num_batches, num_packs)
+    for epoch, lanes in enumerate(packs, start=run.epoch):
+        for lane, lane_packs in enumerate(lanes):
+            if len(lane_packs) < num_batches:
+                location = f"{source.name}: lane {lane} of {order.num_lanes}, epoch {epoch}"
+                _require_split(lane_packs, num_batches, location=location)
+    return EpochPlan(run, num_batches, num_packs)
 
 
-class _SourceLengths:
-    """What a packer sees of a lane's examples: their lengths, epoch after epoch."""
+def warn_of_padding(plan: EpochPlan, *, name: str, batch_size: int, shuffle: bool) -> None:
+    """Warn once if much of a layout of fixed shape is padding, because lanes differ or do not fill their batches."""
+    filled = plan.share_filled(batch_size)
+    if plan.num_lanes == 1 or plan.run != FIRST_RUN or filled >= MIN_SHARE_FILLED:
+        return
+    numbers = [number for lanes in plan.num_packs for number in lanes]
+    warn_once(
+        logger,
+        "%s: packs fill %.1f%% of the batches of an epoch, and padding fills the rest: the %d lanes have %d to %d "
+        "packs, and %d batches of %d each; set %sfewer lanes, a smaller batch_size, or epochs: null",
+        *(name, 100 * filled, plan.num_lanes, min(numbers), max(numbers), plan.num_batches, batch_size),
+        "" if shuffle else "shuffle: true, ",
+    )
+
+
+@functools.cache
+def warn_once(logger: logging.Logger, message: str, *args: object) -> None:
+    """Log a warning, unless this process has logged the same one before."""
+    logger.warning(message, *args)
+
+
+class _SourceExamples:
+    """The examples of a lane of one source as a packer sees them, epoch after epoch."""
 
     def __init__(self, source: Source, lengths: Lengths, lane: int, *, order: Order, epoch: int) -> None:
-        self._source, self._lengths, self._lane, self._order, self._epoch = source, lengths, lane, order, epoch
-        self._epochs_for_nothing = 0
+        self._name, self._lengths, self._lane, self._epoch = source.name, lengths, lane, epoch
+        self._reader = make_reader(source, order=order, starts={lane: Cursor(epoch, 0, 0)})
+        self._epochs_without_examples = 0
 
-    def epoch(self) -> Iterator[tuple[int]]:
-        """As the lane itself will give them, and as often for nothing: of a mixture, other children may go on."""
+    def epoch(self) -> Iterator[PackerItem]:
+        """The items in the order of the lane, with the same limit of empty epochs as the lane itself."""
         epoch, self._epoch = self._epoch, self._epoch + 1
-        sizes, lengths = self._lengths.shard_sizes, self._lengths.lengths
-        rows = rows_in_order(self._source, self._lane, order=self._order, epoch=epoch, shard_sizes=sizes)
-        found = (lengths[numbers] for numbers in rows)
-        items = zip(chain.from_iterable(some[some > 0].tolist() for some in found))
+        rows = self._reader.numbers(self._lane, epoch=epoch, shard_sizes=self._lengths.shard_sizes)
+        items = chain.from_iterable(map(self._lengths.items, rows))
         first = list(islice(items, 1))
-        self._epochs_for_nothing = 0 if first else self._epochs_for_nothing + 1
-        if self._epochs_for_nothing > MAX_EPOCHS_FOR_NOTHING:
-            raise nothing_left(f"{self._source.name}: lane {self._lane}", len(lengths), self._lengths.counts)
+        self._epochs_without_examples = 0 if first else self._epochs_without_examples + 1
+        if self._epochs_without_examples > MAX_EPOCHS_WITHOUT_EXAMPLES:
+            raise nothing_left(f"{self._name}: lane {self._lane}", self._lengths.num_rows, self._lengths.counts)
         return chain(first, items)
 
 
-class _MixtureLengths:
-    """The same for a mixture."""
+class _MixtureExamples:
+    """The examples of a lane of a mixture."""
 
     def __init__(self, source: Mixture, lengths: Lengths, lane: int, *, order: Order, epoch: int) -> None:
         children = [
-            _lengths_of(
+            _examples_of(
                 child.source,
                 lengths.of_shards(child.first_shard, len(child.source.shards)),
                 lane,
@@ -115,23 +126,18 @@ class _MixtureLengths:
         ]
         self._draws = Draws(children, source.mix, order=order, lane=lane)
 
-    def epoch(self) -> Iterator[tuple[int]]:
+    def epoch(self) -> Iterator[PackerItem]:
         return (item for _, item in self._draws.epoch())
 
 
-def _lengths_of(source: Source, lengths: Lengths, lane: int, *, order: Order, epoch: int) -> Child[tuple[int]]:
-    kind = _MixtureLengths if isinstance(source, Mixture) else _SourceLengths
-    return kind(source, lengths, lane, order=order, epoch=epoch)  # type: ignore[arg-type]
+def _examples_of(source: Source, lengths: Lengths, lane: int, *, order: Order, epoch: int) -> Epochs[PackerItem]:
+    if isinstance(source, Mixture):
+        return _MixtureExamples(source, lengths, lane, order=order, epoch=epoch)
+    return _SourceExamples(source, lengths, lane, order=order, epoch=epoch)
 
 
-def _check_split(packs: Sequence[Sequence[Any]], num_batches: int, *, where: str) -> None:
+def _require_split(packs: Sequence[Sequence[Any]], num_batches: int, *, location: str) -> None:
     try:
         split_packs(packs, num_batches)
     except SourceError as error:
-        raise SourceError(f"{where}: {error}") from None
-
-
-@functools.cache
-def warn_once(logger: logging.Logger, message: str, *args: object) -> None:
-    """Log a warning, unless this process has logged the same one already."""
-    logger.warning(message, *args)
+        raise SourceError(f"{location}: {error}") from None

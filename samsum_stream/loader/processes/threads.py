@@ -30,7 +30,7 @@ os.register_at_fork(before=_PRODUCING.acquire, after_in_parent=_PRODUCING.releas
 
 
 def prefetched(items: Generator[T], *, num_ahead: int) -> Iterator[T]:
-    """The same items, of which a thread produces up to `num_ahead` in advance. Errors are raised at the same item."""
+    """The same items. A thread produces up to `num_ahead` of them in advance. Errors are raised at the same item."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="samsum-stream")
     try:
         futures = deque(thread.submit(_next, items) for _ in range(num_ahead))

@@ -19,7 +19,7 @@ _BATCH = re.compile(r"batch-(0|[1-9]\d*)")
 
 
 def save_state(folder: str | os.PathLike[str], state: State, *, rank: int, world_size: int) -> Path:
-    """Write the state of a rank. Rank 0 also removes all complete states except the last two.
+    """Write the state of a rank. Rank 0 also removes all states before the last two complete ones.
 
     Returns:
         The path of the file.

@@ -1,107 +1,41 @@
-"""Where a stream stands: positions folded from the batches that were handed over, and their form as plain JSON.
+"""The position of a stream as plain JSON values, built from the batches that were delivered.
 
-    {"version": 2, "fingerprint": {...}, "batch": 96,
-     "pass": {"epoch": 0, "batch": 0, "min_batches": 0},
+    {"version": 3, "fingerprint": {...}, "batch": 96,
+     "epoch_run": {"epoch": 0, "batch": 0, "min_batches": 0},
      "lanes": {"17": {"epoch": 0, "shard": 0, "row": 41, "waiting": [2, 1, 7], "stats": [52, 9811, ...],
                       "window": [52, 0]}, ...},
-     "stats": {"examples": 1248, ...}}
+     "stats": {"rows": 1260, "examples": 1248, ...}}
 
-A lane of a mixture has `turns` as well, and `children` with a position, what was `drawn` and whether it has `ended`.
+A lane of a mixture also has `turns`, and `children`: each has a position, `drawn` and `ended`.
 
-`batch` is the global batch that all ranks go on with. Every lane has a position and counts of its own, both of which
-follow from its batches alone, so that the states of ranks are put together by joining their lanes.
+`batch` is the next global batch of all ranks. The position and the counts of a lane follow from the batches of the lane
+alone, so that the states of all ranks are merged by joining their lanes.
 """
 
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from samsum_stream.errors import StateError
 from samsum_stream.errors.wording import shown
-from samsum_stream.lanes.position import FIRST_PASS, START, ChildPosition, LanePosition, PassStart, Place
+from samsum_stream.lanes.permutation import lane_size
+from samsum_stream.lanes.position import ChildPosition, Cursor, EpochRun, LanePosition
+from samsum_stream.loader.state.progress import LaneState, Progress
+from samsum_stream.pipeline.lanes import fits_source
+from samsum_stream.sources import Source
 from samsum_stream.sources.faults import Window
 from samsum_stream.values.counts import COUNTED, Counts, listed, named, unlisted
 
-VERSION = 2
+VERSION = 3
+"""Version 3: `waiting` counts examples, and the stats count rows apart from examples. Version 2 had rows for both."""
+
 MAX_REPLAYED = 100_000_000
-"""Rows of a lane that could at most lie between its oldest waiting row and its cursor."""
+"""The most examples of a lane that can lie between its start and its cursor."""
 
 MAX_EPOCH = 2**30
-"""A row's epoch is 32 bits of its record."""
-
-NUM_REMEMBERED = 16
-"""How many of the last batches a state can be asked for."""
+"""The epoch has 32 bits in the record of an example."""
 
 Fingerprint = dict[str, Any]
 State = dict[str, Any]
-
-
-class LaneState(NamedTuple):
-    """Where a lane stands, what it has counted so far, and what its last rows were like."""
-
-    position: LanePosition
-    counts: Counts
-    window: Window
-
-
-@dataclass
-class Progress:
-    """What one rank has handed over.
-
-    Attributes:
-        batch: The global batch that all ranks go on with.
-        step: Global batches from one of the rank's to the next, which is the number of ranks.
-        passed: Where the pass started that `batch` belongs to, or is the end of.
-        lanes: The rank's own lanes.
-        counted: What is counted, in the order in which a lane lists it.
-    """
-
-    step: int
-    lanes: dict[int, LaneState]
-    counted: tuple[str, ...] = COUNTED
-    batch: int = 0
-    passed: PassStart = FIRST_PASS
-    _undo: deque[tuple[int, LaneState, PassStart]] = field(default_factory=lambda: deque(maxlen=NUM_REMEMBERED))
-
-    @classmethod
-    def at_start(cls, lanes: Iterable[int], *, step: int, counted: tuple[str, ...] = COUNTED) -> "Progress":
-        return cls(step, {lane: LaneState(START, Counts(), Window()) for lane in lanes}, counted)
-
-    def fold(self, lane: int, position: LanePosition, counts: Counts, window: Window) -> None:
-        """One more batch is handed over."""
-        before = self.lanes[lane]
-        self._undo.append((lane, before, self.passed))
-        self.lanes[lane] = LaneState(position, before.counts + counts, window)
-        self.batch += self.step
-
-    def as_of(self, batch: int) -> "Progress":
-        """The progress as it was when `batch` was the batch to go on with.
-
-        Raises:
-            StateError: that is longer ago than is remembered, or never was.
-        """
-        steps, rest = divmod(self.batch - batch, self.step) if type(batch) is int else (0, 1)
-        if rest or not 0 <= steps <= len(self._undo):
-            known = [self.batch - self.step * ago for ago in reversed(range(len(self._undo) + 1))]
-            raise StateError(
-                f"state_dict(batch={batch!r}): only the last {NUM_REMEMBERED} batches are remembered; this rank knows "
-                f"the state at batch {', '.join(map(str, known))}"
-            )
-        past = copy(self)
-        past.lanes, past.batch = dict(self.lanes), batch
-        undo = list(self._undo)
-        for lane, before, passed in undo[len(undo) - steps :][::-1]:
-            past.lanes[lane], past.passed = before, passed
-        if 0 < steps < len(undo):
-            past.passed = undo[-steps - 1][2]  # at the end of a pass, that of the batch before
-        return past
-
-    @property
-    def counts(self) -> Counts:
-        """What all lanes have counted."""
-        return sum((lane.counts for lane in self.lanes.values()), Counts())
 
 
 def to_state(progress: Progress, fingerprint: Fingerprint) -> State:
@@ -110,7 +44,7 @@ def to_state(progress: Progress, fingerprint: Fingerprint) -> State:
         "version": VERSION,
         "fingerprint": dict(fingerprint),
         "batch": progress.batch,
-        "pass": progress.passed._asdict(),
+        "epoch_run": progress.run._asdict(),
         "lanes": {str(lane): _to_entry(progress.lanes[lane], progress.counted) for lane in sorted(progress.lanes)},
         "stats": named(progress.counts),
     }
@@ -122,33 +56,33 @@ def from_state(state: State, *, lanes: Iterable[int], step: int, counted: tuple[
     Raises:
         StateError: the state lacks one of them.
     """
-    own = list(lanes)
-    missing = [lane for lane in own if str(lane) not in state["lanes"]]
+    lanes = list(lanes)
+    missing = [lane for lane in lanes if str(lane) not in state["lanes"]]
     if missing:
         raise StateError(
             f"the state holds {len(state['lanes'])} of {state['fingerprint']['lanes']} lanes, and this rank needs lane "
-            f"{missing[0]} as well; put the states of all ranks together with merge_states([...])"
+            f"{missing[0]} as well; merge the states of all ranks with merge_states([...])"
         )
-    if too_long := [lane for lane in own if len(state["lanes"][str(lane)]["stats"]) > len(counted)]:
+    if too_long := [lane for lane in lanes if len(state["lanes"][str(lane)]["stats"]) > len(counted)]:
         raise StateError(f"the state is torn: lane {too_long[0]} has counted more than this stream counts")
-    found = {lane: _from_entry(state["lanes"][str(lane)], counted) for lane in own}
-    return Progress(step, found, counted, state["batch"], _pass_of(state))
+    lane_states = {lane: _from_entry(state["lanes"][str(lane)], counted) for lane in lanes}
+    return Progress(step, lane_states, counted, state["batch"], _run_of(state))
 
 
 def merge_states(states: Sequence[State]) -> State:
-    """One state of all ranks' states, which any number of ranks that divides the lanes can load.
+    """One state from the states of all ranks. Any number of ranks that divides the number of lanes can load it.
 
     Raises:
-        StateError: they are not of one moment of one stream, overlap, or leave a lane out.
+        StateError: the states are not of one moment of one stream, share a lane, or lack a lane.
     """
     states = [require_form(state) for state in states or ()]
     if not states:
         raise StateError("merge_states: got no state; pass the state of each rank")
     first = states[0]
     for other in states[1:]:
-        if other["fingerprint"] != first["fingerprint"]:
-            raise StateError(f"merge_states: the states are of different streams: {_differences(other, first)}")
-        for key in ("batch", "pass"):
+        if differences := _differences(other["fingerprint"], first["fingerprint"]):
+            raise StateError(f"merge_states: the states are of different streams: {differences}")
+        for key in ("batch", "epoch_run"):
             if other[key] != first[key]:
                 raise StateError(
                     f"merge_states: the states are of different moments: {key} {first[key]} and {other[key]}; every "
@@ -171,15 +105,15 @@ def merge_states(states: Sequence[State]) -> State:
 
 
 def require_form(state: object) -> State:
-    """`state`, where it is one.
+    """A copy of `state`, which has the form of a state.
 
     Raises:
-        StateError: it is no state, one of another version, or torn.
+        StateError: `state` is not a state, has another version, or is torn.
     """
     if not isinstance(state, Mapping) or "version" not in state:
         raise StateError(f"a state is the dict that loader.state_dict() returns; got {shown(state)}")
     if state["version"] != VERSION:
-        raise StateError(f"the state has version {shown(state['version'])}, and this package reads version {VERSION}")
+        raise StateError(_other_version(state["version"]))
     try:
         _require_numbers(state)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -187,12 +121,20 @@ def require_form(state: object) -> State:
     return dict(state)
 
 
+def _other_version(version: object) -> str:
+    reason = " (older versions count rows, and version 3 counts examples)" if version in (1, 2) else ""
+    return (
+        f"the state has version {shown(version)}, and this release reads version {VERSION}{reason}; finish the run "
+        "with the release that wrote the state, or start a new run without it"
+    )
+
+
 def _require_numbers(state: Mapping[str, Any]) -> None:
-    """Raises `ValueError`, or what a wrong type raises, where a value cannot have been written by `to_state`."""
-    num_lanes, passed = state["fingerprint"]["lanes"], state["pass"]
-    _require_naturals("the head", state["batch"], num_lanes, *_pass_of(state), *state["stats"].values())
-    if state["batch"] < passed["batch"]:
-        raise ValueError(f"batch {state['batch']} lies before its pass, which starts at {passed['batch']}")
+    """Raises `ValueError`, or the error of a wrong type, if `to_state` cannot have written a value."""
+    num_lanes, run = state["fingerprint"]["lanes"], state["epoch_run"]
+    _require_naturals("the head", state["batch"], num_lanes, *_run_of(state), *state["stats"].values())
+    if state["batch"] < run["batch"]:
+        raise ValueError(f"batch {state['batch']} lies before its epoch run, which starts at {run['batch']}")
     if num_lanes == 0:
         raise ValueError("it has no lanes")
     for name, entry in state["lanes"].items():
@@ -203,10 +145,12 @@ def _require_numbers(state: Mapping[str, Any]) -> None:
 
 
 def _require_position(where: str, entry: Mapping[str, Any]) -> None:
-    """The same for where a lane stands, or a child of a mixture in it."""
+    """The same for the position of a lane, or of a child of a mixture in it."""
     children, turns = entry.get("children", ()), entry.get("turns", ())
     _require_naturals(where, entry["epoch"], entry["shard"], entry["row"], *entry["waiting"], *turns)
-    is_possible = entry["epoch"] <= MAX_EPOCH and all(entry["waiting"]) and sum(entry["waiting"]) <= MAX_REPLAYED
+    waiting = entry["waiting"]
+    has_runs = all(waiting[1:]) and waiting != [0]  # only the first run may be 0, and it is never alone
+    is_possible = entry["epoch"] <= MAX_EPOCH and has_runs and sum(waiting) <= MAX_REPLAYED
     if not is_possible or max(turns, default=-1) >= len(children):
         raise ValueError(f"{where} has numbers that no lane can have")
     for number, child in enumerate(children):
@@ -223,67 +167,80 @@ def _require_naturals(where: str, *numbers: object) -> None:
 def require_same_stream(state: State, fingerprint: Fingerprint, *, ignore: Sequence[str]) -> None:
     """Raises `StateError` that names every field in which the state's stream differs from this one.
 
-    Where bad rows raised, none was left out so far, and one may go on and skip them.
+    A stream that raised on bad rows has skipped none. Therefore it may continue and skip them.
     """
     if isinstance(ignore, str):
         ignore = [ignore]
     if unknown := [name for name in ignore if name not in fingerprint or name == "lanes"]:
         known = ", ".join(name for name in fingerprint if name != "lanes")
         raise StateError(f"ignore={list(ignore)}: {unknown[0]} cannot be ignored; known: {known}")
-    saved, own = state["fingerprint"], {"fingerprint": fingerprint}
+    saved = state["fingerprint"]
     if saved.get("faults", "raise") == "raise":
         ignore = [*ignore, "faults"]
-    if differences := _differences(state, own, ignore=ignore):
+    if differences := _differences(saved, fingerprint, ignore=ignore):
         remedies = [] if saved["lanes"] == fingerprint["lanes"] else [f"set lanes: {saved['lanes']} in the config"]
-        if _differences(state, own, ignore=[*ignore, "lanes"]):
+        if _differences(saved, fingerprint, ignore=[*ignore, "lanes"]):
             remedies.append(
-                "undo the change, or go on regardless with ignore=[...] and these names, which gives up that no row is "
-                "lost or repeated"
+                "undo the change, or pass these names to load_state_dict as ignore=[...] (rows may then be lost or "
+                "repeated)"
             )
         raise StateError(f"the state is of another stream: {differences}; {'; '.join(remedies)}")
 
 
-def _differences(state: Mapping[str, Any], other: Mapping[str, Any], *, ignore: Sequence[str] = ()) -> str:
-    saved, own = state["fingerprint"], other["fingerprint"]
-    names = [name for name in {**own, **saved} if name not in ignore and saved.get(name) != own.get(name)]
-    return ", ".join(f"{name} was {saved.get(name)} and is {own.get(name)}" for name in names)
+def _differences(saved: Fingerprint, other: Fingerprint, *, ignore: Sequence[str] = ()) -> str:
+    """The fields in which two fingerprints differ, as text."""
+    names = [name for name in {**other, **saved} if name not in ignore and saved.get(name) != other.get(name)]
+    return ", ".join(f"{name} was {saved.get(name)} and is {other.get(name)}" for name in names)
 
 
-def _pass_of(state: Mapping[str, Any]) -> PassStart:
-    passed = state["pass"]
-    return PassStart(passed["epoch"], passed["batch"], passed["min_batches"])
+def require_positions(progress: Progress, source: Source, *, num_lanes: int) -> None:
+    """Raises `StateError` if a lane has a position that the source does not have."""
+    for lane, state in progress.lanes.items():
+        row = state.position.start.row
+        if source.num_rows is not None and row > lane_size(lane, num_rows=source.num_rows, num_lanes=num_lanes):
+            raise StateError(
+                f"the state is torn: lane {lane} is at row {row}, which the lane does not have; use an older one"
+            )
+        if not fits_source(source, state.position):
+            raise StateError(f"the state is torn: lane {lane} has positions in unknown sources; use an older state")
+
+
+def _run_of(state: Mapping[str, Any]) -> EpochRun:
+    run = state["epoch_run"]
+    return EpochRun(run["epoch"], run["batch"], run["min_batches"])
 
 
 def _to_entry(lane: LaneState, counted: Sequence[str]) -> dict[str, Any]:
     return {
-        **_to_place(lane.position),
+        **_to_position(lane.position),
         "stats": listed(lane.counts, counted),
         "window": list(lane.window),
     }
 
 
 def _from_entry(entry: Mapping[str, Any], counted: Sequence[str]) -> LaneState:
-    return LaneState(_from_place(entry), unlisted(entry["stats"], counted), Window(*entry["window"]))
+    return LaneState(_from_position(entry), unlisted(entry["stats"], counted), Window(*entry["window"]))
 
 
-def _to_place(position: LanePosition) -> dict[str, Any]:
+def _to_position(position: LanePosition) -> dict[str, Any]:
     """A position; only one in a mixture has children."""
-    place = {**position.place._asdict(), "waiting": list(position.runs)}
+    entry = {**position.start._asdict(), "waiting": list(position.waiting)}
     if position.children:
-        place["turns"] = list(position.turns)
-        place["children"] = [
-            {**_to_place(child.position), "drawn": child.drawn, "ended": int(child.ended)}
+        entry["turns"] = list(position.turns)
+        entry["children"] = [
+            {**_to_position(child.position), "drawn": child.drawn, "ended": int(child.ended)}
             for child in position.children
         ]
-    return place
+    return entry
 
 
-def _from_place(entry: Mapping[str, Any]) -> LanePosition:
+def _from_position(entry: Mapping[str, Any]) -> LanePosition:
     children = (
-        ChildPosition(_from_place(child), child["drawn"], bool(child["ended"])) for child in entry.get("children", ())
+        ChildPosition(_from_position(child), child["drawn"], bool(child["ended"]))
+        for child in entry.get("children", ())
     )
     return LanePosition(
-        Place(entry["epoch"], entry["shard"], entry["row"]),
+        Cursor(entry["epoch"], entry["shard"], entry["row"]),
         tuple(map(int, entry["waiting"])),
         tuple(children),
         tuple(entry.get("turns", ())),

@@ -1,1 +1,1 @@
-"""Files, local or behind URLs."""
+"""Local files and files behind URLs."""

@@ -1,4 +1,4 @@
-"""The files behind `path:`, local or behind URLs: one, a glob, or a list of both; and a name for each as a shard."""
+"""The files that `path:` names, local or behind URLs: one file, a glob, or a list of both; and their shard names."""
 
 import glob
 import io
@@ -18,23 +18,28 @@ from samsum_stream.sources.files.lookup import find_remote, forget
 from samsum_stream.sources.files.remote import RemoteFile
 from samsum_stream.sources.files.schemes import refuse_schemes
 
-READ_AT_ONCE = 1 << 20
+BUFFER_SIZE = 1 << 20
+"""Bytes per read of a large remote file."""
 
-WHOLE = 1 << 23
-"""Bytes up to which a remote file that is read from its start on is fetched as a whole, and so can be verified."""
+MAX_WHOLE_SIZE = 1 << 23
+"""Bytes up to which a remote file is fetched in one read, so that its checksum can be verified."""
 
 _BRACES = re.compile(r"(?<!\$)\{[^{}]*\}")
 
 File = Path | RemoteFile
-"""Both have a `name`, `str()` of them can be shown, and `opened` takes either."""
+"""Both kinds have a `name`, and messages can show `str()` of both."""
 
 
 def expand_files(path: object, *, name: str, options: Mapping[str, Any]) -> tuple[File, ...]:
-    """The files in the order given, a glob's matches sorted; nothing found, empty or named twice is an error.
+    """The files in the given order; the matches of a glob are sorted.
 
     Args:
         path: A local path or a URL, a glob of either, or a list of them.
-        options: What fsspec needs to open URLs.
+        options: The fsspec options for URLs.
+
+    Raises:
+        ConfigError: `path` or `options` has the wrong type, or a URL has a scheme that is not allowed.
+        SourceError: a file is missing, is empty, or is named twice.
     """
     if not isinstance(options, Mapping):
         raise ConfigError(f"{name}: `storage_options` must be a mapping, got {type(options).__name__}")
@@ -54,12 +59,12 @@ def expand_files(path: object, *, name: str, options: Mapping[str, Any]) -> tupl
 
 
 def opened(file: File) -> BinaryIO:
-    """The bytes of a file, to be read from its start on; of a long remote one, `READ_AT_ONCE` at a time."""
+    """The file, open for reading from its start; a large remote file is read `BUFFER_SIZE` bytes at a time."""
     if isinstance(file, Path):
         return file.open("rb")
-    if file.size <= WHOLE:
+    if file.size <= MAX_WHOLE_SIZE:
         return io.BytesIO(file.read(0, file.size))
-    return io.BufferedReader(file.open(), READ_AT_ONCE)
+    return io.BufferedReader(file.open(), BUFFER_SIZE)
 
 
 def is_gzip(file: File) -> bool:
@@ -71,7 +76,7 @@ def has_remote(files: Sequence[File]) -> bool:
 
 
 def shard_names(files: Sequence[File]) -> list[str]:
-    """Base names where they differ, else the paths below the folder that all files share."""
+    """The base names if they differ, else the paths relative to the common folder."""
     names = [file.name for file in files]
     if len(set(names)) == len(names):
         return names
@@ -81,22 +86,22 @@ def shard_names(files: Sequence[File]) -> list[str]:
 
 
 def _identity(file: File, *, name: str) -> Hashable:
-    """What tells a file from others: links and `..` spell one file in many ways, with one device and inode.
+    """A key that is equal for all spellings of one file: links and `..` share a device and inode.
 
-    Schemes do so too: `s3a://` is `s3://`, and `file://` is as good as none.
+    Some schemes are equal too: `s3a://` is `s3://`, and `file://` names a local path.
     """
-    filesystem, place = (LocalFileSystem(), file) if isinstance(file, Path) else url_to_fs(file.url, **file.options)
+    filesystem, path = (LocalFileSystem(), file) if isinstance(file, Path) else url_to_fs(file.url, **file.options)
     size = file.stat().st_size if isinstance(file, Path) else file.size
     if size == 0:
         raise SourceError(f"{name}: {file} is empty (0 bytes); write it again, or leave it out")
     if isinstance(filesystem, LocalFileSystem):
-        stat = os.stat(place)
+        stat = os.stat(path)
         return stat.st_dev, stat.st_ino
-    return filesystem, place
+    return filesystem, path
 
 
 def patterns_of(path: object, *, name: str) -> list[str]:
-    """The paths, URLs and globs in `path`, which is one or a list of them."""
+    """The paths, URLs and globs in `path`, which is one of them or a list."""
     patterns: Sequence[Any] = path if isinstance(path, list | tuple) else [path]
     for pattern in patterns:
         if not isinstance(pattern, str | os.PathLike):
@@ -119,8 +124,8 @@ def _refuse_repeats(spellings: Sequence[File], *, name: str) -> None:
 def _matches(pattern: str, *, name: str, options: Mapping[str, Any]) -> Sequence[File]:
     if not _is_url(pattern):
         return _local_matches(pattern, name=name)
-    if found := find_remote(pattern, options):
-        return found
+    if files := find_remote(pattern, options):
+        return files
     shown_url = redact(pattern)
     remedy = _remedy(shown_url, name=name) or "check the path, its folder and suffix"
     raise SourceError(f"{name}: there is no file {shown_url}; {remedy}")
@@ -141,24 +146,24 @@ def _local_matches(pattern: str, *, name: str) -> list[Path]:
         near = closest(path.name, siblings)
         remedy = _remedy(pattern, name=name) or ("check the path" if near is None else f"did you mean {near}?")
         raise SourceError(f"{name}: there is no file {pattern} (working directory: {Path.cwd()}); {remedy}")
-    # The working directory and the home are no part of the glob, whatever signs their names have in them.
-    own = Path(pattern).parts[Path(pattern).is_absolute() or pattern.startswith("~") :]
-    root = path.parents[len(own) - 1]
-    matches = (root / match for match in glob.iglob(str(Path(*own)), root_dir=root, recursive=True))
-    found = sorted(match for match in matches if match.is_file())
-    if not found:
+    # The working directory and the home directory are not part of the glob: their names may have brackets or stars.
+    parts = Path(pattern).parts[Path(pattern).is_absolute() or pattern.startswith("~") :]
+    root = path.parents[len(parts) - 1]
+    matches = (root / match for match in glob.iglob(str(Path(*parts)), root_dir=root, recursive=True))
+    files = sorted(match for match in matches if match.is_file())
+    if not files:
         remedy = _remedy(pattern, name=name) or "check its folder and suffix"
         raise SourceError(f"{name}: the glob {pattern} matches no file (working directory: {Path.cwd()}); {remedy}")
-    return found
+    return files
 
 
 def _remedy(pattern: str, *, name: str) -> str:
-    """What to write in place of a path that is meant as many files, and names none; empty where it is not."""
+    """The remedy for a path that seems to mean several files and matches none; else empty."""
     if _BRACES.search(pattern):
-        own = _BRACES.sub("*", pattern)
-        return f"braces are for the `urls` of webdataset; write a glob, as in `path: {own}`, or a list of files"
+        with_star = _BRACES.sub("*", pattern)
+        return f"braces are for the `urls` of webdataset; write a glob, as in `path: {with_star}`, or a list of files"
     if _is_url(pattern) and "." not in pattern.rpartition("/")[2]:
-        return f"check the path, and of a folder name the files, as in {_files_in(pattern, name=name)}"
+        return f"check the path; for a folder, name its files, as in {_files_in(pattern, name=name)}"
     return ""
 
 

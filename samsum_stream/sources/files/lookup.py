@@ -1,4 +1,4 @@
-"""Which files behind URLs there are, in which version: one that is named, or those that a glob matches."""
+"""Files behind URLs, with their versions: one named file, or the matches of a glob."""
 
 import glob
 import re
@@ -10,25 +10,25 @@ from fsspec.utils import glob_translate
 from samsum_stream.sources.files.remote import RemoteFile, retried, status_of
 
 Info = Mapping[str, Any]
-"""What a filesystem says of a file or a folder."""
+"""The entry of a file or a folder in a listing of fsspec."""
 
 _NOT_FOUND = 404
 
 
 def forget(url: str, options: Mapping[str, Any]) -> None:
-    """What a filesystem remembers of earlier listings may not be so any more."""
+    """Clear the cached listings of a filesystem, which may be out of date."""
     retried(lambda files, path: files.invalidate_cache(), url, options, "looking up")
 
 
 def find_remote(pattern: str, options: Mapping[str, Any]) -> list[RemoteFile]:
-    """The files that a URL, or a glob of them, names; sorted, and none where there are none."""
+    """The file of a URL, or the sorted matches of a glob; an empty list if there is no file."""
 
     def find(files: Any, path: str) -> list[RemoteFile]:
         is_glob = _is_glob(files, path)
-        if "[" in path or not is_glob:  # a name with brackets is a file before it is a glob
-            found = [_file(files, pattern, options, info) for info in _infos(files, path)]
-            if found or not is_glob:
-                return found
+        if "[" in path or not is_glob:  # a name with brackets is first tried as a file, then as a glob
+            named = [_file(files, pattern, options, info) for info in _infos(files, path)]
+            if named or not is_glob:
+                return named
         infos = sorted(_matches(files, path), key=lambda info: str(info["name"]))
         return [_file(files, files.unstrip_protocol(info["name"]), options, info) for info in infos]
 
@@ -36,7 +36,7 @@ def find_remote(pattern: str, options: Mapping[str, Any]) -> list[RemoteFile]:
 
 
 def look_up(url: str, options: Mapping[str, Any]) -> RemoteFile | None:
-    """The file that a URL names, whatever signs it has in it; None where there is none."""
+    """The file of a URL, which is never read as a glob; None if there is no such file."""
 
     def find(files: Any, path: str) -> RemoteFile | None:
         return next((_file(files, url, options, info) for info in _infos(files, path)), None)
@@ -45,20 +45,20 @@ def look_up(url: str, options: Mapping[str, Any]) -> RemoteFile | None:
 
 
 def _is_glob(files: Any, path: str) -> bool:
-    """Whether a path is a pattern; on the web, a question mark starts a query."""
+    """Whether a path is a glob; in an HTTP URL, a question mark starts a query."""
     return glob.has_magic(path.replace("?", "") if "https" in type(files).protocol else path)
 
 
 def _file(files: Any, url: str, options: Mapping[str, Any], info: Info) -> RemoteFile:
-    if info.get("size") is None:  # a listing of the web has names alone
+    if info.get("size") is None:  # an HTTP listing has only names
         info = files.info(info["name"])
     if info.get("size") is None:
-        raise ValueError("the server does not say how long the file is")
+        raise ValueError("the server does not give the size of the file")
     return RemoteFile(url, options, int(info["size"]), str(info.get("ETag") or ""))
 
 
 def _infos(files: Any, path: str) -> Iterator[Info]:
-    try:  # `isfile` would take any error for a file that is not there
+    try:  # `isfile` treats any error as a missing file
         if (info := files.info(path))["type"] == "file":
             yield info
     except FileNotFoundError as error:
@@ -67,12 +67,12 @@ def _infos(files: Any, path: str) -> Iterator[Info]:
 
 
 def _is_missing(cause: BaseException | None) -> bool:
-    """Whether a file is not there; fsspec says so of whatever fails on the web, and has what it was as the cause."""
+    """Whether a file is missing: for HTTP, fsspec turns any failure into FileNotFoundError with a cause."""
     return cause is None or isinstance(cause, FileNotFoundError | LookupError) or status_of(cause) == _NOT_FOUND
 
 
 def _matches(files: Any, pattern: str) -> Iterator[Info]:
-    """The files that a glob matches; fsspec's own leaves out the folders that cannot be listed."""
+    """The files that a glob matches; the glob of fsspec silently skips folders that cannot be listed."""
     root = re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0]
     depth = None if "**" in pattern else pattern.count("/", len(root) + 1)
     matches = re.compile(glob_translate(pattern)).match
@@ -80,7 +80,7 @@ def _matches(files: Any, pattern: str) -> Iterator[Info]:
 
 
 def _below(files: Any, folder: str, depth: int | None) -> Iterator[Info]:
-    """The files in a folder, and in those inside it down to `depth` (None: all)."""
+    """The files in a folder and in its subfolders, down to `depth` levels (None: all levels)."""
     try:
         entries = files.ls(folder, detail=True)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Files that turn out broken while they are read: what came over a network may be whole when it comes again."""
+"""Remote files that turn out broken while they are read: another read may bring the right bytes."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,23 +9,34 @@ from samsum_stream.sources.files.remote import Attempts, RemoteFile
 
 
 class BrokenFile(SourceError):
-    """The bytes of a file are not what its format asks for."""
+    """The bytes of a file do not follow its format."""
 
 
-def reread(blocks: Callable[[int], Iterator[Block]], *, file: File, start: int) -> Iterator[Block]:
-    """What `blocks(start)` gives; where a remote file is broken, `blocks` goes on from the next row.
+def retry_blocks(read: Callable[[int], Iterator[Block]], *, file: File, start: int) -> Iterator[Block]:
+    """The blocks of `read(start)`; if a remote file is broken, reading continues with `read(next row)`.
 
-    A gzip file has its checksum at its end, which counts for all that came before: once rows of it were handed over,
-    it is not read again.
+    A gzip file has one checksum at its end, for all rows. Once rows of it were delivered, it is not read again.
+
+    Raises:
+        SourceError: the file is broken in all attempts.
     """
-    row, attempts = start, Attempts(f"reading {file}")
-    while True:
+    row, blocks = start, read(start)
+
+    def next_block() -> Block | None:
+        nonlocal blocks
         try:
-            for block in blocks(row):
-                yield block
-                row += block.num_rows
-            return
-        except BrokenFile as error:
-            is_open = row == start or not is_gzip(file)
-            if not (isinstance(file, RemoteFile) and is_open and attempts.again(error)):
-                raise SourceError(str(error)) from error.__cause__
+            return next(blocks, None)
+        except BrokenFile:
+            blocks = read(row)
+            raise
+
+    def is_retried(error: Exception) -> bool:
+        return isinstance(error, BrokenFile) and isinstance(file, RemoteFile) and (row == start or not is_gzip(file))
+
+    attempts = Attempts(f"reading {file}", retries=is_retried)
+    try:
+        while (block := attempts.call(next_block)) is not None:
+            yield block
+            row += block.num_rows
+    except BrokenFile as error:
+        raise SourceError(str(error)) from error.__cause__

@@ -1,4 +1,4 @@
-"""What a config may not ask of a loader: code from elsewhere, and URLs that run or reach more than data."""
+"""Loader arguments that a config must not use: remote code, and URLs that run commands or reach more than data."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,23 +12,23 @@ SCHEMES = frozenset(
     | {"wasb", "wasbs", "oci", "oss", "hdfs", "webhdfs", "zip", "tar", "gzip", "bz2", "xz", "zstd"}
     | {"simplecache", "filecache"}
 )
-"""The fsspec filesystems that a config can name; `ssh`, `sftp`, `reference`, `github` and the like are left out."""
+"""The fsspec filesystems that a config can name; `ssh`, `sftp`, `reference`, `github` and similar ones are excluded."""
 
 _BUILDERS = {
     "pandas": "unpickles files, which runs their code",
     "sql": "sends a query to a database, which can change data and run code",
     "spark": "runs a job on a Spark cluster",
-    "iceberg": "asks a catalog server, which says what else to load",
+    "iceberg": "queries a catalog server, which decides what to load",
 }
-"""Builders of the `datasets` library that do more than read data files, and what they do."""
+"""Builders of the `datasets` library that do more than read data files, with the reason for the refusal."""
 
-_PLACES = ("path", "data_files", "data_dir", "dataset_path")
+_PATH_KEYS = ("path", "data_files", "data_dir", "dataset_path")
 _OTHER_FILESYSTEMS = ("protocol", "target_protocol", "remote_protocol")
 _OTHER_FILE = "fo"
 
 
 def refuse_code(kwargs: Mapping[str, Any]) -> None:
-    """An error for the arguments of `load_dataset` that would run code, unpickle files or query servers."""
+    """Raise `TrustError` for arguments of `load_dataset` that run code, unpickle files or query servers."""
     if kwargs.get("trust_remote_code"):
         raise TrustError("load_dataset: a config cannot set `trust_remote_code`; leave it out and name data files")
     if reason := _BUILDERS.get(str(kwargs.get("path"))):
@@ -39,13 +39,13 @@ def refuse_code(kwargs: Mapping[str, Any]) -> None:
 
 
 def refuse_schemes(kwargs: Mapping[str, Any]) -> None:
-    """An error for a URL, also one inside a chain (`zip://a.json::https://...`), whose scheme is not in `SCHEMES`.
+    """Raise `ConfigError` for a URL, also one in a chain (`zip://a.json::https://...`), with a scheme not in `SCHEMES`.
 
-    The options of a filesystem that reads through another one can name that, and what it reads.
+    The options of a filesystem can also name another filesystem that it reads through, and the file to read there.
     """
-    for key in _PLACES:
-        for place in texts_in(kwargs[key]) if key in kwargs else ():
-            _refuse_scheme(key, place)
+    for key in _PATH_KEYS:
+        for url in texts_in(kwargs[key]) if key in kwargs else ():
+            _refuse_scheme(key, url)
     _refuse_options(kwargs.get("storage_options"))
 
 
@@ -59,17 +59,17 @@ def _refuse_options(options: object) -> None:
             _refuse_options(value)
 
 
-def _refuse_scheme(key: str, place: str) -> None:
-    for scheme in _schemes(place):
+def _refuse_scheme(key: str, url: str) -> None:
+    for scheme in _schemes(url):
         if scheme not in SCHEMES:
             raise ConfigError(
-                f"{key}: the scheme {scheme!r} of {redact(place)} is not among those that a config can use; "
+                f"{key}: the scheme {scheme!r} of {redact(url)} is not allowed in a config; "
                 f"{did_you_mean(scheme, sorted(SCHEMES))}; or open it in your own code and pass `rows=`"
             )
 
 
-def _schemes(place: str) -> Iterator[str]:
-    *wrappers, last = place.split("::")
+def _schemes(url: str) -> Iterator[str]:
+    *wrappers, last = url.split("::")
     for link in wrappers:
         yield link.partition("://")[0]
     if "://" in last:

@@ -1,1 +1,1 @@
-"""Datasets of the `datasets` library."""
+"""Sources for the `datasets` library."""

@@ -1,9 +1,9 @@
-"""Any rows of an Arrow column as Python values, at the price of the text and not of the table's shape.
+"""Random access to the rows of an Arrow column; the cost depends on the text, and not on the chunks of the table.
 
-    few bytes      one contiguous copy made once, then one `take` a chunk        about 0.3 µs a value
-    many bytes     runs of neighbours by `take`, scattered rows cell by cell     1 to 2 µs a value
+    small column    one contiguous copy, then one `take` per call                  about 0.3 µs per value
+    large column    `take` for runs of adjacent rows, single cells for the rest    1 to 2 µs per value
 
-`ChunkedArray.take` is the slow way: it pays for every chunk of the table on every call.
+`ChunkedArray.take` is slow: each call has a cost for every chunk of the table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ Batch = Mapping[str, Sequence[Any]]
 """Columns by name."""
 
 MAX_COPIED_BYTES = 1 << 27
-"""Columns up to this size are copied into one contiguous array; larger ones stay where they are, mostly on disk."""
+"""Columns up to this size are copied into one contiguous array; larger ones are not copied, and are mostly on disk."""
 
 _MIN_RUN = 8
 
@@ -35,7 +35,7 @@ class ArrowColumn:
         self._starts = np.cumsum([0, *map(len, chunks)])[:-1]
 
     def take(self, indices: Int64Array) -> list[Any]:
-        """The values at `indices`, `[n]`, in that order."""
+        """The values at `indices`, `[n]`, in the given order."""
         if len(self._chunks) == 1:
             return _values(self._chunks[0], indices)
         which = np.searchsorted(self._starts, indices, side="right") - 1
@@ -55,7 +55,7 @@ def _values(chunk: pa.Array, indices: Int64Array) -> list[Any]:
 
 
 def decoded(batch_of: Callable[[Int64Array], Batch], indices: Int64Array, locate: Locator) -> Batch:
-    """The columns at `indices`; Arrow reads text from files without a look, so bytes that are none show up here."""
+    """The columns at `indices`; raises `RowError` for a text that is not UTF-8, which Arrow does not check before."""
     try:
         return batch_of(indices)
     except UnicodeDecodeError:
@@ -69,9 +69,9 @@ def decoded(batch_of: Callable[[Int64Array], Batch], indices: Int64Array, locate
 
 
 def holds_plain_values(kind: pa.DataType) -> bool:
-    """Whether Arrow's own values are the rows' values: text, numbers, null, and lists of them.
+    """Whether Arrow's values can be used unchanged: text, numbers, null, and lists of them.
 
-    The rest (JSON, images, structs) needs the decoding of its dataset feature; Python knows not every point in time.
+    Other types (JSON, images, structs) need the decoding of their dataset feature. Python cannot represent all times.
     """
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return holds_plain_values(kind.value_type)

@@ -1,11 +1,11 @@
-"""A `datasets.IterableDataset`, such as `load_dataset(..., streaming=True)`: its shards are shards of ours.
+"""A `datasets.IterableDataset`, such as `load_dataset(..., streaming=True)`: its shards become shards of the source.
 
-file 0 ──▶ filter ──▶ map ──▶ shard 0        each row is made of one row: a shard is read on its own
+file 0 ──▶ filter ──▶ map ──▶ shard 0        each row comes from one row: each shard is read on its own
 file 1 ──▶ filter ──▶ map ──▶ shard 1
-file 0, file 1 ──▶ take ──▶ the only shard   what depends on several rows, or on their number, sees all of them
+file 0, file 1 ──▶ take ──▶ the only shard   a step that depends on several rows, or on their number, reads all files
 
-Every pass starts a pipeline of its own, and gets to a row by `skip`. The library's own state would get there no sooner,
-save for the calls of functions on rows that are passed over, and would have to travel with the position of every lane.
+Every pass starts a new pipeline and reaches a row by `skip`. The state of the library would not reach it faster, except
+that functions would not run on skipped rows, and the position of every lane would have to contain that state.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,15 +15,13 @@ from typing import Any
 
 import datasets
 import fsspec.asyn
-import numpy as np
 
 from samsum_stream.errors import SourceError
 from samsum_stream.errors.redaction import explain
 from samsum_stream.sources.base import Block, SequentialSource, Shard
 from samsum_stream.sources.rows.columns import Columns, match_columns
-from samsum_stream.sources.rows.gather import from_batch
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.sources.rows.validation import validated
+from samsum_stream.sources.rows.validation import rows_from_batch
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
 
@@ -39,23 +37,23 @@ _ROW_BY_ROW = frozenset(
         "VerticallyConcatenatedMultiSourcesExamplesIterable",
     }
 )
-"""Steps of a pipeline that make each row of one row; what a later version of the library adds is taken for none."""
+"""Pipeline steps that compute each row from one row; a step that a later version adds is not assumed to be one."""
 
 _REFUSED = {
     "BufferShuffledExamplesIterable": (
-        "is shuffled by `.shuffle(...)`, whose buffer holds rows that no position can tell; pass it without, because "
-        "the stream shuffles rows itself: `shuffle: true`, `seed: 0`"
+        "is shuffled by `.shuffle(...)`, and a position cannot describe the rows in its buffer; pass the dataset "
+        "without it, and let the stream shuffle: `shuffle: true`, `seed: 0`"
     ),
     "HorizontallyConcatenatedMultiSourcesExamplesIterable": (
-        "has columns of several datasets side by side (`axis=1`), which cannot be read from two places at once; join "
+        "has columns of several datasets side by side (`axis=1`), which two readers cannot read at the same time; join "
         "the columns in the files"
     ),
 }
-"""Steps of a pipeline that would lose or repeat rows, and what to do instead."""
+"""Pipeline steps that would lose or repeat rows, with the reason and the remedy."""
 
 
 class StreamSource(SequentialSource):
-    """Shards of a streaming dataset, each read from its start, where that gives the same rows as reading it whole."""
+    """The shards of a streaming dataset; one shard if reading shard by shard would give other rows."""
 
     def __init__(self, dataset: datasets.IterableDataset, *, name: str, columns: Columns) -> None:
         steps = list(_steps(dataset._ex_iterable))
@@ -63,13 +61,13 @@ class StreamSource(SequentialSource):
         num_shards = dataset.num_shards if all(map(_is_row_by_row, steps)) else 1
         split = str(dataset.split or "")
         names = [f"{split}#{number}" for number in range(num_shards)] if num_shards > 1 else [split]
-        super().__init__(name=name, shards=tuple(Shard(each, None) for each in names))
+        super().__init__(name=name, shards=tuple(Shard(shard, None) for shard in names))
         known = dataset.column_names
         self._columns = columns if known is None else match_columns(columns, known, name=name)
         self._dataset = dataset.with_format(None)
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
-        """A fresh pass over a shard, from row `start` on, in blocks of `num_rows` rows."""
+        """A new pass over a shard from row `start` on, in blocks of `num_rows` rows."""
         row = start
         batches = self._batches(shard, num_rows, start)
         while True:
@@ -77,40 +75,38 @@ class StreamSource(SequentialSource):
                 batch = next(batches, None)
             except Exception as error:
                 raise SourceError(
-                    f"{self.position(shard, row, 0)}: reading the stream failed within {num_rows} rows from "
-                    f"here on: {explain(error)}; mend what it reads, or let `method: jsonl` or `parquet` tell the row"
+                    f"{self.position(shard, row, 0)}: reading the stream failed within the next {num_rows} "
+                    f"rows: {explain(error)}; fix its files, or use `method: jsonl` or `parquet` to find the row"
                 ) from None
             if batch is None:
                 return
             size = len(next(iter(batch.values())))
-            yield Block(size, partial(self._picked, batch, shard, row))
+            yield Block(size, partial(self._take, batch, shard, row))
             row += size
 
-    def _picked(self, batch: Mapping[str, Sequence[Any]], shard: int, start: int, indices: Int64Array) -> Rows:
-        shards, rows = np.full(len(indices), shard, np.int32), start + indices
-        locate, picked = Locator(self, shards, rows), indices.tolist()
-        columns = {name: [batch[name][index] for index in picked] for name in self._columns.names if name in batch}
-        raw = from_batch(columns, columns=self._columns, locate=locate)
-        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
+    def _take(self, batch: Mapping[str, Sequence[Any]], shard: int, start: int, indices: Int64Array) -> Rows:
+        locate, taken = Locator.in_shard(self, shard, start + indices), indices.tolist()
+        part = {name: [batch[name][index] for index in taken] for name in self._columns.names if name in batch}
+        return rows_from_batch(part, columns=self._columns, locate=locate)
 
     def _batches(self, shard: int, num_rows: int, start: int) -> Iterator[Mapping[str, Sequence[Any]]]:
         if parent_process() is not None:
             # A forked worker inherits fsspec's event loop without the thread that drives it.
             fsspec.asyn.reset_lock()
-        # `shard` builds a new pipeline, also of one shard: passes that share one would count each other's rows.
+        # `shard` builds a new pipeline, even for one shard: passes that share a pipeline would count each other's rows.
         dataset = self._dataset.shard(num_shards=len(self.shards), index=shard)
-        # `iter(dataset)` would give each worker its own shards on top of our own division of the rows;
-        # `dataset.iter` reads all of them wherever it runs.
+        # `iter(dataset)` would also divide the shards among workers, but the stream has already divided the rows;
+        # `dataset.iter` reads all shards in every process.
         batches: Iterator[Mapping[str, Sequence[Any]]] = dataset.skip(start).iter(batch_size=num_rows)
         return batches
 
 
 def _refuse(dataset: datasets.IterableDataset, steps: Sequence[Any], *, name: str) -> None:
-    """An error for a dataset of which some rows would be lost or read twice."""
+    """Raise `SourceError` if rows of the dataset would be lost or read twice."""
     if getattr(dataset, "_distributed", None) is not None:
         raise SourceError(
-            f"{name}: the dataset was already split by `split_dataset_by_node`; pass it whole, "
-            f"because the stream divides rows among ranks itself"
+            f"{name}: the dataset was already split by `split_dataset_by_node`; pass the whole dataset, "
+            "because the stream divides rows among ranks itself"
         )
     for step in steps:
         if reason := _REFUSED.get(type(step).__name__):
@@ -118,7 +114,7 @@ def _refuse(dataset: datasets.IterableDataset, steps: Sequence[Any], *, name: st
 
 
 def _steps(step: Any) -> Iterator[Any]:
-    """A step of a pipeline and, before it, all those that it reads from."""
+    """A step of a pipeline, and all steps that it reads from."""
     yield step
     sources = [step.ex_iterable] if hasattr(step, "ex_iterable") else getattr(step, "ex_iterables", [])
     for source in sources:
@@ -126,6 +122,6 @@ def _steps(step: Any) -> Iterator[Any]:
 
 
 def _is_row_by_row(step: Any) -> bool:
-    """Whether a row that the step gives depends on one row that it takes, and not on where that stands."""
-    looks_around = getattr(step, "batched", False) or getattr(step, "with_indices", False)
-    return type(step).__name__ in _ROW_BY_ROW and not looks_around
+    """Whether each output row of the step depends on one input row, and not on its index."""
+    uses_other_rows = getattr(step, "batched", False) or getattr(step, "with_indices", False)
+    return type(step).__name__ in _ROW_BY_ROW and not uses_other_rows

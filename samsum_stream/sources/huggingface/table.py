@@ -9,11 +9,10 @@ import numpy as np
 from samsum_stream.errors import SourceError
 from samsum_stream.sources.base import IndexedSource, Shard
 from samsum_stream.sources.huggingface.arrow import ArrowColumn, Batch, decoded, holds_plain_values
-from samsum_stream.sources.memory import telling
+from samsum_stream.sources.memory import wrap_errors
 from samsum_stream.sources.rows.columns import Columns, match_columns
-from samsum_stream.sources.rows.gather import from_batch
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.sources.rows.validation import one_shard, validated
+from samsum_stream.sources.rows.validation import rows_from_batch
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
 
@@ -21,8 +20,8 @@ from samsum_stream.values.rows import Rows
 class TableSource(IndexedSource):
     """Rows of a dataset, read from the needed columns of its Arrow table.
 
-    A format (`set_format("torch")`, hidden columns) does not change the rows and is undone; a transform
-    (`set_transform`) does, and runs on every chunk.
+    A format (`set_format("torch")`, hidden columns) does not change the rows and is removed. A transform
+    (`set_transform`) changes the rows and runs on every chunk.
     """
 
     def __init__(self, dataset: datasets.Dataset, *, name: str, columns: Columns) -> None:
@@ -39,18 +38,16 @@ class TableSource(IndexedSource):
 
     @property
     def arrow_files(self) -> list[Path]:
-        """The files that the rows lie in; none where they are in memory."""
+        """The files that hold the rows; an empty list if the rows are in memory."""
         return [Path(file["filename"]) for file in self._dataset.cache_files]
 
     def take(self, indices: Int64Array) -> Rows:
-        """The rows at `indices`, `[n]`, in the order asked for: one Arrow `take` a column."""
-        shards, rows = one_shard(len(indices)), indices.astype(np.int64)
-        locate = Locator(self, shards, rows)
-        with telling(self.name, "reading rows"):
+        """The rows at `indices`, `[n]`, in the given order: one Arrow `take` per column."""
+        rows = indices.astype(np.int64)
+        locate = Locator.in_shard(self, 0, rows)
+        with wrap_errors(self.name, lambda: "reading rows"):
             batch = decoded(self._batch, rows, locate)
-        raw = from_batch(batch, columns=self._columns, locate=locate)
-        is_unicode = self._arrow is not None
-        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows, is_unicode=is_unicode)
+        return rows_from_batch(batch, columns=self._columns, locate=locate, is_unicode=self._arrow is not None)
 
     def _batch(self, rows: Int64Array) -> Batch:
         if self._arrow is None:
@@ -60,7 +57,7 @@ class TableSource(IndexedSource):
         return {name: column.take(stored) for name, column in self._arrow.items()}
 
     def _arrow_columns(self) -> dict[str, ArrowColumn] | None:
-        """Fast columns, or None where only the dataset itself knows what its values are."""
+        """Columns for fast access; None if only the dataset itself can decode the values."""
         table = self._dataset.data.table
         self._mapping = _row_mapping(self._dataset)
         if self._is_transformed or not all(holds_plain_values(field.type) for field in table.schema):
@@ -68,7 +65,7 @@ class TableSource(IndexedSource):
         return {name: ArrowColumn(table.column(name)) for name in self._columns.names}
 
     def __getstate__(self) -> dict[str, Any]:
-        # The dataset pickles as paths where it lives on disk; the fast columns would travel as copies of the text.
+        # A dataset on disk is pickled as paths; the fast columns would be pickled as copies of the text.
         return {key: value for key, value in self.__dict__.items() if key not in ("_arrow", "_mapping")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -77,6 +74,6 @@ class TableSource(IndexedSource):
 
 
 def _row_mapping(dataset: datasets.Dataset) -> Int64Array | None:
-    """Where `select`, `shuffle` or `filter` left each row in the table, `[num_rows]`; None where nothing moved."""
+    """The table index of each row after `select`, `shuffle` or `filter`, `[num_rows]`; None if no row has moved."""
     indices = dataset._indices
     return None if indices is None else indices.column(0).to_numpy().view(np.int64)

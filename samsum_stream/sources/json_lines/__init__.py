@@ -1,1 +1,1 @@
-"""JSON lines, by byte offset or from start to end."""
+"""JSON lines, read by byte offset or from start to end."""

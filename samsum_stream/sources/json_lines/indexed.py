@@ -1,4 +1,4 @@
-"""JSON lines: plain local files are read anywhere by byte offset, all others in stretches."""
+"""JSON lines: plain local files are read at any byte offset, other files from start to end."""
 
 import mmap
 import os
@@ -15,20 +15,19 @@ from samsum_stream.sources.files.expand import File, expand_files, is_gzip, shar
 from samsum_stream.sources.json_lines.lines import RowLines, parse_lines, row_lines
 from samsum_stream.sources.json_lines.sequential import SequentialJsonl
 from samsum_stream.sources.rows.columns import Columns
-from samsum_stream.sources.rows.gather import from_rows
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.sources.rows.validation import validated
+from samsum_stream.sources.rows.validation import rows_from_mappings
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
 
 
 def jsonl(path: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> Opener:
-    """One JSON object a line in `path`: a file, a glob, an fsspec URL, or a list of them; `.gz` is read as gzip."""
-    return Opener(partial(_opened, expand_files(path, name="jsonl", options=storage_options or {})))
+    """One JSON object per line in `path`: a file, a glob, an fsspec URL, or a list of them; `.gz` is read as gzip."""
+    return Opener(partial(_open, expand_files(path, name="jsonl", options=storage_options or {})))
 
 
-def _opened(files: tuple[File, ...], *, name: str, columns: Columns) -> Source:
-    """An indexed source of plain local files; any other file among them makes the whole sequential."""
+def _open(files: tuple[File, ...], *, name: str, columns: Columns) -> Source:
+    """An indexed source if all files are plain and local, else a sequential source."""
     plain = tuple(file for file in files if isinstance(file, Path) and not is_gzip(file))
     if len(plain) == len(files):
         return IndexedJsonl(plain, name=name, columns=columns)
@@ -36,12 +35,12 @@ def _opened(files: tuple[File, ...], *, name: str, columns: Columns) -> Source:
 
 
 class IndexedJsonl(IndexedSource):
-    """Plain files by line offsets: 8 bytes a row in memory, the text in the page cache."""
+    """Plain files with line offsets: 8 bytes of memory per row; the text stays in the page cache."""
 
     def __init__(self, files: tuple[Path, ...], *, name: str, columns: Columns) -> None:
         self._files = files
         self._columns = columns
-        self._lines = [_lines(file, name=name) for file in files]
+        self._lines = [_read_offsets(file, name=name) for file in files]
         counts = [len(lines.offsets) - 1 for lines in self._lines]
         for file, count in zip(files, counts, strict=True):
             if count == 0:
@@ -51,23 +50,23 @@ class IndexedJsonl(IndexedSource):
         self._maps: dict[int, mmap.mmap] = {}
 
     def take(self, indices: Int64Array) -> Rows:
-        """The rows at `indices`, `[n]`, in the order asked for; the files are read in their own order."""
+        """The rows at `indices`, `[n]`, in the given order; the files are read in their own order."""
         shards = (np.searchsorted(self._starts, indices, side="right") - 1).astype(np.int32)
         rows = indices - self._starts[shards]
         locate = Locator(self, shards, rows, lambda index: self._lines[shards[index]].number(int(rows[index])))
-        raw = from_rows(parse_lines(self._read(indices), locate=locate), columns=self._columns, locate=locate)
-        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
+        values = parse_lines(self._read(indices), locate=locate)
+        return rows_from_mappings(values, columns=self._columns, locate=locate)
 
     def _read(self, indices: Int64Array) -> list[bytes]:
         order = np.argsort(indices, kind="stable")
-        wanted = indices[order]
-        borders = np.searchsorted(wanted, self._starts)
+        ascending = indices[order]
+        borders = np.searchsorted(ascending, self._starts)
         lines: list[bytes] = []
         for shard in np.flatnonzero(np.diff(borders)).tolist():
-            local = wanted[borders[shard] : borders[shard + 1]] - self._starts[shard]
+            local = ascending[borders[shard] : borders[shard + 1]] - self._starts[shard]
             offsets, data = self._lines[shard].offsets, self._map(shard)
             lines += [data[a:b] for a, b in zip(offsets[local].tolist(), offsets[local + 1].tolist(), strict=True)]
-        return [lines[place] for place in np.argsort(order).tolist()]
+        return [lines[index] for index in np.argsort(order).tolist()]
 
     def _map(self, shard: int) -> mmap.mmap:
         if shard not in self._maps:
@@ -80,23 +79,23 @@ class IndexedJsonl(IndexedSource):
         file, size = self._files[shard], int(self._lines[shard].offsets[-1])
         try:
             with file.open("rb") as opened:
-                found = os.fstat(opened.fileno()).st_size
-                if found == size:
+                size_now = os.fstat(opened.fileno()).st_size
+                if size_now == size:
                     return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise SourceError(f"{self.name}: {file} cannot be read: {error}") from error
-        raise SourceError(f"{self.name}: {file} was {size} bytes when it was opened and is {found} now; start again")
+        raise SourceError(f"{self.name}: {file} had {size} bytes when opened and has {size_now} now; start again")
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_maps": {}}
 
 
-def _lines(file: Path, *, name: str) -> RowLines:
+def _read_offsets(file: Path, *, name: str) -> RowLines:
     try:
         return row_lines(file)
     except (OSError, ValueError) as error:
-        raise SourceError(f"{name}: {file} cannot be read: {error}; check the file and who may read it") from error
+        raise SourceError(f"{name}: {file} cannot be read: {error}; check the file and its permissions") from error
 
 
 _MAX_OPEN = 64
-"""Files that are mapped at a time, so that a thousand files do not hold a thousand descriptors."""
+"""Files that are mapped at a time, so that a thousand files do not need a thousand descriptors."""

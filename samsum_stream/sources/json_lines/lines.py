@@ -1,8 +1,8 @@
-"""Where the lines of a JSON-lines file start, found in one pass over its bytes.
+"""The byte offsets of the lines of a JSON-lines file, from one pass over its bytes.
 
     {"a":1}\\n \\n {"b":2}\\n      offsets = [start of row 0, start of row 1, size of the file], blanks = [1, 2]
 
-A row runs from its offset to the next one: blank lines between two rows end up behind the first, as white space.
+A row extends from its offset to the next offset: blank lines between two rows are white space after the first row.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from samsum_stream.sources.rows.gather import shown
+from samsum_stream.sources.rows.gather import typed_repr
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.values.arrays import Int64Array
 
@@ -21,7 +21,7 @@ _decode = json.JSONDecoder().decode
 
 
 def parse_lines(lines: Sequence[bytes], *, locate: Locator) -> list[Any]:
-    """Each line's JSON value; the first that is not UTF-8 or not JSON is an error with its place."""
+    """The JSON value of each line; raises `RowError` for the first line that is not UTF-8 or not JSON."""
     values: list[Any] = []
     try:
         for line in lines:
@@ -29,40 +29,40 @@ def parse_lines(lines: Sequence[bytes], *, locate: Locator) -> list[Any]:
     except (ValueError, RecursionError) as error:
         index = len(values)
         rule, reason = ("UTF-8", "not_utf8") if isinstance(error, UnicodeDecodeError) else ("JSON", "not_json")
-        problem = f"the line is not {rule} ({error}), got {shown(lines[index])}; fix it or leave it out"
+        problem = f"the line is not {rule} ({error}), got {typed_repr(lines[index])}; fix it or leave it out"
         raise locate.error(index, problem, reason=reason) from error
     return values
 
 
 WHITE_SPACE = b" \t\r\n"
-"""What JSON calls white space; a line of nothing else is blank."""
+"""The white space of JSON; a line with only white space is blank."""
 
 
 BOM = b"\xef\xbb\xbf"
 
 
 _BLOCK = 1 << 20
-"""Bytes looked at together, so that the scan of a large file stays in the cache."""
+"""Bytes that are scanned at a time, so that the data stays in the CPU cache."""
 
 
 class RowLines(NamedTuple):
     """The lines of a file that are rows.
 
     Attributes:
-        offsets: The byte at which each of them starts, then the file's size, `[num_rows + 1]`.
-        blanks: How many of them stand before each blank line, `[num_blank_lines]`; the end counts as one.
+        offsets: The byte offset of each row, then the size of the file, `[num_rows + 1]`.
+        blanks: The number of rows before each blank line, `[num_blank_lines]`; the end of the file counts as blank.
     """
 
     offsets: Int64Array
     blanks: Int64Array
 
     def number(self, row: int) -> int:
-        """The number of a row's line, counted from 1 as editors do."""
+        """The line number of a row, counted from 1 as in editors."""
         return 1 + row + int(np.searchsorted(self.blanks, row, side="right"))
 
 
 def row_lines(path: Path) -> RowLines:
-    """The lines that are not blank, of a file that is not empty."""
+    """The lines that are not blank; the file must not be empty."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         ends = np.append(_newlines(data), len(data))
         starts = np.append(len(BOM) if data[: len(BOM)] == BOM else 0, ends[:-1] + 1)
@@ -74,12 +74,12 @@ def row_lines(path: Path) -> RowLines:
 
 def _newlines(data: mmap.mmap) -> Int64Array:
     whole = np.frombuffer(data, np.uint8)
-    blocks = range(0, len(whole), _BLOCK)
-    found = [start + np.flatnonzero(whole[start : start + _BLOCK] == ord("\n")) for start in blocks]
-    return np.concatenate(found).astype(np.int64)
+    starts = range(0, len(whole), _BLOCK)
+    newlines = [start + np.flatnonzero(whole[start : start + _BLOCK] == ord("\n")) for start in starts]
+    return np.concatenate(newlines).astype(np.int64)
 
 
 def _starts_blank(data: mmap.mmap, starts: Int64Array) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """Which lines begin with white space, `[num_lines]`: only those can be blank, and they are few."""
+    """Whether each line begins with white space, `[num_lines]`: only these few lines can be blank."""
     first = np.frombuffer(data, np.uint8)[np.minimum(starts, len(data) - 1)]
     return np.isin(first, np.frombuffer(WHITE_SPACE, np.uint8))

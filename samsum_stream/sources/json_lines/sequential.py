@@ -1,8 +1,8 @@
-"""JSON lines that are read from start to end: gzip files whole, long remote files a stretch at a time.
+"""JSON lines that are read from start to end: a gzip file as one shard, a remote file as one shard per byte range.
 
-bytes of a remote file   |       stretch 0       |       stretch 1       | ...
+bytes of a remote file   |        range 0        |        range 1        | ...
 lines                    ----- ------- ------------ ---- --------
-                                       belongs to the stretch in which it starts
+                                       belongs to the range in which it starts
 """
 
 import gzip
@@ -13,26 +13,23 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from samsum_stream.errors import SourceError
 from samsum_stream.sources.base import Block, SequentialSource, Shard
 from samsum_stream.sources.files.expand import File, has_remote, is_gzip, opened, shard_names
-from samsum_stream.sources.files.reread import BrokenFile, reread
+from samsum_stream.sources.files.reread import BrokenFile, retry_blocks
 from samsum_stream.sources.json_lines.lines import BOM, WHITE_SPACE, parse_lines
 from samsum_stream.sources.rows.columns import Columns
-from samsum_stream.sources.rows.gather import from_rows
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.sources.rows.validation import validated
+from samsum_stream.sources.rows.validation import rows_from_mappings
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
 
-STRETCH = 1 << 23
-"""Bytes of a remote file that are a shard."""
+RANGE_SIZE = 1 << 23
+"""Bytes of a remote file per shard."""
 
 
-class Stretch(NamedTuple):
-    """Bytes of a file in which lines start that are read together; without an `end`, to the end of the file."""
+class ByteRange(NamedTuple):
+    """The part of a file in which the lines of a shard start; `end` is None for the end of the file."""
 
     file: File
     start: int
@@ -40,68 +37,68 @@ class Stretch(NamedTuple):
 
 
 class SequentialJsonl(SequentialSource):
-    """Files of which one at least is gzip or remote, read from start to end; long remote ones a stretch at a time."""
+    """Files that are read from start to end, because at least one of them is gzip or remote."""
 
     def __init__(self, files: tuple[File, ...], *, name: str, columns: Columns) -> None:
-        self._stretches, shards = list[Stretch](), list[Shard]()
+        self._ranges, shards = list[ByteRange](), list[Shard]()
         for file, shard_name in zip(files, shard_names(files), strict=True):
-            for stretch in _stretches(file):
-                self._stretches.append(stretch)
-                shards.append(Shard(shard_name if stretch.end is None else f"{shard_name}@{stretch.start}", None))
+            for part in _ranges(file):
+                self._ranges.append(part)
+                shards.append(Shard(shard_name if part.end is None else f"{shard_name}@{part.start}", None))
         super().__init__(name=name, shards=tuple(shards))
         self._columns = columns
         self.is_remote = has_remote(files)
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
-        """A fresh pass over a stretch, from row `start` on, in blocks of `num_rows` rows."""
-        return reread(partial(self._blocks, shard, num_rows), file=self._stretches[shard].file, start=start)
+        """A new pass over a byte range from row `start` on, in blocks of `num_rows` rows."""
+        return retry_blocks(partial(self._blocks, shard, num_rows), file=self._ranges[shard].file, start=start)
 
     def _blocks(self, shard: int, num_rows: int, start: int) -> Iterator[Block]:
         lines, row = islice(self._rows(shard), start, None), start
         while block := list(islice(lines, num_rows)):
             num_bytes = sum(len(line) for _, line in block)
-            yield Block(len(block), partial(self._picked, block, shard, row), num_bytes)
+            yield Block(len(block), partial(self._take, block, shard, row), num_bytes)
             row += len(block)
-        stretch = self._stretches[shard]
-        if row == 0 and stretch.end is None:
-            raise SourceError(f"{self.name}: {stretch.file} holds no rows; write it again, or leave it out")
+        part = self._ranges[shard]
+        if row == 0 and part.end is None:
+            raise SourceError(f"{self.name}: {part.file} holds no rows; write it again, or leave it out")
 
-    def _picked(self, block: list[tuple[int, bytes]], shard: int, start: int, indices: Int64Array) -> Rows:
-        shards, rows = np.full(len(indices), shard, dtype=np.int32), start + indices
-        picked = [block[index] for index in indices.tolist()]
-        is_numbered = not self._stretches[shard].start  # nobody knows how many lines stand before other stretches
-        locate = Locator(self, shards, rows, (lambda index: picked[index][0]) if is_numbered else None)
-        raw = from_rows(parse_lines([line for _, line in picked], locate=locate), columns=self._columns, locate=locate)
-        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
+    def _take(self, block: list[tuple[int, bytes]], shard: int, start: int, indices: Int64Array) -> Rows:
+        lines = [block[index] for index in indices.tolist()]
+        locate = Locator.in_shard(self, shard, start + indices)
+        if not self._ranges[shard].start:  # the number of lines before any other range is not known
+            locate = locate._replace(line_of=lambda index: lines[index][0])
+        values = parse_lines([line for _, line in lines], locate=locate)
+        return rows_from_mappings(values, columns=self._columns, locate=locate)
 
     def _rows(self, shard: int) -> Iterator[tuple[int, bytes]]:
-        """The lines that are not blank with their numbers; whatever stops them early is an error with its place."""
-        stretch, num_rows = self._stretches[shard], 0
+        """The lines that are not blank, with their numbers; raises `BrokenFile` for a file that is cut or broken."""
+        part, num_rows = self._ranges[shard], 0
         try:
-            for number, line in enumerate(_lines(stretch), start=1):
-                content = line.removeprefix(BOM) if number == 1 and not stretch.start else line
+            for number, line in enumerate(_lines(part), start=1):
+                content = line.removeprefix(BOM) if number == 1 and not part.start else line
                 if content.strip(WHITE_SPACE):
                     yield number, content
                     num_rows += 1
         except (EOFError, zlib.error, OSError) as error:
             problem = "is cut short" if isinstance(error, EOFError) else "cannot be read"
             raise BrokenFile(
-                f"{self.name}/{self.shards[shard].name}:{num_rows}: {stretch.file} {problem} after {num_rows} whole "
+                f"{self.name}/{self.shards[shard].name}:{num_rows}: {part.file} {problem} after {num_rows} whole "
                 f"rows ({type(error).__name__}: {error}); fetch or write it again"
             ) from error
 
 
-def _stretches(file: File) -> Iterator[Stretch]:
+def _ranges(file: File) -> Iterator[ByteRange]:
     if isinstance(file, Path) or is_gzip(file):
-        yield Stretch(file, 0, None)
+        yield ByteRange(file, 0, None)
         return
-    for start in range(0, file.size, STRETCH):
-        yield Stretch(file, start, min(start + STRETCH, file.size))
+    for start in range(0, file.size, RANGE_SIZE):
+        yield ByteRange(file, start, min(start + RANGE_SIZE, file.size))
 
 
-def _lines(stretch: Stretch) -> Iterator[bytes]:
-    """The lines that start in the stretch, the last of which may end behind it."""
-    file, start, end = stretch
+def _lines(part: ByteRange) -> Iterator[bytes]:
+    """The lines that start in the range; the last line may end after it."""
+    file, start, end = part
     with opened(file) as raw, gzip.open(raw) if is_gzip(file) else raw as lines:
         if start:
             lines.seek(start - 1)

@@ -1,1 +1,1 @@
-"""Raw rows to validated rows."""
+"""Validated rows from raw rows."""

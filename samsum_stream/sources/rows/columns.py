@@ -1,4 +1,4 @@
-"""Which column holds which field: `columns: {input: dialogue, response: summary}` against what a dataset has."""
+"""The column of each field: `columns: {input: dialogue, response: summary}` matched with the columns of a dataset."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -11,9 +11,9 @@ _CONTEXTS = ("contexts", "context")
 
 
 class Columns(NamedTuple):
-    """The column of each field; `contexts` are candidates, and the first that is not null counts.
+    """The column of each field; `contexts` lists candidates, and the first candidate that is not null is used.
 
-    Contexts are optional until `columns:` names their column: a misspelt name must not read as "no contexts".
+    Contexts are optional unless `columns:` names their column: a misspelt name must not mean "no contexts".
     """
 
     input: str
@@ -23,15 +23,21 @@ class Columns(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every column that is read, each once."""
+        """All columns to read, without repeats."""
         return tuple(dict.fromkeys((self.input, self.response, *self.contexts)))
+
+    @property
+    def required(self) -> dict[str, str]:
+        """The fields that each row must have, with their columns."""
+        contexts = {"contexts": self.contexts[0]} if self.contexts_required else {}
+        return {"input": self.input, "response": self.response, **contexts}
 
 
 def parse_columns(columns: Mapping[str, str]) -> Columns:
-    """The `columns:` of a config, from our field to the dataset's column."""
+    """The `columns:` of a config, which maps fields to the columns of the dataset."""
     for field, column in columns.items():
         if field not in (*_FIELDS, "context"):
-            raise ConfigError(f"columns: {field!r} is no field of a row; {did_you_mean(str(field), _FIELDS)}")
+            raise ConfigError(f"columns: {field!r} is not a field of a row; {did_you_mean(str(field), _FIELDS)}")
         if not isinstance(column, str):
             raise ConfigError(f"columns.{field} must be the name of a column, got {type(column).__name__}: {column!r}")
     renamed = [columns[field] for field in _CONTEXTS if field in columns]
@@ -46,10 +52,10 @@ def parse_columns(columns: Mapping[str, str]) -> Columns:
 
 
 def columns_of_row(columns: Mapping[str, str], row: Collection[str], *, needed: Sequence[str]) -> dict[str, str]:
-    """The `columns:` of a config as far as they hold for a row that a caller wrote, perhaps with our names.
+    """The part of `columns:` that applies to a row that a caller wrote, perhaps with the names of our fields.
 
-    Our names count where the row has those of all `needed` fields, and not the dataset's own. Contexts are optional,
-    by either name.
+    The names of our fields apply if the row has all `needed` fields under these names, and lacks one of the dataset's
+    columns for them. Contexts are optional under either name.
     """
     is_ours = all(field in row for field in needed) and not all(columns.get(field, field) in row for field in needed)
     return {
@@ -58,19 +64,15 @@ def columns_of_row(columns: Mapping[str, str], row: Collection[str], *, needed: 
 
 
 def match_columns(columns: Columns, known: Collection[str], *, name: str) -> Columns:
-    """`columns` narrowed to those that exist, for a source that knows its columns when it is opened."""
-    contexts = tuple(column for column in columns.contexts if column in known)
-    required = {"input": columns.input, "response": columns.response}
-    if columns.contexts_required:
-        required["contexts"] = columns.contexts[0]
-    for field, column in required.items():
+    """`columns` without unknown contexts columns; raises `SourceError` for a required column that is not `known`."""
+    for field, column in columns.required.items():
         if column not in known:
             raise SourceError(f"{name}: {missing_column(field, column, known)}")
-    return columns._replace(contexts=contexts)
+    return columns._replace(contexts=tuple(column for column in columns.contexts if column in known))
 
 
 def missing_column(field: str, column: str, known: Collection[str]) -> str:
-    """The message for a field whose column is not there: what there is, and a line to paste."""
+    """The message for a field without its column: the known columns, and a line to paste."""
     names = list(map(str, known))
     line = f"{field}: {closest(column, names) or '...'}"
     if field != "contexts" and column == field and len(names) > 1 and {"input", "response"}.isdisjoint(names):

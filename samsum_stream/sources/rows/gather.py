@@ -1,4 +1,4 @@
-"""Rows or batches of any origin, turned into one raw column a field: nothing is checked here but that it is there.
+"""Rows or batches of any kind to one raw column per field; the only check is that each field is present.
 
 [{"dialogue": ..., "summary": ...}, ...]  ──from_rows──▶  RawColumns(inputs, responses, contexts)
 {"dialogue": [...], "summary": [...]}     ──from_batch─▶
@@ -14,11 +14,11 @@ from samsum_stream.errors.redaction import explain
 from samsum_stream.sources.rows.columns import Columns, missing_column
 from samsum_stream.sources.rows.locator import Locator
 
-OR_THE_ROW = "; where other rows have it, fix the row, or skip bad rows by fault_config"
+FIX_THE_ROW = "; if other rows have the column, fix the row, or skip bad rows by fault_config"
 
 
 class RawColumns(NamedTuple):
-    """The values of a chunk as its source had them: `n` entries in each; `contexts` is None where no row has any."""
+    """The values of a chunk as the source has them, `n` entries each; `contexts` is None if no row has contexts."""
 
     inputs: list[Any]
     responses: list[Any]
@@ -26,14 +26,14 @@ class RawColumns(NamedTuple):
 
 
 def from_rows(rows: Sequence[Any], *, columns: Columns, locate: Locator) -> RawColumns:
-    """Rows as columns; the first row that is no mapping, misses a field or cannot be read is an error."""
+    """Rows as columns; raises `RowError` for the first row that is not a mapping, lacks a field or cannot be read."""
     try:
-        return _picked(rows, columns)
-    except Exception:  # a row may be a mapping of the user's own, which reads its values only now
+        return _raw_columns(rows, columns)
+    except Exception:  # a row may be a mapping of the user's own class, which reads its values at this point
         for index, row in enumerate(rows):
             try:
                 _check_row(row, columns=columns, locate=locate, index=index)
-                _picked([row], columns)
+                _raw_columns([row], columns)
             except SamsumStreamError:
                 raise
             except Exception as error:
@@ -43,7 +43,7 @@ def from_rows(rows: Sequence[Any], *, columns: Columns, locate: Locator) -> RawC
 
 
 def from_batch(batch: Mapping[str, Sequence[Any]], *, columns: Columns, locate: Locator) -> RawColumns:
-    """A batch of columns; a field without its column is an error at the batch's first row."""
+    """A batch as columns; if a field has no column, raises `RowError` for the first row of the batch."""
     _check_row(batch, columns=columns, locate=locate, index=0)
     return RawColumns(
         inputs=list(batch[columns.input]),
@@ -52,7 +52,7 @@ def from_batch(batch: Mapping[str, Sequence[Any]], *, columns: Columns, locate: 
     )
 
 
-def _picked(rows: Sequence[Any], columns: Columns) -> RawColumns:
+def _raw_columns(rows: Sequence[Any], columns: Columns) -> RawColumns:
     return RawColumns(
         inputs=[*map(itemgetter(columns.input), rows)],
         responses=[*map(itemgetter(columns.response), rows)],
@@ -67,7 +67,7 @@ def _contexts_of_rows(rows: Sequence[Any], columns: Columns) -> list[Any] | None
 
 
 def _first_present(candidates: list[list[Any]]) -> list[Any] | None:
-    """Row by row the first candidate that is not null; None where all are null, so that the common case is free."""
+    """The first candidate of each row that is not null; None if all are null, which makes the common case fast."""
     used = [values for values in candidates if not set(map(type, values)) <= {type(None)}]
     if len(used) < 2:
         return used[0] if used else None
@@ -76,32 +76,25 @@ def _first_present(candidates: list[list[Any]]) -> list[Any] | None:
 
 def _check_row(row: Any, *, columns: Columns, locate: Locator, index: int) -> None:
     if not isinstance(row, Mapping):
-        problem = f"a row must map column names to values, got {shown(row)}; fix the row"
+        problem = f"a row must map column names to values, got {typed_repr(row)}; fix the row"
         raise locate.error(index, problem, reason="not_a_row")
-    required = {"input": columns.input, "response": columns.response}
-    if columns.contexts_required:
-        required["contexts"] = columns.contexts[0]
-    for field, column in required.items():
+    for field, column in columns.required.items():
         if column not in row:
-            raise locate.error(
-                index,
-                missing_column(field, column, list(row)) + OR_THE_ROW,
-                field=field,
-                reason="missing_field",
-            )
+            problem = missing_column(field, column, list(row)) + FIX_THE_ROW
+            raise locate.error(index, problem, field=field, reason="missing_field")
 
 
-class _Short(Repr):
+class _ShortRepr(Repr):
     def repr_int(self, x: int, level: int) -> str:
-        """Python itself spells no number of more than 4,300 digits."""
+        """Python itself converts no number of more than 4,300 digits to text."""
         return super().repr_int(x, level) if x.bit_length() < _MANY_BITS else f"a number of {x.bit_length():,} bits"
 
 
 _MANY_BITS = 1024
-_SHORT = _Short()
-_SHORT.maxstring = _SHORT.maxother = 80
+_SHORT_REPR = _ShortRepr()
+_SHORT_REPR.maxstring = _SHORT_REPR.maxother = 80
 
 
-def shown(value: object) -> str:
-    """A value for a message: its type and a short repr."""
-    return f"{type(value).__name__}: {_SHORT.repr(value)}"
+def typed_repr(value: object) -> str:
+    """The Python type and a short repr of a value from a row, for a message: `str: 'text'`."""
+    return f"{type(value).__name__}: {_SHORT_REPR.repr(value)}"

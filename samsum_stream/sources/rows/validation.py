@@ -1,6 +1,6 @@
-"""Raw columns to validated rows: whole columns are checked at once, and only a column that fails is searched."""
+"""Rows or batches to validated rows: each column is checked as a whole, and searched only if the check fails."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -8,14 +8,13 @@ import numpy as np
 
 from samsum_stream.errors import RowError
 from samsum_stream.sources.rows.columns import Columns
-from samsum_stream.sources.rows.gather import RawColumns, shown
+from samsum_stream.sources.rows.gather import RawColumns, from_batch, from_rows, typed_repr
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.values.arrays import Int32Array, Int64Array
 from samsum_stream.values.rows import Rows
 
 
 class _Field(NamedTuple):
-    """A field under validation: what an error about one of its values needs to know."""
+    """A field under validation, with all that an error about one of its values needs."""
 
     name: str
     column: str
@@ -25,15 +24,15 @@ class _Field(NamedTuple):
         origin = "" if self.column == self.name else f" (column {self.column!r})"
         return self.locate.error(
             index,
-            f"field {self.name!r}{origin} must be {rule.text}, got {shown(value)}; fix the row or leave it out, skip "
-            "bad rows by fault_config, or name another column under `columns:`",
+            f"field {self.name!r}{origin} must be {rule.text}, got {typed_repr(value)}; fix the row or leave it out, "
+            "skip bad rows by fault_config, or name another column under `columns:`",
             field=self.name,
             reason=rule.reason,
         )
 
 
 class _Rule(NamedTuple):
-    """What a field must be, and what `stats.skipped` calls a row where it is not."""
+    """What a field must be, and the name in `stats.skipped` for a row that breaks the rule."""
 
     text: str
     reason: str
@@ -45,16 +44,19 @@ _UNICODE = _Rule("text without lone surrogates", "not_unicode")
 _TEXTS = _Rule("a list of str, one str, or null", "wrong_type")
 
 
-def validated(
-    raw: RawColumns,
-    *,
-    columns: Columns,
-    locate: Locator,
-    shards: Int32Array,
-    rows: Int64Array,
-    is_unicode: bool = False,
+def rows_from_mappings(rows: Sequence[Any], *, columns: Columns, locate: Locator) -> Rows:
+    """Validated rows from one mapping per row; raises `RowError` for a row that breaks a rule."""
+    return _validated(from_rows(rows, columns=columns, locate=locate), columns, locate)
+
+
+def rows_from_batch(
+    batch: Mapping[str, Sequence[Any]], *, columns: Columns, locate: Locator, is_unicode: bool = False
 ) -> Rows:
-    """`raw` as rows; `is_unicode` promises that no text can hold half of a surrogate pair."""
+    """Like `rows_from_mappings`, from columns by name; `is_unicode` promises that no text has a lone surrogate."""
+    return _validated(from_batch(batch, columns=columns, locate=locate), columns, locate, is_unicode=is_unicode)
+
+
+def _validated(raw: RawColumns, columns: Columns, locate: Locator, *, is_unicode: bool = False) -> Rows:
     input_field = _Field("input", columns.input, locate)
     response_field = _Field("response", columns.response, locate)
     contexts_field = _Field("contexts", columns.contexts[0] if columns.contexts_required else "contexts", locate)
@@ -68,19 +70,14 @@ def validated(
         _check_unicode(responses, response_field)
         if contexts is not None:
             _check_unicode(["".join(texts) for texts in contexts], contexts_field)
-    return Rows(inputs=inputs, responses=responses, contexts=contexts, shards=shards, rows=rows)
-
-
-def one_shard(num_rows: int) -> Int32Array:
-    """The shard numbers of rows that all come from shard 0, `[num_rows]`."""
-    return np.zeros(num_rows, dtype=np.int32)
+    return Rows(inputs=inputs, responses=responses, contexts=contexts, shards=locate.shards, rows=locate.rows)
 
 
 def _texts(values: list[Any], field: _Field) -> list[str]:
     if set(map(type, values)) <= {str}:
         return values
     _fail_first(values, field, rule=_TEXT, is_good=lambda value: isinstance(value, str))
-    # Subclasses (numpy.str_, enums of str) become plain texts without running their own __str__.
+    # A subclass (numpy.str_, an enum of str) becomes a plain text without a call of its own __str__.
     return list(map(str.__str__, values))
 
 

@@ -1,11 +1,11 @@
-"""The files of a tar archive in one pass, and strictly: what was cut, changed or made up is an error, not a guess.
+"""A strict reader for the files of a tar archive, in one pass: a cut or changed archive is an error, never a guess.
 
-    header | data, filled up to 512 bytes | header | data | ... | 1,024 zeros, and nothing but zeros behind them
-      of a file, or of what extends the next one: its records (x), a long name (L); of records for all that follow (g)
+    header | data, padded to 512 bytes | header | data | ... | 1,024 zero bytes, then only zeros
+      of a file, or of an extension: records (x) or a long name (L) for the next file, records for all later files (g)
 
-Python's tarfile reads a header by itself here. Its walk over an archive is not used: it passes over records that it
-cannot read and headers that extend another twice, so that files change their names, and in Pythons that are in use it
-never ends where a size is negative.
+Python's tarfile parses single headers here. Its iteration over an archive is not used: it ignores records that it
+cannot parse and repeated extensions of a header, so that files change their names. In some Python versions it never
+ends if a size is negative.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 Content = BinaryIO | gzip.GzipFile
 
 MAX_SIZE = 1 << 40
-"""Bytes of a member; a broken header could promise what no file can be sought to."""
+"""Maximum bytes of a member; a broken header could give a size beyond any seekable offset."""
 
 _READ_AT_ONCE = 1 << 20
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -26,57 +26,57 @@ _EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
 
 
 class Member(NamedTuple):
-    """A file of an archive, the byte at which its headers start, and what reads it before the next one is asked for."""
+    """A file of an archive and the byte offset of its headers; call `read` before the next member is read."""
 
     name: str
     offset: int
     read: Callable[[], bytes]
 
 
-def members(content: Content, *, start: int = 0) -> Iterator[Member]:
-    """The files of an archive in their order, from the one whose headers start at a byte; folders are passed over.
+def read_members(content: Content, *, start: int = 0) -> Iterator[Member]:
+    """The files of an archive in order, from the headers at byte `start` on; folders are skipped.
 
     Raises:
-        tarfile.ReadError, EOFError, ValueError: what comes next is broken, or is neither a file nor a folder.
+        tarfile.ReadError, EOFError, ValueError: the next entry is broken, or is neither a file nor a folder.
     """
     extension: dict[str, str] | None = None
-    offset = at = start
+    offset = end = start
     content.seek(start)
     while header := _header(content):
-        at += BLOCKSIZE
+        end += BLOCKSIZE
         records = extension or {}
         size = 0 if header.isdir() else _size(header, records)
         if header.type in _EXTENSIONS:
             if extension is not None:
                 raise tarfile.ReadError("two headers in a row extend the next one")
-            found = _extension(header.type, _exactly(content, size))
+            new_records = _extension(header.type, _exactly(content, size))
             if header.type == tarfile.XGLTYPE:
-                _refuse_for_all(found)
+                _check_global(new_records)
             else:
-                extension = found
+                extension = new_records
         elif header.type in _FILES and not any(key.startswith("GNU.sparse.") for key in records):
             yield Member(records.get("path", header.name), offset, partial(_exactly, content, size))
         elif not header.isdir():
-            raise tarfile.ReadError(f"the member {header.name!r} is no file: links and devices are not followed")
-        at += -(-size // BLOCKSIZE) * BLOCKSIZE
-        content.seek(at)
+            raise tarfile.ReadError(f"the member {header.name!r} is not a file: links and devices are not followed")
+        end += -(-size // BLOCKSIZE) * BLOCKSIZE
+        content.seek(end)
         if header.type not in _EXTENSIONS:
-            offset, extension = at, None
+            offset, extension = end, None
     if extension is not None:
-        raise tarfile.ReadError("its last header extends a file that is not there")
+        raise tarfile.ReadError("the last header extends a missing file")
 
 
 def _header(content: Content) -> tarfile.TarInfo | None:
-    """The next header; None where the archive ends as archives do."""
+    """The next header; None at a valid end of the archive."""
     block = content.read(BLOCKSIZE)
     if len(block) == BLOCKSIZE and any(block):
         return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     if len(block) < BLOCKSIZE or content.read(BLOCKSIZE) != bytes(BLOCKSIZE):
-        raise tarfile.ReadError("it lacks the two blocks of zeros that end an archive")
-    while rest := content.read(_READ_AT_ONCE):  # zeros that fill up a record; behind them, gzip has a checksum
+        raise tarfile.ReadError("the two blocks of zeros at the end of an archive are missing")
+    while rest := content.read(_READ_AT_ONCE):  # zeros pad the last record; reading them makes gzip check its checksum
         if any(rest):
             raise tarfile.ReadError(
-                "something follows behind its end: of archives in one file only the first would be read"
+                "data follows the end of the archive: only the first of several archives would be read"
             )
     return None
 
@@ -94,30 +94,30 @@ def _extension(kind: bytes, data: bytes) -> dict[str, str]:
     return dict(_records(data))
 
 
-def _refuse_for_all(records: dict[str, str]) -> None:
-    """What names or measures every file behind it could not be known to who enters an archive there."""
-    if strange := [key for key in records if key in ("path", "size") or key.startswith("GNU.sparse.")]:
-        raise tarfile.ReadError(f"a header says the {strange[0]} of all that follow")
+def _check_global(records: dict[str, str]) -> None:
+    """A global header must not set names or sizes: a reader that starts after it would not know them."""
+    if refused := [key for key in records if key in ("path", "size") or key.startswith("GNU.sparse.")]:
+        raise tarfile.ReadError(f"a global header sets the {refused[0]} of all files after it")
 
 
 def _records(data: bytes) -> Iterator[tuple[str, str]]:
-    """`30 path=...` and a line end: each record says how long it is; zeros may follow."""
-    at = 0
-    while at < len(data) and data[at]:
-        digits, _, _ = data[at : at + 20].partition(b" ")
-        end = at + int(digits)
-        key, equals, value = data[at + len(digits) + 1 : end - 1].partition(b"=")
+    """`30 path=...` and a line end: each record starts with its length; zeros may follow the last one."""
+    start = 0
+    while start < len(data) and data[start]:
+        digits, _, _ = data[start : start + 20].partition(b" ")
+        end = start + int(digits)
+        key, equals, value = data[start + len(digits) + 1 : end - 1].partition(b"=")
         if not key or not equals or data[end - 1 : end] != b"\n":
-            raise tarfile.ReadError(f"a record at byte {at} of a header that extends another is broken")
+            raise tarfile.ReadError(f"the record at byte {start} of an extension header is broken")
         yield _text(key), _text(value)
-        at = end
+        start = end
 
 
 def _exactly(content: Content, size: int) -> bytes:
-    """So many bytes, in pieces, as a broken header may promise more than there is memory.
+    """`size` bytes, read in pieces: a broken header may give a size larger than the memory.
 
     Raises:
-        EOFError: there are fewer.
+        EOFError: there are fewer bytes.
     """
     parts = []
     while size and (part := content.read(min(size, _READ_AT_ONCE))):

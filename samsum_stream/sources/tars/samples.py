@@ -1,9 +1,9 @@
 """Tar shards in the layout of the webdataset library: the members of a sample share a name up to its first dot.
 
     000017.json                                      {"input": ..., "response": ..., "contexts": [...]}
-    000018.input.txt, .response.txt, .contexts.json  a member a column
+    000018.input.txt, .response.txt, .contexts.json  one member per column
 
-Members are decoded by the table here, and by nothing else: json and text.
+Only the decoders in `DECODERS` are used: json and text.
 """
 
 import gzip
@@ -16,39 +16,38 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-import numpy as np
 from braceexpand import braceexpand
 from webdataset.tariterators import base_plus_ext
 
 from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
 from samsum_stream.sources.files.expand import File, expand_files, has_remote, is_gzip, opened, patterns_of, shard_names
-from samsum_stream.sources.files.reread import BrokenFile, reread
+from samsum_stream.sources.files.reread import BrokenFile, retry_blocks
 from samsum_stream.sources.rows.columns import Columns
-from samsum_stream.sources.rows.gather import from_rows, shown
+from samsum_stream.sources.rows.gather import typed_repr
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.sources.rows.validation import validated
-from samsum_stream.sources.tars.members import members
+from samsum_stream.sources.rows.validation import rows_from_mappings
+from samsum_stream.sources.tars.members import read_members
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
 
 DECODERS: Mapping[str, Callable[[str], Any]] = {"json": json.loads, "txt": str}
-"""How a member is read, by the end of its name, which is `json`, `column.json` or `column.txt`."""
+"""The decoder of a member by its suffix; its name ends in `json`, `column.json` or `column.txt`."""
 
 _COLUMN = re.compile(r".+\.(json|txt)")
 _META = re.compile(r"__[^/]*__")
-"""What webdataset keeps for itself in a shard."""
+"""Names that webdataset reserves for its metadata."""
 
 
 class Sample(NamedTuple):
-    """The members of a sample by what their names say behind the first dot, and where the first of them starts."""
+    """The members of a sample by the part of their names after the first dot; `offset` is the byte of the first one."""
 
     offset: int
     members: dict[str, bytes]
 
 
 def webdataset(urls: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> Opener:
-    """Tar shards, plain or `.gz`: paths and fsspec URLs, also with braces (`shard-{0000..0099}.tar`), or a list."""
+    """Tar shards, plain or `.gz`: a path or URL, also with braces (`shard-{0000..0099}.tar`), or a list of them."""
     paths = [path for pattern in patterns_of(urls, name="webdataset") for path in _without_braces(pattern)]
     return Opener(partial(TarSource, expand_files(paths, name="webdataset", options=storage_options or {})))
 
@@ -57,13 +56,13 @@ def _without_braces(pattern: str) -> list[str]:
     try:
         return list(braceexpand(pattern))
     except ValueError as error:
-        raise ConfigError(f"webdataset: `urls` has braces that do not match in {pattern!r} ({error})") from None
+        raise ConfigError(f"webdataset: the braces in `urls` must match, got {pattern!r} ({error})") from None
 
 
 class TarSource(SequentialSource):
-    """Samples in the order of their shards; in a plain tar, those before a row are passed by their headers alone.
+    """Samples in the order of their shards; in a plain tar, only the headers of the samples before a row are read.
 
-    Where the blocks of plain shards start is remembered, so that a later pass begins at the last one before its row.
+    The offsets of the blocks of plain shards are kept, so that a later pass starts at the last block before its row.
     """
 
     def __init__(self, files: tuple[File, ...], *, name: str, columns: Columns) -> None:
@@ -73,8 +72,8 @@ class TarSource(SequentialSource):
         self.is_remote = has_remote(files)
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
-        """A fresh pass over a shard, from row `start` on, in blocks of `num_rows` rows."""
-        return reread(partial(self._blocks, shard, num_rows), file=self._files[shard], start=start)
+        """A new pass over a shard from row `start` on, in blocks of `num_rows` rows."""
+        return retry_blocks(partial(self._blocks, shard, num_rows), file=self._files[shard], start=start)
 
     def _blocks(self, shard: int, num_rows: int, start: int) -> Iterator[Block]:
         samples, row = self._samples(shard, start), start
@@ -82,41 +81,39 @@ class TarSource(SequentialSource):
             if not is_gzip(self._files[shard]):
                 self._offsets[shard][row] = block[0].offset
             num_bytes = sum(len(member) for sample in block for member in sample.members.values())
-            yield Block(len(block), partial(self._picked, block, shard, row), num_bytes)
+            yield Block(len(block), partial(self._take, block, shard, row), num_bytes)
             row += len(block)
         if row == 0:
             raise SourceError(f"{self.name}: {self._files[shard]} holds no samples; write it again, or leave it out")
 
-    def _picked(self, block: list[Sample], shard: int, start: int, indices: Int64Array) -> Rows:
-        shards, rows = np.full(len(indices), shard, np.int32), start + indices
-        locate = Locator(self, shards, rows)
-        picked = [_row(block[index], locate, number) for number, index in enumerate(indices.tolist())]
-        raw = from_rows(picked, columns=self._columns, locate=locate)
-        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
+    def _take(self, block: list[Sample], shard: int, start: int, indices: Int64Array) -> Rows:
+        locate = Locator.in_shard(self, shard, start + indices)
+        rows = [_row(block[index], locate, number) for number, index in enumerate(indices.tolist())]
+        return rows_from_mappings(rows, columns=self._columns, locate=locate)
 
     def _samples(self, shard: int, start: int) -> Iterator[Sample]:
-        """The samples from number `start` on; whatever stops them early is an error with its place."""
+        """The samples from number `start` on; raises `BrokenFile` for an archive that is cut or broken."""
         file, name, sample = self._files[shard], None, Sample(0, {})
         first = max(row for row in self._offsets[shard] if row <= start)
         number, offset = first - 1, self._offsets[shard][first]
         try:
             with opened(file) as raw, gzip.open(raw) if is_gzip(file) else raw as content:
-                for member in members(content, start=offset):
+                for member in read_members(content, start=offset):
                     offset = member.offset
-                    own_name, kind = base_plus_ext(member.name)
-                    if own_name is None or _META.fullmatch(member.name):
+                    base, kind = base_plus_ext(member.name)
+                    if base is None or _META.fullmatch(member.name):
                         continue
-                    if own_name != name:
+                    if base != name:
                         if number >= start:
                             yield sample
-                        name, number, sample = own_name, number + 1, Sample(offset, {})
+                        name, number, sample = base, number + 1, Sample(offset, {})
                     if kind in sample.members:
                         raise tarfile.ReadError(f"two members are named {member.name!r}")
                     if number >= start and (kind == "json" or _COLUMN.fullmatch(kind)):
                         sample.members[kind] = member.read()
         except (EOFError, OSError, tarfile.TarError, zlib.error, ValueError) as error:
             raise BrokenFile(
-                f"{self.name}/{self.shards[shard].name}:{max(number, 0)}: {file} is cut or broken behind byte "
+                f"{self.name}/{self.shards[shard].name}:{max(number, 0)}: {file} is cut or broken after byte "
                 f"{offset:,} of the archive ({type(error).__name__}: {error}); fetch or write it again"
             ) from error
         if number >= start:
@@ -124,7 +121,7 @@ class TarSource(SequentialSource):
 
 
 def _row(sample: Sample, locate: Locator, index: int) -> dict[str, Any]:
-    """The columns of a sample: those of its `json`, and one for each member with a column's name."""
+    """The columns of a sample: the keys of its `json`, and one column for each member with a column name."""
     row: dict[str, Any] = {}
     for kind, content in sample.members.items():
         column, _, end = kind.rpartition(".")
@@ -134,7 +131,7 @@ def _row(sample: Sample, locate: Locator, index: int) -> dict[str, Any]:
         elif isinstance(value, Mapping):
             row.update(value)
         else:
-            problem = f"the member {kind!r} must map column names to values, got {shown(value)}; fix it"
+            problem = f"the member {kind!r} must map column names to values, got {typed_repr(value)}; fix it"
             raise locate.error(index, problem, reason="not_a_row")
     return row
 
@@ -144,5 +141,5 @@ def _decoded(content: bytes, kind: str, end: str, locate: Locator, index: int) -
         return DECODERS[end](content.decode())
     except (ValueError, RecursionError) as error:
         rule, reason = ("UTF-8", "not_utf8") if isinstance(error, UnicodeDecodeError) else ("JSON", "not_json")
-        problem = f"the member {kind!r} is not {rule} ({error}), got {shown(content)}; fix the sample or leave it out"
+        problem = f"the member {kind!r} is not {rule} ({error}), got {typed_repr(content)}; fix it or leave it out"
         raise locate.error(index, problem, field=kind.rpartition(".")[0], reason=reason) from error

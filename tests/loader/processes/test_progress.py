@@ -29,7 +29,7 @@ def test_a_terminal_shows_a_text_while_waiting_and_a_bar_while_counting(capsys: 
 def test_a_terminal_shows_that_a_model_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     model = make_model("llama")
     make_stream(make_rows(30), epochs=None).loader(model=model)
-    assert f"measuring which layouts keep documents apart in {type(model).__name__}" in capsys.readouterr().err
+    assert f"measuring which layouts isolate documents in {type(model).__name__}" in capsys.readouterr().err
 
 
 def test_a_file_or_a_pipe_gets_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,7 +124,7 @@ def test_automatic_lanes_fit_the_ranks_and_their_workers(monkeypatch: pytest.Mon
 def test_a_loader_made_before_the_job_starts_is_an_error_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     loader = make_stream().loader()
     start_job(monkeypatch)
-    with pytest.raises(TopologyError, match="made as rank 0 of 1, and this process is rank 0 of 2 now"):
+    with pytest.raises(TopologyError, match="built as rank 0 of 1, and this process is now rank 0 of 2"):
         next(iter(loader))
 
 

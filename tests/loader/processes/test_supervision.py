@@ -14,7 +14,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from samsum_stream import ConfigError, WorkerError
-from samsum_stream.loader.loader import GO_ON, StreamLoader
+from samsum_stream.loader.batch_loader import CONTINUE
+from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.processes import supervision
 from tests.resuming import equal, take
 from tests.streams import make_rows, make_stream, workers_that_end_at_once
@@ -26,7 +27,7 @@ AT = 500
 def quick_workers() -> Iterator[None]:
     with (
         workers_that_end_at_once(),
-        mock.patch("samsum_stream.loader.loader.POLL", 0.1),
+        mock.patch("samsum_stream.loader.batch_loader.POLL", 0.1),
         mock.patch("samsum_stream.loader.epochs.lengths.POLL", 0.1),
     ):
         yield
@@ -86,7 +87,7 @@ def report(loader: StreamLoader, what: str) -> str:
     batch = loader.state_dict()["batch"]
     batch += batch % 2
     return (
-        rf"^worker 0 of 2 \(pid \d+\) {what}: it was to make batch {batch} of lane 0, "
+        rf"^worker 0 of 2 \(pid \d+\) {what}: it has to produce batch {batch} of lane 0, "
         rf"from rows:{next_row(loader, 0)} \(epoch 0\) on; "
     )
 
@@ -97,7 +98,7 @@ def report(loader: StreamLoader, what: str) -> str:
 )
 def test_the_error_names_the_lane_and_the_position_of_a_worker_that_dies(fault: Any, what: str) -> None:
     loader, seen = loader_of(fault), list[dict[str, Any]]()
-    with pytest.raises(WorkerError, match=rf"{re.escape(GO_ON)}\. A worker that was killed often ") as caught:
+    with pytest.raises(WorkerError, match=rf"{re.escape(CONTINUE)}\. A worker that was killed often ") as caught:
         read_on(loader, seen)
     assert re.match(report(loader, what), str(caught.value))
     assert 0 < next_row(loader, 0) <= AT
@@ -110,7 +111,7 @@ def names_py_spy(message: str) -> bool:
 
 def test_a_worker_that_hangs_is_given_up_after_the_timeout() -> None:
     loader, seen = loader_of(block_for_ever, timeout=1), list[dict[str, Any]]()
-    remedy = rf"{re.escape(GO_ON)}\. If a worker needs more time, raise `timeout`\."
+    remedy = rf"{re.escape(CONTINUE)}\. If a worker needs more time, raise `timeout`\."
     with pytest.raises(WorkerError, match=remedy) as caught:
         read_on(loader, seen)
     assert names_py_spy(str(caught.value))
@@ -135,7 +136,7 @@ def test_the_loader_waits_for_a_worker_that_hangs_for_a_while_and_warns_at_growi
     with mock.patch.object(supervision, "PATIENCE", 0.2):
         batches = list(take(loader_of(block_for_a_while), 80))
     assert all(map(equal, batches, take(loader_of(lambda: None), 80)))
-    place = r"^worker 0 of 2 \(pid \d+\) has sent nothing .*: it was to make batch \d+ of lane 0, from rows:\d+ "
+    place = r"^worker 0 of 2 \(pid \d+\) has sent nothing .*: it has to produce batch \d+ of lane 0, from rows:\d+ "
     warnings = [record for record in caplog.records if re.match(place, record.getMessage())]
     assert len(warnings) > 1
     assert all(names_py_spy(record.getMessage()) for record in warnings)
@@ -163,7 +164,7 @@ def test_the_error_names_the_position_of_a_worker_that_dies_or_hangs_while_count
     with (
         mock.patch("samsum_stream.loader.epochs.lengths.CHUNK", 50),
         pytest.raises(
-            WorkerError, match=rf"{what}.*: it counts rows behind rows:\d*49 \(epoch 0\).*counted; start again"
+            WorkerError, match=rf"{what}.*: it is counting rows after rows:\d*49 \(epoch 0\).*counted; start again"
         ),
     ):
         len(loader_of(fault, epochs=1, timeout=1))

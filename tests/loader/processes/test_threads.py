@@ -25,12 +25,12 @@ def counted(produced: list[int], *, broken_at: int = -1) -> Generator[int]:
 
 
 @pytest.mark.parametrize(
-    ("prefetch_factor", "parcels", "size"), [(None, 2, 8), (1, 1, 1), (2, 2, 1), (3, 3, 1), (8, 2, 4)]
+    ("prefetch_factor", "transfers", "size"), [(None, 2, 8), (1, 1, 1), (2, 2, 1), (3, 3, 1), (8, 2, 4)]
 )
-def test_the_number_of_batches_that_a_worker_prefetches(prefetch_factor: int | None, parcels: int, size: int) -> None:
+def test_the_number_of_batches_that_a_worker_prefetches(prefetch_factor: int | None, transfers: int, size: int) -> None:
     """A Trainer passes None by default."""
     loader = stream_of(epochs=None, lanes=4).loader(num_workers=2, prefetch_factor=prefetch_factor)
-    assert (loader.prefetch_factor, loader.dataset.parcel_size) == (parcels, size)
+    assert (loader.prefetch_factor, loader.dataset.batches_per_transfer) == (transfers, size)
 
 
 def test_a_thread_prefetches_the_given_number_of_items() -> None:

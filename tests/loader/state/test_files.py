@@ -127,7 +127,7 @@ def test_an_empty_folder_is_an_error_unless_missing_ok(stream: SFTStream, tmp_pa
 def test_a_state_of_another_stream_names_the_field_and_can_be_ignored(stream: SFTStream, tmp_path: Path) -> None:
     save_at(stream, tmp_path, ranks=1, steps=3)
     other = stream_of(epochs=None, truncation_config={"method": "right"}).loader()
-    with pytest.raises(StateError, match="truncation was drop and is right; undo the change, or go on regardless"):
+    with pytest.raises(StateError, match="truncation was drop and is right; undo the change, or pass these names"):
         other.load(tmp_path)
     assert other.load(tmp_path, ignore=["truncation"])
 

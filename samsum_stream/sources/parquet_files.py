@@ -1,4 +1,4 @@
-"""Parquet files, local or behind URLs: a shard is a row group, and only the needed columns are read."""
+"""Parquet files, local or behind URLs: each row group is a shard, and only the needed columns are read."""
 
 import hashlib
 import io
@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,17 +16,19 @@ from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
 from samsum_stream.sources.files.expand import File, expand_files, has_remote, shard_names
 from samsum_stream.sources.files.fetch import BadBytes
 from samsum_stream.sources.files.remote import Attempts, RemoteFile
-from samsum_stream.sources.files.reread import BrokenFile, reread
+from samsum_stream.sources.files.reread import BrokenFile, retry_blocks
 from samsum_stream.sources.huggingface.arrow import ArrowColumn, decoded, holds_plain_values
 from samsum_stream.sources.rows.columns import Columns, match_columns
-from samsum_stream.sources.rows.gather import from_batch
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.sources.rows.validation import validated
+from samsum_stream.sources.rows.validation import rows_from_batch
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
 
 MAX_OPENED_AT_ONCE = 16
 """Footers that are fetched at the same time."""
+
+_UNREADABLE = (pa.ArrowException, OSError, ValueError)
+"""The errors of Arrow for a broken file."""
 
 
 def parquet(path: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> Opener:
@@ -35,8 +36,8 @@ def parquet(path: str | Sequence[str], storage_options: Mapping[str, Any] | None
     return Opener(partial(ParquetSource, expand_files(path, name="parquet", options=storage_options or {})))
 
 
-class Group(NamedTuple):
-    """A row group: the file that it is in, its number there, and the digest of the file's footer."""
+class RowGroup(NamedTuple):
+    """A row group: its file, its number in the file, and the digest of the file's footer."""
 
     file: File
     number: int
@@ -44,21 +45,21 @@ class Group(NamedTuple):
 
 
 class ParquetSource(SequentialSource):
-    """Row groups as shards, each with the row count that its footer promises."""
+    """Row groups as shards, with the row counts from the footers."""
 
     seeks = True
 
     def __init__(self, files: tuple[File, ...], *, name: str, columns: Columns) -> None:
         with ThreadPoolExecutor(MAX_OPENED_AT_ONCE) as pool:
-            footers = list(pool.map(partial(_footer, name=name), files))
+            footers = list(pool.map(partial(_read_footer, name=name), files))
         self._columns = _matched(columns, files, footers, name=name)
-        self._groups, shards = list[Group](), list[Shard]()
+        self._groups, shards = list[RowGroup](), list[Shard]()
         for file, (metadata, _), shard_name in zip(files, footers, shard_names(files), strict=True):
             footer = _digest(metadata)
             for number in range(metadata.num_row_groups):
                 if not metadata.row_group(number).num_rows:
                     continue
-                self._groups.append(Group(file, number, footer))
+                self._groups.append(RowGroup(file, number, footer))
                 suffix = f"#{number}" if metadata.num_row_groups > 1 else ""
                 shards.append(Shard(f"{shard_name}{suffix}", metadata.row_group(number).num_rows))
         super().__init__(name=name, shards=tuple(shards))
@@ -67,34 +68,32 @@ class ParquetSource(SequentialSource):
             raise SourceError(f"{name}: the files hold no rows; check `path`")
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
-        """A fresh pass over a row group, from row `start` on, in blocks of `num_rows` rows."""
-        return reread(partial(self._blocks, shard, num_rows), file=self._groups[shard].file, start=start)
+        """A new pass over a row group from row `start` on, in blocks of `num_rows` rows."""
+        return retry_blocks(partial(self._blocks, shard, num_rows), file=self._groups[shard].file, start=start)
 
     def _blocks(self, shard: int, num_rows: int, start: int) -> Iterator[Block]:
         row = start
         try:
-            for table in _cut(self._batches(shard, num_rows), num_rows=num_rows, start=start):
-                yield Block(len(table), partial(self._picked, table, shard, row), table.nbytes)
+            for table in _regrouped(self._batches(shard, num_rows), num_rows=num_rows, start=start):
+                yield Block(len(table), partial(self._take, table, shard, row), table.nbytes)
                 row += len(table)
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except _UNREADABLE as error:
             raise BrokenFile(
                 f"{self.name}/{self.shards[shard].name}:{row}: the row group cannot be read "
                 f"({type(error).__name__}: {error}); fetch or write it again"
             ) from error
 
-    def _picked(self, table: pa.Table, shard: int, start: int, indices: Int64Array) -> Rows:
-        shards, rows = np.full(len(indices), shard, np.int32), start + indices
-        locate = Locator(self, shards, rows)
+    def _take(self, table: pa.Table, shard: int, start: int, indices: Int64Array) -> Rows:
+        locate = Locator.in_shard(self, shard, start + indices)
         columns = {name: ArrowColumn(table.column(name)) for name in table.column_names}
         batch = decoded(lambda some: {name: column.take(some) for name, column in columns.items()}, indices, locate)
-        raw = from_batch(batch, columns=self._columns, locate=locate)
-        return validated(raw, columns=self._columns, locate=locate, shards=shards, rows=rows)
+        return rows_from_batch(batch, columns=self._columns, locate=locate)
 
     def _batches(self, shard: int, num_rows: int) -> Iterator[pa.RecordBatch]:
         group = self._groups[shard]
         with _opened(group.file) as file:
-            if _digest(file.metadata) != group.footer:  # which has no checksum of its own
-                raise BadBytes("the footer is another one than when the file was opened first")
+            if _digest(file.metadata) != group.footer:  # a footer has no checksum
+                raise BadBytes("the footer has changed since the file was first opened")
             yield from file.iter_batches(
                 num_rows, row_groups=[group.number], columns=list(self._columns.names), use_threads=False
             )
@@ -104,25 +103,25 @@ Footer = tuple[pq.FileMetaData, pa.Schema]
 
 
 def _matched(columns: Columns, files: Sequence[File], footers: Sequence[Footer], *, name: str) -> Columns:
-    """The columns that every file has, in types that are text."""
+    """The columns to read, which all files must have with types that Arrow decodes to plain values."""
     matched = match_columns(columns, footers[0][1].names, name=f"{name}: {files[0]}")
     for file, (_, schema) in zip(files, footers, strict=True):
         if match_columns(columns, schema.names, name=f"{name}: {file}") != matched:
-            raise SourceError(f"{name}: {file} has contexts where {files[0]} has none, or none; write both alike")
+            raise SourceError(f"{name}: {file} and {files[0]} must have the same contexts columns; write both alike")
         for column in matched.names:
             if (number := schema.names.count(column)) > 1:
-                raise SourceError(f"{name}: {file}: {number} columns are named {column!r}; give each its own name")
+                raise SourceError(f"{name}: {file}: {number} columns are named {column!r}; give each another name")
             if not holds_plain_values(kind := schema.field(column).type):
                 raise SourceError(
                     f"{name}: {file}: column {column!r} holds {kind}, which is neither text nor a list of texts; name "
-                    "another one under `columns:`, or read it by load_dataset"
+                    "another column under `columns:`, or read the file by load_dataset"
                 )
     return matched
 
 
 @contextmanager
 def _opened(file: File) -> Iterator[pq.ParquetFile]:
-    """A file; of a remote one, the columns of a row group come in a few large reads."""
+    """An open file; the columns of a row group of a remote file are fetched in a few large reads."""
     is_remote = isinstance(file, RemoteFile)
     source = pa.PythonFile(file.open(), mode="r") if is_remote else file
     with pq.ParquetFile(
@@ -131,46 +130,47 @@ def _opened(file: File) -> Iterator[pq.ParquetFile]:
         yield opened
 
 
-def _footer(file: File, *, name: str) -> Footer:
-    attempts = Attempts(f"reading the footer of {file}")
-    while True:
-        try:
-            with _opened(file) as opened:
-                return _checked(opened.metadata), opened.schema_arrow
-        except (pa.ArrowException, OSError, ValueError) as error:
-            told = f"{type(error).__name__}: {error}"
-            if not (isinstance(file, RemoteFile) and attempts.again(told)):
-                raise SourceError(
-                    f"{name}: {file} cannot be read as parquet ({told}); fetch or write it again"
-                ) from error
+def _read_footer(file: File, *, name: str) -> Footer:
+    def read() -> Footer:
+        with _opened(file) as opened:
+            return _checked(opened.metadata), opened.schema_arrow
+
+    errors = _UNREADABLE if isinstance(file, RemoteFile) else ()
+    attempts = Attempts(f"reading the footer of {file}", retries=lambda error: isinstance(error, errors))
+    try:
+        return attempts.call(read)
+    except _UNREADABLE as error:
+        raise SourceError(
+            f"{name}: {file} cannot be read as parquet ({type(error).__name__}: {error}); fetch or write it again"
+        ) from error
 
 
 def _checked(metadata: pq.FileMetaData) -> pq.FileMetaData:
-    """A footer has no checksum, and Arrow ends a row group where it says so."""
+    """The footer, if its row counts agree: it has no checksum, and Arrow ends a row group where the footer says."""
     num_rows = sum(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
     if num_rows != metadata.num_rows:
-        raise ValueError(f"the footer promises {metadata.num_rows:,} rows, and its row groups {num_rows:,}")
+        raise ValueError(f"the footer promises {metadata.num_rows:,} rows, and its row groups have {num_rows:,}")
     return metadata
 
 
 def _digest(metadata: pq.FileMetaData) -> bytes:
-    written = io.BytesIO()
-    metadata.write_metadata_file(written)
-    return hashlib.md5(written.getvalue(), usedforsecurity=False).digest()
+    content = io.BytesIO()
+    metadata.write_metadata_file(content)
+    return hashlib.md5(content.getvalue(), usedforsecurity=False).digest()
 
 
-def _cut(batches: Iterator[pa.RecordBatch], *, num_rows: int, start: int) -> Iterator[pa.Table]:
-    """Tables of `num_rows` rows, the last one shorter, from row `start` on; batches end where pages do."""
-    waiting: list[pa.RecordBatch] = []
-    num_waiting = 0
+def _regrouped(batches: Iterator[pa.RecordBatch], *, num_rows: int, start: int) -> Iterator[pa.Table]:
+    """Tables of `num_rows` rows from row `start` on, the last one shorter; batches of Arrow end at pages instead."""
+    pending: list[pa.RecordBatch] = []
+    num_pending = 0
     for batch in batches:
         skipped = min(start, len(batch))
         start -= skipped
-        waiting.append(batch.slice(skipped))
-        num_waiting += len(batch) - skipped
-        while num_waiting >= num_rows:
-            table = pa.Table.from_batches(waiting)
+        pending.append(batch.slice(skipped))
+        num_pending += len(batch) - skipped
+        while num_pending >= num_rows:
+            table = pa.Table.from_batches(pending)
             yield table.slice(0, num_rows)
-            waiting, num_waiting = table.slice(num_rows).to_batches(), num_waiting - num_rows
-    if num_waiting:
-        yield pa.Table.from_batches(waiting)
+            pending, num_pending = table.slice(num_rows).to_batches(), num_pending - num_rows
+    if num_pending:
+        yield pa.Table.from_batches(pending)

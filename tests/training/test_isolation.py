@@ -1,7 +1,6 @@
-"""A model is measured as it is and left as it was."""
+"""The isolation check measures a model in its current state, and restores this state."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,14 +12,8 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from samsum_stream import ContaminationError
 from samsum_stream.training.model_report import LAYOUTS, Layout, LayoutReport, ModelReport
-from tests.models import make_model, one_thread
+from tests.models import make_model
 from tests.streams import NUM_WORDS, make_rows, make_stream
-
-
-@pytest.fixture(autouse=True)
-def single_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def check(model: Any, **changes: Any) -> ModelReport:
@@ -30,9 +23,9 @@ def check(model: Any, **changes: Any) -> ModelReport:
 def test_modes_gradients_parameters_and_the_cache_are_as_before() -> None:
     model = make_model("llama").train()
     model.model.layers[0].eval()
-    frozen, kept = model.lm_head.weight, model.model.norm.weight
+    frozen, with_grad = model.lm_head.weight, model.model.norm.weight
     frozen.requires_grad_(False)
-    kept.grad = torch.full_like(kept, 7.0)
+    with_grad.grad = torch.full_like(with_grad, 7.0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     random = torch.get_rng_state()
@@ -42,12 +35,12 @@ def test_modes_gradients_parameters_and_the_cache_are_as_before() -> None:
     assert torch.equal(torch.get_rng_state(), random)
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad == (parameter is not frozen)
-        assert (parameter.grad is None) == (parameter is not kept), name
-    assert kept.grad.unique().tolist() == [7.0]
+        assert (parameter.grad is None) == (parameter is not with_grad), name
+    assert with_grad.grad.unique().tolist() == [7.0]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_it_is_left_so_where_no_layout_is_exact() -> None:
+def test_the_state_is_restored_if_no_layout_is_exact() -> None:
     model = make_model("mamba").train()
     with pytest.raises(ContaminationError):
         check(model)
@@ -59,7 +52,9 @@ def test_dropout_does_not_make_a_difference() -> None:
     assert check(make_model("llama", attention_dropout=0.5).train()).of(Layout("packed", "position_ids")).is_exact
 
 
-@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # the names that all releases of 5 have
+@pytest.mark.filterwarnings(
+    "ignore:.*gradient_checkpointing:FutureWarning"
+)  # the new names are not in all 5.x releases
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_a_model_with_adapters_under_gradient_checkpointing(reentrant: bool) -> None:
     base = make_model("llama")
@@ -73,27 +68,27 @@ def test_a_model_with_adapters_under_gradient_checkpointing(reentrant: bool) -> 
     assert report.cached_difference == 0 or report.cached_difference > 0.1
 
 
-def test_a_model_that_trains_nothing_is_told_by_its_log_probabilities() -> None:
+def test_a_model_without_trained_parameters_is_measured_by_its_log_probabilities() -> None:
     report = check(make_model("llama").requires_grad_(False))
     assert report.best.gradient_difference == 0
     assert not report.of(Layout("packed", "full")).is_exact
 
 
-def test_under_autocast_what_is_computed_under_it_is_measured() -> None:
+def test_under_autocast_the_autocast_computation_is_measured() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         report = check(make_model("llama"))
     assert report.tolerance == 0.3
     assert 1e-4 < report.best.difference < 0.3
 
 
-def test_learned_positions_may_be_fewer_than_a_row_is_long() -> None:
-    """Documents are short enough; only their sum is not."""
+def test_a_model_may_have_fewer_learned_positions_than_a_row_has_tokens() -> None:
+    """Each document is short enough, the row is not."""
     model = make_model("gpt2", n_positions=16)
     assert check(model).best.difference <= 1e-5
 
 
 class NoPositions(PreTrainedModel):
-    """A model of one's own that takes ids and labels alone."""
+    """A custom model that takes only ids and labels."""
 
     config_class = LlamaConfig
     _supports_sdpa = True
@@ -108,33 +103,33 @@ class NoPositions(PreTrainedModel):
         return CausalLMOutput(loss=loss, logits=logits)
 
 
-def test_what_a_model_does_not_take_is_said_with_its_own_words() -> None:
+def test_a_rejected_layout_is_reported_with_the_error_of_the_model() -> None:
     model = NoPositions(make_model("llama").config)
-    with pytest.raises(ContaminationError, match=r"packed/position_ids is not taken") as caught:
+    with pytest.raises(ContaminationError, match=r"packed/position_ids is rejected") as caught:
         check(model)
     report = caught.value.report.of(Layout("packed", "position_ids"))
-    assert (report.verdict, math.isnan(report.difference)) == ("not taken", True)
+    assert (report.verdict, math.isnan(report.difference)) == ("rejected", True)
     assert "unexpected keyword argument 'position_ids'" in report.problem
 
 
 class TestTheBestLayout:
     def report(self, method: str = "packed", **exact: float) -> ModelReport:
-        """A report in which the layouts named are exact, at so many tokens per second."""
-        found = []
+        """A report in which the named layouts are exact, with their tokens per second."""
+        reports = []
         for layout in LAYOUTS:
             speed = exact.get(str(layout.attention or layout.method), 0.0)
-            found.append(LayoutReport(layout, 0.0 if speed else 5.0, 0.0, bool(speed), speed or 1.0))
-        return ModelReport("Model (sdpa)", 1e-4, tuple(found), method)
+            reports.append(LayoutReport(layout, 0.0 if speed else 5.0, 0.0, bool(speed), speed or 1.0))
+        return ModelReport("Model (sdpa)", 1e-4, tuple(reports), method)
 
     def test_is_the_fastest_exact_one_of_the_configs_method(self) -> None:
-        found = self.report(position_ids=100.0, block_mask=200.0, padded=900.0).best
-        assert str(found.layout) == "packed/block_mask"
+        best = self.report(position_ids=100.0, block_mask=200.0, padded=900.0).best
+        assert str(best.layout) == "packed/block_mask"
         assert str(self.report("padding_free", padding_free=5.0, position_ids=9.0).best.layout) == "padding_free"
 
-    def test_is_the_first_of_those_that_are_about_as_fast(self) -> None:
+    def test_is_the_first_of_layouts_with_about_the_same_speed(self) -> None:
         assert str(self.report(position_ids=100.0, block_mask=110.0, varlen=90.0).best.layout) == "packed/position_ids"
 
-    def test_is_an_error_with_the_leaks_and_a_remedy_where_there_is_none(self) -> None:
+    def test_without_an_exact_layout_is_an_error_with_the_leaks_and_a_remedy(self) -> None:
         with pytest.raises(ContaminationError) as caught:
             _ = self.report(padded=10.0).best
         message = str(caught.value)
@@ -152,6 +147,13 @@ def test_a_model_is_measured_once_for_all_loaders() -> None:
     assert not calls
     stream.loader(model=make_model("opt"))
     assert stream.collator.attention == "block_mask"
+
+
+def test_a_loader_takes_the_layout_that_a_later_check_finds() -> None:
+    stream = make_stream(make_rows(40), lanes=1)
+    loader = stream.loader()
+    stream.check_model(make_model("opt"))
+    assert "attention_mask" in next(iter(loader))
 
 
 def test_measuring_counts_nothing_and_moves_nothing() -> None:

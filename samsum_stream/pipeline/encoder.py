@@ -1,0 +1,82 @@
+"""Rows to numbered examples: a renderer, then a tokenizer.
+
+rows read    r0       r1        r2 (bad)   r3 (no example)   r4
+indices      0        1    2    3          4                 5 ...
+
+Every rendered example has an index, also one that is dropped. A bad row, and a row without an example, has one index.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from samsum_stream.prompts.rendering import Renderer
+from samsum_stream.tokenization import ExampleTokenizer
+from samsum_stream.values.arrays import Int64Array, offsets_of
+from samsum_stream.values.examples import Chunk
+from samsum_stream.values.rows import BadRow, Rows
+
+
+class Outcome(NamedTuple):
+    """What happened to an example, given by its index: a name of `COUNTED`, and the row if it was skipped."""
+
+    example: int
+    name: str
+    bad: BadRow | None = None
+
+
+class EncodedRows(NamedTuple):
+    """The examples of rows.
+
+    Attributes:
+        chunk: The examples that were not dropped.
+        indices: The index of each of them, ascending, shape `[n]`.
+        offsets: The number of indices before each row that was read, then of all rows, shape `[num_read + 1]`.
+        outcomes: What was dropped, truncated, noticed or skipped, by index.
+    """
+
+    chunk: Chunk
+    indices: Int64Array
+    offsets: Int64Array
+    outcomes: list[Outcome]
+
+
+@dataclass
+class RowEncoder:
+    """Renders rows and tokenizes the renderings; it pickles.
+
+    Attributes:
+        renderer: Rows to renderings.
+        tokenizer: Renderings to examples.
+    """
+
+    renderer: Renderer
+    tokenizer: ExampleTokenizer
+
+    def encode(self, rows: Rows, *, epoch: int) -> EncodedRows:
+        """The examples of the rows, in order.
+
+        Raises:
+            RowError: a row cannot be encoded, or breaks a rule that is set to `error`.
+        """
+        chunk = self.tokenizer.encode(self.renderer.render(rows), epoch=epoch) if len(rows) else Chunk.none()
+        offsets = _offsets(rows, chunk)
+        firsts = offsets[rows.indices] if rows.skipped else offsets[:-1]
+        outcomes = [Outcome(int(firsts[event.row]) + event.part, event.name) for event in chunk.events]
+        outcomes += [Outcome(int(offsets[index]), f"skipped.{bad.reason}", bad) for index, bad in rows.skipped]
+        outcomes.sort(key=lambda outcome: outcome[:2])
+        return EncodedRows(chunk, firsts[chunk.rows] + chunk.records["part"], offsets, outcomes)
+
+    def prompt_ids(self, rows: Rows, index: int) -> list[int]:
+        """The ids that the model gets at inference for the row at `index`."""
+        return self.tokenizer.runs.prompt_ids(self.renderer.prompt_segments(rows, index))
+
+
+def _offsets(rows: Rows, chunk: Chunk) -> Int64Array:
+    """The number of indices before each row that was read, then of all rows, shape `[num_read + 1]`."""
+    if not rows.skipped and (chunk.num_rendered == 1).all():  # the common case
+        return np.arange(len(rows) + 1)
+    sizes = np.ones(rows.num_read, np.int64)
+    sizes[rows.indices] = np.maximum(chunk.num_rendered, 1)
+    return offsets_of(sizes)

@@ -1,0 +1,113 @@
+"""Runs of rendered examples to token ids: all runs of a chunk in one batched call."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Literal
+
+import numpy as np
+
+from samsum_stream.errors import RowError
+from samsum_stream.tokenization.backends import Backend
+from samsum_stream.tokenization.border import Border
+from samsum_stream.tokenization.special_tokens import SpecialTokens
+from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged
+from samsum_stream.values.renderings import Renderings, Segment, Shape, of_one_example, runs_of
+from samsum_stream.values.rows import RowPosition
+
+
+class RunEncoder:
+    """Encodes runs, without the tokens that the tokenizer adds and without the eos.
+
+    Args:
+        backend: Encodes texts.
+        border: How the tokenizer encodes the start of a text.
+        special_tokens: Encodes texts in which a row spells a special token.
+        policy: What happens to such texts (`tokenizer_config.special_tokens_in_rows`).
+        locate: Returns the position of a row from its shard number and its row number, for errors.
+
+    Raises:
+        TokenizerError: the policy is `text`, and the tokenizer gives a special token for ordinary text.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        border: Border,
+        special_tokens: SpecialTokens,
+        policy: Literal["text", "parse", "error"],
+        locate: Callable[[int, int], RowPosition],
+    ) -> None:
+        self.backend, self.border = backend, border
+        self.special_tokens, self.policy, self.locate = special_tokens, policy, locate
+        self._weights: dict[Shape, Int64Array] = {}
+        if policy == "text":
+            special_tokens.require_ordinary_text()
+
+    def encode(self, renderings: Renderings) -> tuple[Ragged, BoolArray]:
+        """Encode all `m` runs.
+
+        Returns:
+            The ids of each run, and whether a row spells a special token in each run, shape `[m]`.
+
+        Raises:
+            RowError: a row spells a special token, and the policy is `error`.
+            TokenizerError: the tokenizer merged a completion with the text before it.
+        """
+        if self.border.is_plain:
+            runs = encoded = self.backend.encode(renderings.texts)
+        else:
+            continues = renderings.continues
+            encoded = self.backend.encode(self.border.mark(renderings.texts, continues))
+            runs = self.border.unmark(encoded, continues)
+        spelled = self.special_tokens.weigh(encoded) != renderings.per_run(self._format_weights)
+        if not spelled.any():
+            return runs, spelled
+        if self.policy == "error":
+            raise self._spells(renderings, int(renderings.layout.example_of_run[spelled.argmax()]))
+        if self.policy == "text":
+            runs = runs.replace(self._ordinary(renderings, np.flatnonzero(spelled)))
+        return runs, spelled
+
+    def prompt_ids(self, segments: Sequence[Segment]) -> list[int]:
+        """The ids of a prompt: the tokens that the tokenizer adds at the start, then the ids of its text."""
+        rendering = of_one_example(runs_of(segments), lambda _: segments)
+        ids: Int32Array = np.concatenate([self.border.added, self.encode(rendering)[0].ids])
+        return [*ids.tolist()]
+
+    def _format_weights(self, shape: Shape) -> Int64Array:
+        """The weight of the special tokens that the format spells in each run of a shape."""
+        if shape not in self._weights:
+            weights = [self.special_tokens.weigh_fixed(run.fixed) for run in shape]
+            self._weights[shape] = np.array(weights, np.int64)
+        return self._weights[shape]
+
+    def _ordinary(self, renderings: Renderings, runs: Int64Array) -> dict[int, Int32Array]:
+        """The ids of the given runs, by run; a special token that a row spells is encoded as ordinary text."""
+        examples, ids = renderings.layout.example_of_run, {}
+        firsts = np.searchsorted(examples, examples)
+        for run in runs.tolist():
+            segments = _segments_by_run(renderings.segments(int(examples[run])))[run - int(firsts[run])]
+            continues = run > firsts[run]
+            ids[run] = np.array(self.special_tokens.encode(segments, continues=bool(continues)), np.int32)
+        return ids
+
+    def position(self, renderings: Renderings, index: int) -> RowPosition:
+        """The position of the row of the example at `index`."""
+        row = renderings.rows[index]
+        return self.locate(int(renderings.shards[row]), int(renderings.numbers[row]))
+
+    def _spells(self, renderings: Renderings, index: int) -> RowError:
+        texts = [segment.text for segment in renderings.segments(index) if segment.from_row]
+        spelled = [match.group() for text in texts for match in self.special_tokens.pattern.finditer(text)]
+        what = f"the special token {spelled[0]!r}" if spelled else "a special token together with the format's text"
+        return RowError(
+            f"{self.position(renderings, index)}: the row spells {what}, and tokenizer_config.special_tokens_in_rows "
+            "is error; fix the row, or set it to text to encode the spelling as ordinary text"
+        )
+
+
+def _segments_by_run(segments: Sequence[Segment]) -> list[list[Segment]]:
+    """The segments of each run of an example."""
+    return [list(run) for _, run in groupby(segments, key=attrgetter("trained"))]

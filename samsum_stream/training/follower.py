@@ -1,0 +1,164 @@
+"""Callbacks through which a Trainer saves its position in the data, resumes from it and logs data metrics.
+
+Trainer ──get_train_dataloader──▶ TrainEpochs ──one epoch per `for`──▶ StreamLoader of this rank
+trainer_state.json ◀── DataPosition ◀──at a step that saves── Follower, which gathers the positions of all ranks
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch.distributed
+from transformers import TrainerCallback, TrainerControl, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from samsum_stream.errors import StateError
+from samsum_stream.loader.loader import StreamLoader
+from samsum_stream.loader.state.state import State, merge_states
+from samsum_stream.training.protocol import Stream
+from samsum_stream.training.train_epochs import TrainEpochs
+
+logger = logging.getLogger(__name__)
+
+
+class DataPosition(TrainerCallback, ExportableState):
+    """The entry of `trainer_state.json`: the state of all ranks after a step.
+
+    With `restore_callback_states_from_checkpoint`, the Trainer creates this object again from its saved values.
+    Therefore it holds plain values only.
+    """
+
+    def __init__(self) -> None:
+        self.global_step, self.num_processes, self.batches_per_step = 0, 1, 1
+        self.position: State | None = None
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": dict(vars(self))}
+
+
+class Follower(TrainerCallback):
+    """Saves the position after each saved step, resumes from it, and corrects the Trainer's count of epochs."""
+
+    def __init__(self, stream: Stream, trainer: Any) -> None:
+        self.stream, self.trainer = stream, trainer
+        self.epochs: TrainEpochs
+        self._logged_at, self._logged_tokens = 0.0, 0
+        self._first_tokens, self._first_waited = 0, 0.0
+
+    def train_dataloader(self) -> TrainEpochs:
+        """Replaces `Trainer.get_train_dataloader`: the stream from its beginning, for a new `trainer.train()`."""
+        arguments = self.trainer.args
+        callbacks = self.trainer.callback_handler.callbacks
+        callbacks.append(callbacks.pop(callbacks.index(self)))  # after the callbacks that may request a save
+        loader = self.stream.loader(
+            num_workers=arguments.dataloader_num_workers,
+            pin_memory=arguments.dataloader_pin_memory and torch.cuda.is_available(),
+            prefetch_factor=arguments.dataloader_prefetch_factor,
+            device_mesh=self.trainer.accelerator.torch_device_mesh,
+            batches_per_step=arguments.gradient_accumulation_steps,
+        )
+        self.epochs = TrainEpochs(loader, num_epochs=self.stream.pipeline.epochs)
+        return self.epochs
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
+        name = DataPosition.__name__
+        if state.global_step:
+            self._resume(state.stateful_callbacks.get(name), global_step=state.global_step)
+            self._correct_epoch(state)
+        state.stateful_callbacks[name] = DataPosition().state()  # a checkpoint may have no entry, or several
+        self._logged_at, self._logged_tokens = time.perf_counter(), self.stream.stats.tokens
+        self._first_tokens, self._first_waited = self._logged_tokens, self.stream.stats.seconds_waited
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
+        self._correct_epoch(state)
+        plan = self.epochs.loader.plan
+        if plan is not None and self.epochs.loader.batch >= plan.end_batch:
+            control.should_training_stop = True  # the Trainer's own end is later if the number of ranks has changed
+        may_save_best = control.should_evaluate and args.save_strategy == "best"
+        if control.should_save or may_save_best:
+            self._save_position(state)
+
+    def on_epoch_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
+        self.on_step_end(args, state, control)
+
+    def on_train_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
+        self.epochs.close()
+
+    def log(self, log: Any, logs: Mapping[str, float], *args: Any, **kwargs: Any) -> None:
+        """Replaces `Trainer.log`: adds data metrics to each log with a loss."""
+        log({**logs, **self.metrics()} if "loss" in logs else logs, *args, **kwargs)
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics of this rank's data so far; `tokens_per_second` is measured since the previous call."""
+        stats, now = self.stream.stats, time.perf_counter()
+        elapsed, self._logged_at = now - self._logged_at, now
+        tokens, self._logged_tokens = stats.tokens - self._logged_tokens, stats.tokens
+        return {
+            "data/tokens_per_second": tokens / elapsed,
+            "data/efficiency": stats.efficiency,
+            "data/padding": 1 - (stats.tokens - self._first_tokens) / max(self.epochs.num_slots, 1),
+            "data/trained_share": stats.trained_tokens / max(stats.tokens, 1),
+            "data/rows_dropped": stats.dropped.total(),
+            "data/rows_truncated": stats.truncated.total(),
+            "data/rows_skipped": stats.skipped.total(),
+            "data/seconds_waited": stats.seconds_waited - self._first_waited,
+            "data/seconds_waited_for_files": stats.seconds_waited_for_files,
+        }
+
+    def _correct_epoch(self, state: Any) -> None:
+        """After a resume, the Trainer counts from the start of the current epoch, and the data from its beginning."""
+        epoch = self.epochs.loader.epoch
+        state.epoch = state.global_step / state.max_steps if epoch is None else epoch
+
+    def _save_position(self, state: Any) -> None:
+        callbacks = self.trainer.callback_handler.callbacks
+        entry = next(callback for callback in callbacks if isinstance(callback, DataPosition))
+        entry.global_step, entry.num_processes = state.global_step, self.trainer.args.world_size
+        entry.batches_per_step = self._batches_per_step
+        entry.position = gathered_state(self.epochs.loader)
+
+    def _resume(self, saved: Any, *, global_step: int) -> None:
+        attributes = saved["attributes"] if isinstance(saved, dict) else {"position": None, "global_step": None}
+        position = attributes["position"]
+        if position is None or attributes["global_step"] != global_step:
+            raise StateError(
+                f"the checkpoint of step {global_step} has no position in the data: its Trainer was not attached, or "
+                "saved outside of a step; use another checkpoint, or load its model and call train() to start at the "
+                "first row"
+            )
+        if self.epochs.num_epochs is not None and attributes["batches_per_step"] != self._batches_per_step:
+            raise StateError(
+                f"a step had {attributes['batches_per_step']} batches (ranks x gradient_accumulation_steps) and has "
+                f"{self._batches_per_step} now, so the remaining steps would not match the remaining rows; keep the "
+                "product, or train with max_steps"
+            )
+        self._load(position)
+        logger.info("resuming the data at global batch %d", position["batch"])
+
+    @property
+    def _batches_per_step(self) -> int:
+        return int(self.epochs.loader.ranks.world_size * self.trainer.args.gradient_accumulation_steps)
+
+    def _load(self, position: State) -> None:
+        """Load a position; the number of epochs may grow if the epochs that have begun keep their batches."""
+        loader, epochs = self.epochs.loader, self.epochs.num_epochs
+        before = position["fingerprint"]["epochs"]
+        grows = epochs is not None and before is not None and epochs >= before
+        loader.load_state_dict(position, ignore=["epochs"] if grows else [])
+        before_batches = position["epoch_run"]["min_batches"]
+        if (plan := loader.plan) is not None and plan.num_batches != before_batches:
+            raise StateError(
+                f"num_train_epochs: {epochs} epochs have {plan.num_batches} batches in each epoch of a lane, "
+                f"and {before} epochs had {before_batches}, so the current epoch cannot continue; "
+                f"resume with {before} epochs"
+            )
+
+
+def gathered_state(loader: StreamLoader) -> State:
+    """The state of all ranks, on each rank; processes that share rows have equal states."""
+    states: list[Any] = [(loader.ranks.rank, loader.state_dict())]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        states *= torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(states, states[0])
+    return merge_states(list(dict(states).values()))

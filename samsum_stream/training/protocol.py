@@ -1,0 +1,21 @@
+"""The part of a stream that a Trainer uses."""
+
+from typing import Any, Protocol, Self, runtime_checkable
+
+from samsum_stream.config import StreamConfig
+from samsum_stream.loader.loader import StreamLoader
+from samsum_stream.loader.stats import Stats
+from samsum_stream.pipeline.pipeline import Pipeline
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """An `SFTStream`. The folder `stream/` is a lower layer, so its class cannot be imported here."""
+
+    config: StreamConfig
+    pipeline: Pipeline
+    stats: Stats
+
+    def with_run(self, *, epochs: int | None, batch_size: int) -> Self: ...
+    def fit(self, model: Any) -> None: ...
+    def loader(self, **kwargs: Any) -> StreamLoader: ...

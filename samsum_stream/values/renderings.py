@@ -1,0 +1,213 @@
+"""Rendered rows: what the prompts stage passes to tokenization.
+
+segments    [format "User: "] [row "Hi"] [format "\\nBot:"] | [format " "] [row "Hello"] [format "</s>"]
+runs        not trained                                     | trained
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, offsets_of
+
+
+class Segment(NamedTuple):
+    """A piece of rendered text.
+
+    Attributes:
+        text: The text.
+        from_row: Whether the row wrote the text, and not the format.
+        trained: Whether the model learns to write the text. A border lies where this changes.
+    """
+
+    text: str
+    from_row: bool
+    trained: bool
+
+
+class Run(NamedTuple):
+    """Neighbouring segments that are all trained or all not trained. Each run is encoded separately.
+
+    Attributes:
+        trained: Whether the run is trained.
+        continues: Whether the run starts in the middle of a text, and not at its start.
+        fixed: The texts in the run that the format wrote.
+    """
+
+    trained: bool
+    continues: bool
+    fixed: tuple[str, ...]
+
+
+Shape = tuple[Run, ...]
+"""The runs of an example, with the texts of the format only. Examples of one format mostly share one shape."""
+
+
+class Shortened(NamedTuple):
+    """An example whose row was shortened, rendered again, and what was cut, as `stats.truncated` names it."""
+
+    rendering: "Renderings"
+    cut: tuple[str, ...]
+
+
+class Fit(NamedTuple):
+    """What a renderer needs to shorten an example.
+
+    Attributes:
+        fits: Whether the rendering of one example is short enough.
+        token_ends: The end of each token of a text, in characters.
+    """
+
+    fits: Callable[["Renderings"], bool]
+    token_ends: Callable[[str], list[int]]
+
+
+Shorten = Callable[[int, str, Fit], Shortened | None]
+"""Shortens the example at an index by a truncation method; None if the method cannot make it fit."""
+
+
+def cannot_shorten(index: int, method: str, fit: Fit) -> None:
+    """For renderers whose rows cannot be shortened: a long example is dropped."""
+
+
+@dataclass(frozen=True)
+class Renderings:
+    """`n` rendered examples with `m` runs, of some rows.
+
+    Attributes:
+        texts: The text of each run, example by example, length `m`.
+        shapes: The different shapes.
+        shape_of: The index of each example's shape in `shapes`, shape `[n]`.
+        rows: The index of each example's row among the rows, ascending, shape `[n]`. A row has 0, 1 or more examples.
+        shards: The shard number of each row, shape `[rows]`.
+        numbers: The row number of each row in its shard, shape `[rows]`.
+        segments: The segments of the example at an index.
+        shorten: Shortens an example.
+    """
+
+    texts: list[str]
+    shapes: tuple[Shape, ...]
+    shape_of: Int64Array
+    rows: Int64Array
+    shards: Int32Array
+    numbers: Int64Array
+    segments: Callable[[int], Sequence[Segment]]
+    shorten: Shorten = cannot_shorten
+
+    @classmethod
+    def of_segments(
+        cls, examples: Sequence[Sequence[Segment]], *, rows: Int64Array, shards: Int32Array, numbers: Int64Array
+    ) -> "Renderings":
+        """Examples that are given as segments; the other arguments are those of the class."""
+        split = [runs_of(segments) for segments in examples]
+        shapes = dict.fromkeys(shape for _, shape in split)
+        index_of = {shape: index for index, shape in enumerate(shapes)}
+        shape_of = np.array([index_of[shape] for _, shape in split], np.int64)
+        texts = [text for run_texts, _ in split for text in run_texts]
+        return cls(texts, tuple(shapes), shape_of, rows, shards, numbers, examples.__getitem__)
+
+    def __len__(self) -> int:
+        return len(self.shape_of)
+
+    @cached_property
+    def layout(self) -> "RunLayout":
+        """The runs of each example."""
+        if len(self.shapes) == 1:  # nearly always
+            return _layout_of_one_shape(self.shapes[0], len(self))
+        return _layout([self.shapes[index] for index in self.shape_of.tolist()])
+
+    @cached_property
+    def parts(self) -> Int64Array:
+        """The number of each example in its row, from 0, shape `[n]`."""
+        return np.arange(len(self)) - np.searchsorted(self.rows, self.rows)
+
+    @property
+    def num_rendered(self) -> Int64Array:
+        """The number of examples of each row, shape `[rows]`."""
+        return np.bincount(self.rows, minlength=len(self.shards))
+
+    @property
+    def continues(self) -> BoolArray:
+        """Whether each run starts in the middle of a text, shape `[m]`."""
+        continues: BoolArray = self.per_run(lambda shape: np.array([run.continues for run in shape], np.bool_))
+        return continues
+
+    def per_run(self, of_shape: Callable[[Shape], "np.ndarray[Any, np.dtype[Any]]"]) -> Any:
+        """`of_shape(shape)` of each example, concatenated, shape `[m]`."""
+        columns = [of_shape(shape) for shape in self.shapes]
+        if len(columns) == 1:
+            return np.tile(columns[0], len(self))
+        return np.concatenate([columns[index] for index in self.shape_of.tolist()] or [np.empty(0, np.int64)])
+
+
+class RunLayout(NamedTuple):
+    """Where the `m` runs and the `k` trained runs of `n` examples are.
+
+    Attributes:
+        offsets: The first run of each example, then the number of runs, shape `[n + 1]`.
+        trained: The indices of the trained runs, shape `[k]`.
+        examples: The index of the example of each trained run, shape `[k]`.
+        num_trained: The number of trained runs of each example, shape `[n]`.
+        ends_trained: Whether the last run of each example is trained, shape `[n]`.
+    """
+
+    offsets: Int64Array
+    trained: Int64Array
+    examples: Int64Array
+    num_trained: Int64Array
+    ends_trained: BoolArray
+
+    @property
+    def example_of_run(self) -> Int64Array:
+        """The index of the example of each run, shape `[m]`."""
+        return np.repeat(np.arange(len(self.num_trained)), self.offsets[1:] - self.offsets[:-1])
+
+
+def _layout(shapes: Sequence[Shape]) -> RunLayout:
+    """The layout of examples with these shapes."""
+    trained = [run.trained for shape in shapes for run in shape]
+    num_trained = np.array([sum(run.trained for run in shape) for shape in shapes], np.int64)
+    return RunLayout(
+        offsets=offsets_of([len(shape) for shape in shapes]),
+        trained=np.flatnonzero(trained),
+        examples=np.repeat(np.arange(len(shapes)), num_trained),
+        num_trained=num_trained,
+        ends_trained=np.array([bool(shape) and shape[-1].trained for shape in shapes], np.bool_),
+    )
+
+
+@lru_cache(maxsize=64)
+def _layout_of_one_shape(shape: Shape, number: int) -> RunLayout:
+    return _layout([shape] * number)
+
+
+def runs_of(segments: Sequence[Segment]) -> tuple[list[str], Shape]:
+    """The text of each run of an example, and its shape."""
+    runs = [list(run) for _, run in groupby(segments, key=attrgetter("trained"))]
+    texts = ["".join([segment.text for segment in run]) for run in runs]
+    shape = tuple(
+        Run(
+            run[0].trained,
+            number > 0,
+            tuple([segment.text for segment in run if segment.text and not segment.from_row]),
+        )
+        for number, run in enumerate(runs)
+    )
+    return texts, shape
+
+
+def of_one_example(runs: tuple[list[str], Shape], segments: Callable[[int], Sequence[Segment]]) -> Renderings:
+    """One example that is not a row of the source, such as a shortened one.
+
+    Args:
+        runs: The text of each run, and the shape, as `runs_of` gives them.
+        segments: The segments, for the index 0.
+    """
+    texts, shape = runs
+    zero = np.zeros(1, np.int64)
+    return Renderings(texts, (shape,), zero, zero, zero.astype(np.int32), zero, segments)
