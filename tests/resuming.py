@@ -147,12 +147,12 @@ def make_case(
     folder: Path,
     *,
     batch_size: int = 3,
-    rows_per_lane: int = 5,
+    lanes: int = LANES,
     adapt: Callable[[SFTStream], SFTStream] = lambda stream: stream,
 ) -> Callable[[], StreamLoader]:
     """A function that makes a loader of a case; the first loader has a separate stream. `adapt` changes a stream."""
     source, packing, layout, num_workers, epochs = case
-    rows = awkward_rows(rows_per_lane * LANES)
+    rows = awkward_rows(5 * LANES)
     first, second = (
         adapt(
             make_stream(
@@ -161,7 +161,7 @@ def make_case(
                 max_length=32,
                 buffer_size=5,
                 batch_size=batch_size,
-                lanes=LANES,
+                lanes=lanes,
                 epochs=epochs,
                 collator_config={"method": layout},
                 prompt_config={"kwargs": {"response_template": "say {text}"}},

@@ -120,7 +120,7 @@ def test_restored_at_every_step_on_the_pairwise_grid(case: tuple[Any, ...], tmp_
 
 
 def restore_at_every_step(case: tuple[Any, ...], folder: Path) -> None:
-    make_loader = make_case(case, folder, batch_size=2, rows_per_lane=10, adapt=with_several_examples)
+    make_loader = make_case(case, folder, lanes=6, adapt=with_several_examples)
     with workers_that_end_at_once():
         assert_resumes_exactly(make_loader, num_steps=steps_of_two_epochs(make_loader()))
 
