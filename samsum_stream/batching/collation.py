@@ -48,7 +48,9 @@ class Collator(ABC):
 
     def _labels(self, batch: Batch) -> Int32Array:
         """The label of each token, shape `[sum T]`."""
-        return np.where(batch.trained, batch.tokens.ids, np.int32(self.ignore_index))
+        labels = batch.tokens.ids.copy()
+        labels[~batch.trained] = self.ignore_index
+        return labels
 
 
 class Padded(Collator):
@@ -170,6 +172,9 @@ def _as_rows(
         side: The side of the padding.
     """
     rows = np.empty((len(ends) - 1, width), np.int64)
+    if len(flat) == rows.size:  # best_fit fills nearly all packs; without padding, one copy is three times as fast
+        rows.ravel()[:] = flat
+        return torch.from_numpy(rows)
     for row, (start, end) in enumerate(pairwise(ends.tolist())):
         room = width - (end - start)
         first = room if side == "left" else 0

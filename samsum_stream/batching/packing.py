@@ -115,24 +115,23 @@ class BestFit(Packer):
 def best_subset(lengths: Sequence[int], room: int) -> list[int]:
     """The indices of the subset with the largest sum of lengths that is not above `room`, ascending.
 
-    Bit `s` of `reachable` is set if a subset of the lengths so far has the sum `s`. One more length is a shift and an
-    or (subset sum by dynamic programming, Bellman 1957, with one big integer as the set). The loop stops when a subset
-    has the sum `room`. Therefore older items are preferred.
+    Bit `r` of `reachable` is set if a subset of the lengths so far leaves the room `r`. One more length is a shift and
+    an or (subset sum by dynamic programming, Bellman 1957, with one big integer as the set). The loop stops when a
+    subset leaves no room. Therefore older items are preferred.
     """
-    reachable, best = 1, 1 << room
-    within = 2 * best - 1
+    reachable = 1 << room
     history = []
     for length in lengths:
         history.append(reachable)
-        reachable |= (reachable << length) & within
-        if reachable >= best:
+        reachable |= reachable >> length
+        if reachable & 1:
             break
-    total = reachable.bit_length() - 1
+    left = (reachable & -reachable).bit_length() - 1
     chosen = []
     for index in reversed(range(len(history))):
-        if not history[index] >> total & 1:
+        if not history[index] >> left & 1:
             chosen.append(index)
-            total -= lengths[index]
+            left += lengths[index]
     return chosen[::-1]
 
 

@@ -6,13 +6,22 @@ from typing import Protocol
 
 import numpy as np
 
-from samsum_stream.prompts.frame import Frame, is_blank, make_frame
+from samsum_stream.prompts.frame import Frame, has_blank, is_blank, make_frame
 from samsum_stream.prompts.message import Message
 from samsum_stream.prompts.prompt import Prompt
 from samsum_stream.prompts.segments import fixed, prompt_of, text_of
 from samsum_stream.prompts.shortening import SHORTENERS, LongMessage
 from samsum_stream.values.arrays import Int64Array
-from samsum_stream.values.renderings import Fit, Renderings, Segment, Shape, Shortened, of_one_example, runs_of
+from samsum_stream.values.renderings import (
+    Fit,
+    Renderings,
+    Segment,
+    Shape,
+    Shortened,
+    join_runs,
+    of_one_example,
+    runs_of,
+)
 from samsum_stream.values.rows import Rows
 
 
@@ -72,18 +81,17 @@ class PromptRenderer(Renderer):
 
     def _texts(self, rows: Rows) -> tuple[list[str], tuple[Shape, ...], Int64Array]:
         """The text of each run of all rows, the different shapes, and the index of each row's shape, shape `[n]`."""
-        frame = self._frame(0)
-        texts: list[Sequence[str]]
+        frame, remaining = self._frame(0), _rows_with_blanks(rows)
         if rows.contexts is None and frame is not None:  # a frame fills whole columns, which is much faster
             columns = [run.fill_column(column) for run, column in zip(frame.runs, _columns(rows), strict=True)]
-            texts, shapes, remaining = [*zip(*columns, strict=True)], {frame.shape: 0}, _rows_with_blanks(rows)
+            if not remaining:
+                return [*chain.from_iterable(zip(*columns, strict=True))], (frame.shape,), np.zeros(len(rows), np.int64)
+            examples = [([*texts], frame.shape) for texts in zip(*columns, strict=True)]
         else:
-            texts, shapes, remaining = [()] * len(rows), {}, range(len(rows))
-        shape_of = np.zeros(len(rows), np.int64)
+            examples, remaining = [([], ())] * len(rows), range(len(rows))
         for index in remaining:
-            texts[index], shape = self._runs(message_of(rows, index))
-            shape_of[index] = shapes.setdefault(shape, len(shapes))
-        return [*chain.from_iterable(texts)], tuple(shapes), shape_of
+            examples[index] = self._runs(message_of(rows, index))
+        return join_runs(examples)
 
     def _runs(self, message: Message) -> tuple[list[str], Shape]:
         """The text of each run of a message, and the shape of its example."""
@@ -116,7 +124,7 @@ def message_of(rows: Rows, index: int) -> Message:
 def _rows_with_blanks(rows: Rows) -> Sequence[int]:
     """The indices of the rows that have a blank input or a blank response."""
     columns = _columns(rows)
-    if all(all(map(str.strip, column)) for column in columns):
+    if not any(map(has_blank, columns)):
         return ()
     return [index for index, texts in enumerate(zip(*columns, strict=True)) if any(map(is_blank, texts))]
 

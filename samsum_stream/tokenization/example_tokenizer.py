@@ -70,6 +70,7 @@ class ExampleTokenizer:
             RowError: a row cannot be encoded, or breaks a rule that is set to `error`.
         """
         run_ids, spelled = self.runs.encode(renderings)
+        renderings.release_texts()
         events = _spelling_events(renderings, spelled) if spelled.any() else []
         examples, kept = _examples(run_ids, renderings.layout), np.ones(len(renderings), np.bool_)
         if (too_long := np.flatnonzero(examples.lengths > self._room)).size:
@@ -135,7 +136,7 @@ class ExampleTokenizer:
         """The ids of each example as bytes: those that the tokenizer adds, those of the runs, the eos."""
         added, eos = self.runs.border.added.tobytes(), np.array([self.eos_token_id], np.int32).tobytes()
         tokens = examples.tokens
-        ids, ends = memoryview(tokens.ids.tobytes()), (tokens.offsets * tokens.ids.itemsize).tolist()
+        ids, ends = tokens.ids.data, tokens.offsets.tolist()
         return [
             b"".join((added, ids[start:end], eos if has_eos else b""))
             for (start, end), has_eos in zip(pairwise(ends), examples.has_eos.tolist(), strict=True)
@@ -158,18 +159,14 @@ class ExampleTokenizer:
 
 def _examples(runs: Ragged, layout: RunLayout) -> _Examples:
     """The runs of each example, joined; every trained run is a span."""
-    offsets = runs.offsets[layout.offsets]
-    spans = np.empty((len(layout.trained), 2), np.int32)
-    spans[:, 0], spans[:, 1] = runs.offsets[layout.trained], runs.offsets[layout.trained + 1]
-    spans -= offsets.astype(np.int32)[layout.examples, None]
-    spans[np.cumsum(layout.num_trained)[layout.ends_trained] - 1, 1] += 1
-    return _Examples(Ragged(runs.ids, offsets), spans, layout.num_trained, layout.ends_trained)
+    tokens = Ragged(runs.ids, runs.offsets[layout.offsets])
+    return _Examples(tokens, layout.spans(runs.offsets), layout.num_trained, layout.ends_trained)
 
 
 def _may_be_untrained(examples: _Examples) -> bool:
     """Whether an example may have no token with a label. A span of two or more tokens always leaves one."""
-    lengths = examples.spans[:, 1] - examples.spans[:, 0]
-    return bool(len(lengths) < len(examples.num_spans) or (lengths < 2).any() or (examples.num_spans == 0).any())
+    shortest = (examples.spans[:, 1] - examples.spans[:, 0]).min(initial=2)
+    return bool(shortest < 2 or examples.num_spans.min(initial=1) < 1)
 
 
 def _split(examples: _Examples) -> list[TokenizedExample]:

@@ -104,12 +104,8 @@ class Renderings:
         cls, examples: Sequence[Sequence[Segment]], *, rows: Int64Array, shards: Int32Array, numbers: Int64Array
     ) -> "Renderings":
         """Examples that are given as segments; the other arguments are those of the class."""
-        split = [runs_of(segments) for segments in examples]
-        shapes = dict.fromkeys(shape for _, shape in split)
-        index_of = {shape: index for index, shape in enumerate(shapes)}
-        shape_of = np.array([index_of[shape] for _, shape in split], np.int64)
-        texts = [text for run_texts, _ in split for text in run_texts]
-        return cls(texts, tuple(shapes), shape_of, rows, shards, numbers, examples.__getitem__)
+        texts, shapes, shape_of = join_runs([runs_of(segments) for segments in examples])
+        return cls(texts, shapes, shape_of, rows, shards, numbers, examples.__getitem__)
 
     def __len__(self) -> int:
         return len(self.shape_of)
@@ -131,6 +127,10 @@ class Renderings:
         """The number of examples of each row, shape `[rows]`."""
         return np.bincount(self.rows, minlength=len(self.shards))
 
+    def release_texts(self) -> None:
+        """Free the texts when they are encoded. What is allocated next then uses memory that is still in the cache."""
+        self.texts.clear()
+
     @property
     def continues(self) -> BoolArray:
         """Whether each run starts in the middle of a text, shape `[m]`."""
@@ -141,7 +141,7 @@ class Renderings:
         """`of_shape(shape)` of each example, concatenated, shape `[m]`."""
         columns = [of_shape(shape) for shape in self.shapes]
         if len(columns) == 1:
-            return np.tile(columns[0], len(self))
+            return columns[0][None].repeat(len(self), axis=0).ravel()
         return np.concatenate([columns[index] for index in self.shape_of.tolist()] or [np.empty(0, np.int64)])
 
 
@@ -150,15 +150,17 @@ class RunLayout(NamedTuple):
 
     Attributes:
         offsets: The first run of each example, then the number of runs, shape `[n + 1]`.
-        trained: The indices of the trained runs, shape `[k]`.
-        examples: The index of the example of each trained run, shape `[k]`.
+        borders: Each trained run, and the run after it, shape `[k, 2]`.
+        origins: The first run of the example of each trained run, shape `[k, 1]`.
+        eos: The number of eos tokens before each of `borders`: 1 after a trained run that ends its example.
         num_trained: The number of trained runs of each example, shape `[n]`.
         ends_trained: Whether the last run of each example is trained, shape `[n]`.
     """
 
     offsets: Int64Array
-    trained: Int64Array
-    examples: Int64Array
+    borders: Int64Array
+    origins: Int64Array
+    eos: Int64Array
     num_trained: Int64Array
     ends_trained: BoolArray
 
@@ -167,16 +169,26 @@ class RunLayout(NamedTuple):
         """The index of the example of each run, shape `[m]`."""
         return np.repeat(np.arange(len(self.num_trained)), self.offsets[1:] - self.offsets[:-1])
 
+    def spans(self, starts: Int64Array) -> Int32Array:
+        """The trained spans of all examples with their eos, shape `[k, 2]`; tokens count from the start of an example.
+
+        Args:
+            starts: The first token of each run, then the number of tokens, without any eos, shape `[m + 1]`.
+        """
+        return (starts[self.borders] - starts[self.origins] + self.eos).astype(np.int32)
+
 
 def _layout(shapes: Sequence[Shape]) -> RunLayout:
     """The layout of examples with these shapes."""
-    trained = [run.trained for shape in shapes for run in shape]
-    num_trained = np.array([sum(run.trained for run in shape) for shape in shapes], np.int64)
+    offsets = offsets_of([len(shape) for shape in shapes])
+    borders = np.flatnonzero([run.trained for shape in shapes for run in shape])[:, None] + (0, 1)
+    origins = np.searchsorted(offsets, borders[:, :1], side="right") - 1
     return RunLayout(
-        offsets=offsets_of([len(shape) for shape in shapes]),
-        trained=np.flatnonzero(trained),
-        examples=np.repeat(np.arange(len(shapes)), num_trained),
-        num_trained=num_trained,
+        offsets=offsets,
+        borders=borders,
+        origins=offsets[origins],
+        eos=(borders == offsets[origins + 1]).astype(np.int64),
+        num_trained=np.array([sum(run.trained for run in shape) for shape in shapes], np.int64),
         ends_trained=np.array([bool(shape) and shape[-1].trained for shape in shapes], np.bool_),
     )
 
@@ -199,6 +211,17 @@ def runs_of(segments: Sequence[Segment]) -> tuple[list[str], Shape]:
         for number, run in enumerate(runs)
     )
     return texts, shape
+
+
+def join_runs(examples: Sequence[tuple[list[str], Shape]]) -> tuple[list[str], tuple[Shape, ...], Int64Array]:
+    """The text of each run of all examples, the different shapes, and the index of each example's shape, shape `[n]`.
+
+    Args:
+        examples: The text of each run, and the shape, as `runs_of` gives them.
+    """
+    index_of = {shape: index for index, shape in enumerate(dict.fromkeys(shape for _, shape in examples))}
+    shape_of = np.array([index_of[shape] for _, shape in examples], np.int64)
+    return [text for texts, _ in examples for text in texts], tuple(index_of), shape_of
 
 
 def of_one_example(runs: tuple[list[str], Shape], segments: Callable[[int], Sequence[Segment]]) -> Renderings:

@@ -47,10 +47,10 @@ def run_ours(backend: str, num_workers: int, *, corpus: str, tokenizer: str, len
     start, seconds, stats = time.perf_counter(), list[float](), stream.stats
     for _ in stream.loader(num_workers=num_workers):
         seconds.append(time.perf_counter() - start)
-        if stats.rows >= NUM_EPOCHS * len(rows):
+        if stats.examples >= NUM_EPOCHS * len(rows):  # every row of these corpora gives one example
             break
     return {
-        "wall_s": seconds[-1] * len(rows) / stats.rows,
+        "wall_s": seconds[-1] * len(rows) / stats.examples,
         "first_batch_s": seconds[0],
         "mtok_per_s": stats.tokens / seconds[-1] / 1e6,
         "efficiency": stats.efficiency,

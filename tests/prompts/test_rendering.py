@@ -96,7 +96,7 @@ def test_each_example_has_an_untrained_and_then_a_trained_run(
     )
     renderings = renderer.render(rows)
     assert renderings.continues.tolist() == [False, True] * len(rows)
-    assert renderings.layout.trained.tolist() == [*range(1, 2 * len(rows), 2)]
+    assert renderings.layout.borders[:, 0].tolist() == [*range(1, 2 * len(rows), 2)]
     for index in range(len(rows)):
         example_texts = prompt_and_completion(renderer.segments(message_of(rows, index)))
         assert tuple(renderings.texts[2 * index : 2 * index + 2]) == example_texts
@@ -183,7 +183,7 @@ def test_renderings_of_segments_have_the_runs_of_each_example(
     assert shapes_of(renderings) == [shape for _, shape in runs]
     trained = [run.trained for _, shape in runs for run in shape]
     assert np.diff(renderings.layout.offsets).tolist() == [len(shape) for _, shape in runs]
-    assert renderings.layout.trained.tolist() == np.flatnonzero(trained).tolist()
+    assert renderings.layout.borders[:, 0].tolist() == np.flatnonzero(trained).tolist()
     assert renderings.continues.tolist() == [number > 0 for _, shape in runs for number in range(len(shape))]
     assert renderings.num_rendered.tolist() == [rows.tolist().count(row) for row in range(num_rows)]
     assert renderings.parts.tolist() == [rows[:index].tolist().count(row) for index, row in enumerate(rows.tolist())]

@@ -5,7 +5,8 @@
 """
 
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
+from itertools import repeat
+from operator import contains, itemgetter
 from reprlib import Repr
 from typing import Any, NamedTuple
 
@@ -63,7 +64,8 @@ def _raw_columns(rows: Sequence[Any], columns: Columns) -> RawColumns:
 def _contexts_of_rows(rows: Sequence[Any], columns: Columns) -> list[Any] | None:
     if columns.contexts_required:
         return [*map(itemgetter(columns.contexts[0]), rows)]
-    return _first_present([[row.get(column) for row in rows] for column in columns.contexts])
+    present = [column for column in columns.contexts if any(map(contains, rows, repeat(column)))]
+    return _first_present([[row.get(column) for row in rows] for column in present])
 
 
 def _first_present(candidates: list[list[Any]]) -> list[Any] | None:

@@ -62,7 +62,7 @@ def _validated(raw: RawColumns, columns: Columns, locate: Locator, *, is_unicode
     contexts_field = _Field("contexts", columns.contexts[0] if columns.contexts_required else "contexts", locate)
     inputs = _texts(raw.inputs, input_field)
     responses = _texts(raw.responses, response_field)
-    if not all(map(str.strip, responses)):
+    if not all(responses) or any(map(str.isspace, responses)):
         _fail_first(responses, response_field, rule=_NOT_BLANK, is_good=lambda text: bool(text.strip()))
     contexts = _context_lists(raw.contexts, contexts_field)
     if not is_unicode:
