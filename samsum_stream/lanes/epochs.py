@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from samsum_stream.errors import SourceError
+from samsum_stream.errors.wording import counted
 from samsum_stream.lanes.position import EpochRun
 
 T = TypeVar("T")
@@ -79,8 +80,8 @@ def split_packs(packs: Sequence[Sequence[T]], num_pieces: int) -> list[Sequence[
     num_examples = sum(map(len, packs))
     if num_examples < num_pieces:
         raise SourceError(
-            f"a lane has {num_examples} examples in an epoch, and needs one for each of {num_pieces} batches, so that "
-            "every rank gets the same number of batches; lower lanes, or make larger batches"
+            f"a lane has {counted(num_examples, 'example')} in an epoch, and needs one for each of {num_pieces} "
+            "batches, so that every rank gets the same number of batches; lower lanes, or make larger batches"
         )
     numbers = [1] * len(packs)
     largest: list[tuple[float, int]] = [(-len(pack), index) for index, pack in enumerate(packs)]

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from samsum_stream.batching.collation import Collator
 from samsum_stream.errors import StateError, TopologyError
+from samsum_stream.errors.wording import counted
 from samsum_stream.lanes.epochs import EpochPlan
 from samsum_stream.lanes.share import Share, check_num_lanes, fitting_workers
 from samsum_stream.loader.announcement import announce
@@ -205,8 +206,8 @@ class BatchLoader(DataLoader[Any]):
         fitting = fitting_workers(num_lanes, world_size=world_size, num_workers=requested)
         if fitting != requested:
             logger.warning(
-                "lanes: %d workers of each of %d ranks cannot share %d lanes evenly; %d workers read",
-                *(requested, world_size, num_lanes, fitting),
+                "lanes: %s with %s each cannot share %s evenly; %d of each rank will read",
+                *(counted(world_size, "rank"), counted(requested, "worker"), counted(num_lanes, "lane"), fitting),
             )
         return fitting
 

@@ -21,7 +21,7 @@ from samsum_stream.pipeline.encoder import Outcome, RowEncoder
 from samsum_stream.pipeline.readers import Reader
 from samsum_stream.sources import Leaf
 from samsum_stream.values.arrays import Int64Array
-from samsum_stream.values.counts import Counts, all_dropped, counts_of_rows
+from samsum_stream.values.counts import Counts, counts_of_rows, why_none_is_left
 from samsum_stream.values.examples import Item
 from samsum_stream.values.rows import BadRow, Rows
 
@@ -184,7 +184,7 @@ class SourceLane(Lane):
 
 def nothing_left(name: str, num_rows: int, counts: Counts) -> SourceError:
     """The error of rows that are all left out."""
-    return SourceError(f"{name} has no row to train on: its last {num_rows:,} rows {all_dropped(counts)}")
+    return SourceError(f"{name} has no row to train on: its last {num_rows:,} rows {why_none_is_left(counts)}")
 
 
 def _in_epoch(bad: BadRow, epoch: int) -> BadRow:

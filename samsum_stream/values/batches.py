@@ -134,7 +134,7 @@ class Batch:
 
     def with_ids(self, ids: Int32Array) -> "Batch":
         """The same batch with other token ids, shape `[sum T]`."""
-        return Batch(self.buffer[: -self.tokens.ids.nbytes] + ids.astype(np.int32).tobytes())
+        return Batch(self.buffer[: len(self.buffer) - self.tokens.ids.nbytes] + ids.astype(np.int32).tobytes())
 
     def packs(self, locate: Locate) -> list[Pack]:
         """The packs as objects, the empty ones included; `locate` gives the position of a row."""

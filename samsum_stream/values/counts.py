@@ -105,7 +105,7 @@ def of_child(name: str, what: str) -> str:
     return f"children.{name}.{what}"
 
 
-def all_dropped(counts: Mapping[str, int]) -> str:
+def why_none_is_left(counts: Mapping[str, int]) -> str:
     """The part of an error that says why no row is left, and the remedy."""
     numbers = by_reason(counts, "dropped") + by_reason(counts, "skipped")
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in numbers.items())
@@ -117,12 +117,12 @@ def all_dropped(counts: Mapping[str, int]) -> str:
     return f"were all left out ({reasons or 'they have no example'}); {remedy or 'check the rows'}"
 
 
-def named(counts: Mapping[str, int]) -> dict[str, int]:
+def nonzero(counts: Mapping[str, int]) -> dict[str, int]:
     """The numbers that are not 0, in the order of `COUNTED`, then those of children."""
     return {name: counts[name] for name in [*COUNTED, *sorted({*counts} - {*COUNTED})] if counts.get(name)}
 
 
-def listed(counts: Mapping[str, int], names: Sequence[str]) -> list[int]:
+def to_numbers(counts: Mapping[str, int], names: Sequence[str]) -> list[int]:
     """The numbers in the order of `names`, without the zeros at the end."""
     numbers = [counts.get(name, 0) for name in names]
     while numbers and not numbers[-1]:
@@ -130,8 +130,8 @@ def listed(counts: Mapping[str, int], names: Sequence[str]) -> list[int]:
     return numbers
 
 
-def unlisted(numbers: Sequence[int], names: Sequence[str]) -> Counts:
-    """The counts that `listed` wrote."""
+def from_numbers(numbers: Sequence[int], names: Sequence[str]) -> Counts:
+    """The counts that `to_numbers` wrote."""
     return Counter({name: number for name, number in zip(names, numbers, strict=False) if number})
 
 

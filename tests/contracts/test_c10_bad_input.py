@@ -398,7 +398,7 @@ def test_a_lane_with_too_few_examples_for_its_batches_is_reported() -> None:
     fails(
         SourceError,
         lambda: list(loader),
-        "rows: lane 1 of 2, epoch 0: a lane has 1 examples in an epoch",
+        "rows: lane 1 of 2, epoch 0: a lane has 1 example in an epoch",
         "needs one for each of 2 batches",
         "lower lanes",
     )

@@ -93,7 +93,7 @@ def test_an_uneven_number_of_workers_is_lowered_with_a_warning(caplog: pytest.Lo
     with caplog.at_level(logging.WARNING):
         loader = stream_of(lanes=12).loader(num_workers=5, rank=1, world_size=2)
     assert loader.num_workers == 3
-    assert "5 workers of each of 2 ranks cannot share 12 lanes evenly; 3 workers read" in caplog.text
+    assert "2 ranks with 5 workers each cannot share 12 lanes evenly; 3 of each rank will read" in caplog.text
 
 
 def test_an_uneven_number_of_ranks_is_an_error_with_the_possible_numbers() -> None:

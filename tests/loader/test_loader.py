@@ -246,7 +246,7 @@ def test_an_endless_stream_has_no_length() -> None:
 def test_a_lane_with_fewer_examples_than_batches_is_an_error() -> None:
     # One lane has two rows in two batches, and the other lane has only one row.
     loader = make_stream(make_rows(3), lanes=2, batch_size=1, method="none").loader()
-    with pytest.raises(SourceError, match=r"lane 1 of 2, epoch 0: a lane has 1 examples .* 2 batches.*lower lanes"):
+    with pytest.raises(SourceError, match=r"lane 1 of 2, epoch 0: a lane has 1 example .* 2 batches.*lower lanes"):
         len(loader)
 
 
@@ -259,8 +259,8 @@ def test_fewer_workers_are_started_with_a_warning_if_they_cannot_share_the_lanes
 ) -> None:
     loader = make_stream(lanes=lanes).loader(num_workers=requested)
     assert loader.num_workers == fitting
-    message = f"{requested} workers of each of 1 ranks cannot share {lanes} lanes evenly; {fitting} workers read"
-    assert message in caplog.text
+    warning = f"with {requested} workers each cannot share {lanes} lanes evenly; {fitting} of each rank will read"
+    assert f"lanes: 1 rank {warning}" in caplog.text
 
 
 def test_workers_that_can_share_the_lanes_are_no_warning(caplog: pytest.LogCaptureFixture) -> None:

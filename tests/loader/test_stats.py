@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from samsum_stream.loader.stats import Stats
 from samsum_stream.values.batches import Batch
-from samsum_stream.values.counts import COUNTED, Counts, counts_of_batch, counts_of_rows, listed, unlisted
+from samsum_stream.values.counts import COUNTED, Counts, counts_of_batch, counts_of_rows, from_numbers, to_numbers
 from samsum_stream.values.examples import Item
 from tests.streams import make_items
 
@@ -72,22 +72,22 @@ def test_reasons_that_did_not_occur_are_not_listed() -> None:
 
 @given(st.dictionaries(st.sampled_from(COUNTED), st.integers(1, 10**15)))
 def test_counts_are_listed_in_a_fixed_order_and_back(numbers: dict[str, int]) -> None:
-    written = listed(numbers, COUNTED)
-    assert dict(unlisted(written, COUNTED)) == numbers
+    written = to_numbers(numbers, COUNTED)
+    assert dict(from_numbers(written, COUNTED)) == numbers
     assert written == [numbers.get(name, 0) for name in COUNTED][: len(written)]
     assert not written or written[-1], "zeros at the end are left out"
 
 
 def test_names_that_were_added_later_are_zero_in_older_numbers() -> None:
-    assert unlisted([9, 7, 30], COUNTED) == Counts(rows=9, examples=7, tokens=30)
-    assert (unlisted([], COUNTED), listed({}, COUNTED)) == (Counts(), [])
+    assert from_numbers([9, 7, 30], COUNTED) == Counts(rows=9, examples=7, tokens=30)
+    assert (from_numbers([], COUNTED), to_numbers({}, COUNTED)) == (Counts(), [])
 
 
 def test_the_order_has_every_count_of_a_batch() -> None:
     counts = counts_of_batch(Batch.of_items([make_items([4, 5])]), max_length=10)
     assert set(counts) <= set(COUNTED)
     assert len(set(COUNTED)) == len(COUNTED)
-    assert unlisted(listed(counts, COUNTED), COUNTED) == counts
+    assert from_numbers(to_numbers(counts, COUNTED), COUNTED) == counts
 
 
 def test_before_the_first_pack_efficiency_is_zero() -> None:

@@ -133,7 +133,7 @@ def test_the_arrays_of_a_batch_are_views_of_its_buffer() -> None:
     assert batch.records["row"].tolist() == [2**40]
 
 
-@given(PACKS, st.sampled_from([np.int32, np.int64]))
+@given(st.just([]) | PACKS, st.sampled_from([np.int32, np.int64]))
 def test_with_ids_replaces_the_ids_and_nothing_else(packs: list[list[Item]], dtype: type) -> None:
     batch = Batch.of_items(packs, num_packs=6)
     ids = np.arange(len(batch.tokens.ids), dtype=dtype)

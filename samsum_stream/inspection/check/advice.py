@@ -6,6 +6,7 @@ To add advice, add a function, a line in `ADVICE` and a test. `ADVICE` has the o
 from collections.abc import Callable, Iterable, Iterator
 
 from samsum_stream.batching.packing import BestFit
+from samsum_stream.errors.wording import counted
 from samsum_stream.inspection.check.facts import Facts, Sample
 from samsum_stream.inspection.check.findings import Finding, Level, split_message
 from samsum_stream.inspection.lengths import KEPT, WHOLE, quantile
@@ -148,9 +149,9 @@ def idle_workers(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "idle_workers",
             "warning",
-            f"{facts.workers} workers of each of {facts.ranks} ranks cannot share {facts.num_lanes} lanes evenly, so "
-            f"{fitting} will read",
-            f"take {fitting} workers, or in a new run lanes: auto",
+            f"{counted(facts.ranks, 'rank')} with {counted(facts.workers, 'worker')} each cannot share "
+            f"{counted(facts.num_lanes, 'lane')} evenly, so {fitting} of each rank will read",
+            f"take {counted(fitting, 'worker')}, or in a new run lanes: auto",
         )
 
 

@@ -16,7 +16,7 @@ from samsum_stream.pipeline.lane import MAX_EPOCHS_WITHOUT_EXAMPLES, nothing_lef
 from samsum_stream.pipeline.mixing import Draws, Epochs
 from samsum_stream.pipeline.readers import make_reader
 from samsum_stream.sources import Mixture, Source
-from samsum_stream.values.counts import all_dropped
+from samsum_stream.values.counts import why_none_is_left
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def plan_epochs(
     num_batches += -num_batches % multiple
     if not most:
         raise SourceError(
-            f"{source.name}: no row is left to train on: {lengths.num_rows:,} rows {all_dropped(lengths.counts)}"
+            f"{source.name}: no row is left to train on: {lengths.num_rows:,} rows {why_none_is_left(lengths.counts)}"
         )
     for epoch, lanes in enumerate(packs, start=run.epoch):
         for lane, lane_packs in enumerate(lanes):

@@ -23,7 +23,7 @@ from samsum_stream.loader.state.progress import LaneState, Progress
 from samsum_stream.pipeline.lanes import fits_source
 from samsum_stream.sources import Source
 from samsum_stream.sources.faults import Window
-from samsum_stream.values.counts import COUNTED, Counts, listed, named, unlisted
+from samsum_stream.values.counts import COUNTED, Counts, from_numbers, nonzero, to_numbers
 
 VERSION = 3
 """Version 3: `waiting` counts examples, and the stats count rows apart from examples. Version 2 had rows for both."""
@@ -46,7 +46,7 @@ def to_state(progress: Progress, fingerprint: Fingerprint) -> State:
         "batch": progress.batch,
         "epoch_run": progress.run._asdict(),
         "lanes": {str(lane): _to_entry(progress.lanes[lane], progress.counted) for lane in sorted(progress.lanes)},
-        "stats": named(progress.counts),
+        "stats": nonzero(progress.counts),
     }
 
 
@@ -101,7 +101,7 @@ def merge_states(states: Sequence[State]) -> State:
             "pass the state of every rank"
         )
     stats = sum((Counts(state["stats"]) for state in states), Counts())
-    return {**first, "lanes": {lane: lanes[lane] for lane in sorted(lanes, key=int)}, "stats": named(stats)}
+    return {**first, "lanes": {lane: lanes[lane] for lane in sorted(lanes, key=int)}, "stats": nonzero(stats)}
 
 
 def require_form(state: object) -> State:
@@ -213,13 +213,13 @@ def _run_of(state: Mapping[str, Any]) -> EpochRun:
 def _to_entry(lane: LaneState, counted: Sequence[str]) -> dict[str, Any]:
     return {
         **_to_position(lane.position),
-        "stats": listed(lane.counts, counted),
+        "stats": to_numbers(lane.counts, counted),
         "window": list(lane.window),
     }
 
 
 def _from_entry(entry: Mapping[str, Any], counted: Sequence[str]) -> LaneState:
-    return LaneState(_from_position(entry), unlisted(entry["stats"], counted), Window(*entry["window"]))
+    return LaneState(_from_position(entry), from_numbers(entry["stats"], counted), Window(*entry["window"]))
 
 
 def _to_position(position: LanePosition) -> dict[str, Any]:
