@@ -7,7 +7,7 @@ cut, lanes with fewer packs than batches, and epochs that end in the middle of a
 import gzip
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 from webdataset import TarWriter
 
@@ -140,6 +141,26 @@ def pairwise_cases() -> list[tuple[Any, ...]]:
         chosen.append(best)
         missing -= pairs[best]
     return [*chosen, ("mixture", "best_fit", "packed", 2, None), ("mixture", "greedy", "padding_free", 0, 1)]
+
+
+def fast_cases() -> list[tuple[Any, ...]]:
+    """Cases of `pairwise_cases` that cover every value."""
+    cases = pairwise_cases()
+    missing = set().union(*map(enumerate, cases))
+    chosen = []
+    while missing:
+        best = max(cases, key=lambda case: len(missing.intersection(enumerate(case))))
+        chosen.append(best)
+        missing -= {*enumerate(best)}
+    return chosen
+
+
+def case_params(*, fast: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """All of `pairwise_cases` as parameters of a test; those that are not `fast` are marked as slow."""
+    return [
+        pytest.param(case, id=", ".join(map(str, case)), marks=() if case in fast else pytest.mark.slow)
+        for case in pairwise_cases()
+    ]
 
 
 def make_case(

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.resuming import assert_resumes_exactly, make_case, pairwise_cases, steps_of_two_epochs
+from tests.resuming import assert_resumes_exactly, case_params, fast_cases, make_case, steps_of_two_epochs
 from tests.streams import workers_that_end_at_once
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
 
-@pytest.mark.parametrize("case", pairwise_cases(), ids=lambda case: ", ".join(map(str, case)))
+@pytest.mark.parametrize("case", case_params(fast=fast_cases()))
 def test_restored_at_every_step_over_two_epochs(case: tuple[Any, ...], tmp_path: Path) -> None:
     _, packing, _, num_workers, _ = case
     # Without packing there are twice as many batches, and every restored loader starts its workers again.

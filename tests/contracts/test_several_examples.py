@@ -18,6 +18,7 @@ from tests.resuming import (
     LANES,
     assert_resumes_exactly,
     awkward_rows,
+    case_params,
     make_case,
     pairwise_cases,
     steps_of_two_epochs,
@@ -34,7 +35,7 @@ FAST = [
     next(case for case in pairwise_cases() if case[0] == source and case[1] != "none" and case[3] == workers)
     for source, workers in (("list", 2), ("gzip jsonl", 0), ("mixture", 0))
 ]
-"""Cases of the slow grid, one for each way to read."""
+"""One case of the grid for each way to read."""
 
 
 def open_stream(num_rows: int = NUM_ROWS, **changes: Any) -> SFTStream:
@@ -108,19 +109,9 @@ def test_a_position_has_the_number_of_the_example_in_its_row() -> None:
 # ------------------------------------------------------------------------------------------------------- states
 
 
-@pytest.mark.parametrize("case", FAST, ids=lambda case: ", ".join(map(str, case)))
+@pytest.mark.parametrize("case", case_params(fast=FAST))
 def test_restored_at_every_step_over_two_epochs(case: tuple[Any, ...], tmp_path: Path) -> None:
-    restore_at_every_step(case, tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", pairwise_cases(), ids=lambda case: ", ".join(map(str, case)))
-def test_restored_at_every_step_on_the_pairwise_grid(case: tuple[Any, ...], tmp_path: Path) -> None:
-    restore_at_every_step(case, tmp_path)
-
-
-def restore_at_every_step(case: tuple[Any, ...], folder: Path) -> None:
-    make_loader = make_case(case, folder, lanes=6, adapt=with_several_examples)
+    make_loader = make_case(case, tmp_path, lanes=6, adapt=with_several_examples)
     with workers_that_end_at_once():
         assert_resumes_exactly(make_loader, num_steps=steps_of_two_epochs(make_loader()))
 
