@@ -44,6 +44,11 @@ class LanePosition(NamedTuple):
     children: tuple["ChildPosition", ...] = ()
     turns: tuple[int, ...] = ()
 
+    @property
+    def num_waiting(self) -> int:
+        """The number of examples that wait, those of children included."""
+        return sum(self.waiting[::2]) + sum(child.position.num_waiting for child in self.children)
+
     def of_children(self, number: int) -> tuple["ChildPosition", ...]:
         """The position of each of `number` children."""
         return self.children or (ChildPosition(start_of(self.start.epoch), 0, False),) * number

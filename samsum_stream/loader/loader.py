@@ -46,7 +46,7 @@ class StreamLoader(BatchLoader):
             return None
         num_lanes = self._order.num_lanes
         rows_of_rank = sum(lane_size(lane, num_rows=num_rows, num_lanes=num_lanes) for lane in self._progress.lanes)
-        return self._progress.counts["rows"] / rows_of_rank
+        return self._progress.rows_delivered / rows_of_rank
 
     @property
     def last_batch_info(self) -> BatchInfo:

@@ -131,7 +131,7 @@ class Follower(TrainerCallback):
             raise StateError(
                 f"a step had {attributes['batches_per_step']} batches (ranks x gradient_accumulation_steps) and has "
                 f"{self._batches_per_step} now, so the remaining steps would not match the remaining rows; keep the "
-                "product, or train with max_steps"
+                "product, or load the model of the checkpoint and call train() to start at the first row"
             )
         self._load(position)
         logger.info("resuming the data at global batch %d", position["batch"])

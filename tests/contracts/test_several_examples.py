@@ -100,6 +100,15 @@ def test_rows_are_counted_as_rows_and_dropped_examples_by_reason() -> None:
     assert stats.trained_tokens == sum(number >= 0 for example in expected.values() for number in example.labels)
 
 
+def test_the_epoch_counts_rows_and_not_examples() -> None:
+    loader = open_stream(lanes=2, epochs=None, buffer_size=30).loader()
+    delivered: Counter[tuple[int, int]] = Counter()
+    for _ in islice(loader, 60):
+        delivered.update({(p.epoch, p.row) for positions in loader.last_batch_info.positions for p in positions})
+    with_examples = sum(1 for row in range(NUM_ROWS) if expected_examples(word(row), max_length=MAX_LENGTH))
+    assert loader.epoch == pytest.approx(len(delivered) / with_examples, rel=0.05)
+
+
 def test_a_position_has_the_number_of_the_example_in_its_row() -> None:
     positions = {str(example.position) for pack in open_stream(lanes=1) for example in pack.examples}
     row = next(row for row in range(NUM_ROWS) if set(expected_examples(word(row), max_length=MAX_LENGTH)) == {0, 1, 2})

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samsum_stream.lanes.position import Cursor, is_waiting, waiting_runs
+from samsum_stream.lanes.position import START, ChildPosition, Cursor, LanePosition, is_waiting, waiting_runs
 
 
 def test_runs_alternate_between_examples_that_wait_and_examples_that_are_done() -> None:
@@ -34,3 +34,12 @@ def test_runs_round_trip(waits: list[bool], start: int) -> None:
 
 def test_cursors_compare_in_reading_order() -> None:
     assert Cursor(0, 3, 9) < Cursor(1, 0, 0) < Cursor(1, 0, 1) < Cursor(1, 1, 0)
+
+
+def test_the_number_of_waiting_examples_includes_those_of_children() -> None:
+    cursor = Cursor(0, 0, 0)
+    child = ChildPosition(LanePosition(cursor, (0, 2, 1)), drawn=3, ended=False)
+    nested = ChildPosition(LanePosition(cursor, (), children=(child, child)), drawn=6, ended=False)
+    assert LanePosition(cursor, (2, 2, 1, 1, 1, 1)).num_waiting == 4
+    assert LanePosition(cursor, (), children=(child, nested)).num_waiting == 3
+    assert START.num_waiting == 0

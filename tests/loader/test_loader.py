@@ -194,6 +194,19 @@ def test_last_batch_info_has_the_positions_of_the_rows(epochs: int | None) -> No
         assert str(positions[0]) in str(info)
 
 
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_the_epoch_of_an_endless_stream_counts_delivered_rows_and_not_those_that_wait(lanes: int) -> None:
+    stream = make_stream(make_rows(60), lanes=lanes, epochs=None, buffer_size=20)
+    loader = stream.loader()
+    assert loader.epoch == 0
+    for number, _ in enumerate(islice(loader, 40)):
+        assert loader.epoch == pytest.approx(stream.stats.examples / 60), number
+    assert 1 < loader.epoch < stream.stats.rows / 60
+    resumed = make_stream(make_rows(60), lanes=lanes, epochs=None, buffer_size=20).loader()
+    resumed.load_state_dict(loader.state_dict())
+    assert resumed.epoch == loader.epoch
+
+
 # ----------------------------------------------------------------------------------------------------------- epochs
 
 

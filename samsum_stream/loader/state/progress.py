@@ -9,7 +9,7 @@ from typing import NamedTuple
 from samsum_stream.errors import StateError
 from samsum_stream.lanes.position import FIRST_RUN, START, EpochRun, LanePosition
 from samsum_stream.sources.faults import Window
-from samsum_stream.values.counts import COUNTED, Counts
+from samsum_stream.values.counts import COUNTED, Counts, by_reason
 
 NUM_REMEMBERED = 16
 """The number of last batches for which a state can be returned."""
@@ -81,6 +81,15 @@ class Progress:
         if 0 < steps < len(undo):
             past.run = undo[-steps - 1][2]  # at the end of a run, the run of the batch before
         return past
+
+    @property
+    def rows_delivered(self) -> float:
+        """The rows that the lanes have passed, without the share of those whose examples wait for a pack."""
+        counts = self.counts
+        waiting = sum(lane.position.num_waiting for lane in self.lanes.values())
+        left_out = by_reason(counts, "dropped").total() + by_reason(counts, "skipped").total()
+        passed = counts["examples"] + left_out + waiting
+        return counts["rows"] * (1 - waiting / passed) if passed else 0.0
 
     @property
     def counts(self) -> Counts:
