@@ -34,9 +34,14 @@ def retry_blocks(read: Callable[[int], Iterator[Block]], *, file: File, start: i
         return isinstance(error, BrokenFile) and isinstance(file, RemoteFile) and (row == start or not is_gzip(file))
 
     attempts = Attempts(f"reading {file}", retries=is_retried)
-    try:
-        while (block := attempts.call(next_block)) is not None:
-            yield block
-            row += block.num_rows
-    except BrokenFile as error:
-        raise SourceError(str(error)) from error.__cause__
+
+    def attempt() -> Block | None:
+        try:
+            return attempts.call(next_block)
+        except BrokenFile as error:
+            raise SourceError(str(error)) from error.__cause__
+
+    # No `yield` in a `try`: an iterator that is open when Python exits is closed when BrokenFile no longer exists.
+    while (block := attempt()) is not None:
+        yield block
+        row += block.num_rows
