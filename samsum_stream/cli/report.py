@@ -23,7 +23,7 @@ def report(
         from samsum_stream.inspection.report import make_page
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"report needs matplotlib and jinja2, but {error.name} is not installed; pip install 'samsum-stream[plot]'"
+            f"report needs matplotlib, but {error.name} is not installed; pip install 'samsum-stream[plot]'"
         ) from error
     if not output.parent.is_dir():
         raise ConfigError(f"--output: there is no folder {output.parent} for {output.name}; create it first")
