@@ -141,7 +141,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
         "each of 4 readers (ranks × workers) reads its only",
     ),
     ("shared_shards", "warning", {"gz": True}, {"ranks": 8}, "each of 8 readers"),
-    ("idle_workers", "warning", {"lanes": 6}, {"num_workers": 4}, "so 3 will read"),
+    ("idle_workers", "warning", {"lanes": 6}, {"num_workers": 4}, "so 3 of each rank will read"),
     (
         "special_tokens_in_rows",
         "warning",
