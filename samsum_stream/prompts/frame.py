@@ -25,16 +25,6 @@ _STRIP_OF: dict[str, Callable[[str], str]] = {
 """The function that stripped the probe, by what it left of the probe."""
 
 
-def is_blank(text: str) -> bool:
-    """Whether a text is empty or consists of white space."""
-    return not text or text.isspace()
-
-
-def has_blank(texts: Sequence[str]) -> bool:
-    """Whether a text is blank; much faster than `is_blank` of each text."""
-    return not all(texts) or any(map(str.isspace, texts))
-
-
 @dataclass(frozen=True, slots=True)
 class FrameRun:
     """One run of a frame: `s` slots, with a fixed text before, between and after them.

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from samsum_stream.prompts.frame import Frame, has_blank, is_blank, make_frame
+from samsum_stream.prompts.frame import Frame, make_frame
 from samsum_stream.prompts.message import Message
 from samsum_stream.prompts.prompt import Prompt
 from samsum_stream.prompts.segments import fixed, prompt_of, text_of
@@ -22,7 +22,7 @@ from samsum_stream.values.renderings import (
     of_one_example,
     runs_of,
 )
-from samsum_stream.values.rows import Rows
+from samsum_stream.values.rows import Rows, has_blank, is_blank
 
 
 class Renderer(Protocol):

@@ -1,6 +1,6 @@
 """Rows, their positions, and bad rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
@@ -117,3 +117,13 @@ class Rows:
     def of_shards_from(self, first_shard: int) -> "Rows":
         """The same rows with `first_shard` added to every shard number."""
         return replace(self, shards=self.shards + np.int32(first_shard)) if first_shard else self
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text is empty or consists of white space."""
+    return not text or text.isspace()
+
+
+def has_blank(texts: Sequence[str]) -> bool:
+    """Whether a text is blank; much faster than `is_blank` of each text."""
+    return not all(texts) or any(map(str.isspace, texts))

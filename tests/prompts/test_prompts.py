@@ -30,10 +30,11 @@ from samsum_stream.prompts import (
     VicunaFormat,
     format_for_model,
 )
-from samsum_stream.prompts.frame import is_blank, make_frame
+from samsum_stream.prompts.frame import make_frame
 from samsum_stream.prompts.segments import prompt_of, text_of
 from samsum_stream.prompts.turns import TurnWriter
 from samsum_stream.values.renderings import Segment, runs_of
+from samsum_stream.values.rows import is_blank
 from tests.prompts.test_segments import require_merged
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "render.json"

@@ -10,6 +10,15 @@ Message = Mapping[str, Any]
 """A message as transformers defines it: `role`, `content`, and possibly `tool_calls` or `reasoning_content`."""
 
 
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""The names of the field with the reasoning of a message, in the order of `apply_chat_template`."""
+
+
+def reasoning_of(message: Message) -> str | None:
+    """The reasoning of a message; None if it has none."""
+    return next((message[name] for name in REASONING if message.get(name) is not None), None)
+
+
 @dataclass(frozen=True)
 class Conversation:
     """A conversation.

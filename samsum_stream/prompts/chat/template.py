@@ -15,13 +15,10 @@ import jinja2.meta
 from transformers.utils import chat_template_utils
 
 from samsum_stream.errors import ConfigError
-from samsum_stream.prompts.chat.conversation import Conversation, Message
+from samsum_stream.prompts.chat.conversation import Conversation, Message, reasoning_of
 
 DATE = datetime(2026, 1, 1)
 """The default of the fixed date."""
-
-_REASONING = ("reasoning_content", "reasoning", "thinking")
-"""The names of the field with the reasoning of a message, in the order of `apply_chat_template`."""
 
 
 class TemplateRefusal(Exception):
@@ -88,5 +85,5 @@ class CompiledTemplate:
 
 def _with_reasoning_names(message: Message) -> Message:
     """The message with its reasoning under the two names that templates read, as `apply_chat_template` does."""
-    reasoning = next((message[name] for name in _REASONING if message.get(name) is not None), None)
+    reasoning = reasoning_of(message)
     return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}

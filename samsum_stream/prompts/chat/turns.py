@@ -16,7 +16,7 @@ final position, up to its stop token. Three ways to find the target are tried in
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from samsum_stream.prompts.chat.conversation import ASSISTANT, Conversation, Message
+from samsum_stream.prompts.chat.conversation import ASSISTANT, Conversation, Message, reasoning_of
 from samsum_stream.prompts.chat.stops import Stops
 from samsum_stream.prompts.chat.template import CompiledTemplate, TemplateRefusal
 
@@ -96,7 +96,7 @@ class TurnFinder:
         """The turn, if it continues the prompt with `enable_thinking` as the turn has reasoning."""
         if not self._chooses_thinking:
             return None
-        thinking = bool(conversation.messages[index].get("reasoning_content"))
+        thinking = bool(reasoning_of(conversation.messages[index]))
         turn = self._continued(conversation.with_kwargs(**{THINKING: thinking}), index)
         return turn and turn._replace(thinking=thinking)
 

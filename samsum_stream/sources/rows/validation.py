@@ -10,7 +10,7 @@ from samsum_stream.errors import RowError
 from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.gather import RawColumns, from_batch, from_rows, typed_repr
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.values.rows import Rows
+from samsum_stream.values.rows import Rows, has_blank, is_blank
 
 
 class _Field(NamedTuple):
@@ -62,8 +62,8 @@ def _validated(raw: RawColumns, columns: Columns, locate: Locator, *, is_unicode
     contexts_field = _Field("contexts", columns.contexts[0] if columns.contexts_required else "contexts", locate)
     inputs = _texts(raw.inputs, input_field)
     responses = _texts(raw.responses, response_field)
-    if not all(responses) or any(map(str.isspace, responses)):
-        _fail_first(responses, response_field, rule=_NOT_BLANK, is_good=lambda text: bool(text.strip()))
+    if has_blank(responses):
+        _fail_first(responses, response_field, rule=_NOT_BLANK, is_good=lambda text: not is_blank(text))
     contexts = _context_lists(raw.contexts, contexts_field)
     if not is_unicode:
         _check_unicode(inputs, input_field)

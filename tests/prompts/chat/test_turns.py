@@ -97,6 +97,15 @@ def test_enable_thinking_is_chosen_for_a_turn_that_has_no_exact_target_otherwise
     assert (first.target, first.thinking) == ("Hello you.<|im_end|>", False)
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+def test_enable_thinking_follows_the_reasoning_under_each_of_its_names(field: str) -> None:
+    source = SMALL["rewrites_the_past"].replace("messages | length", "enable_thinking | default(messages | length)")
+    for message, thinking in ((assistant("Hello", **{field: "Hm."}), True), (assistant("Hello"), False)):
+        [turn] = finder_of(source).turns(Conversation([user("Hi"), message]))
+        assert isinstance(turn, Turn)
+        assert turn.thinking is thinking
+
+
 def test_enable_thinking_stays_as_configured_if_it_may_not_be_chosen() -> None:
     finder = finder_of(SMALL["prefills_thinking"])
     fixed = TurnFinder(finder.template, finder.stops, chooses_thinking=False)
@@ -141,9 +150,6 @@ def test_a_refusal_of_the_template_is_the_reason_of_the_turn() -> None:
     refuses = "{% if messages | length < 3 %}{{ raise_exception('too short') }}{% endif %}" + SMALL["chatml"]
     with pytest.raises(ConfigError, match="cannot write a question and an answer: too short; use a template"):
         finder_of(refuses)
-    finder = finder_of(SMALL["chatml"])
-    [turn] = finder.turns(Conversation([user("Hi"), assistant("Hello"), {"role": "user"}][:2]))
-    assert isinstance(turn, Turn)
     odd = SMALL["chatml"] + "{% if messages[0].content == 'odd' %}{{ raise_exception('odd') }}{% endif %}"
     [refused] = finder_of(odd).turns(Conversation([user("odd"), assistant("Hello")]))
     assert refused == Unrenderable(1, "template_refuses", "odd")
