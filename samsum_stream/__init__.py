@@ -37,6 +37,7 @@ from samsum_stream.errors import (
 from samsum_stream.loader.state.state import merge_states
 from samsum_stream.prompts import (
     ChatMLFormat,
+    ChatTemplate,
     DefaultPrompt,
     DollyFormat,
     FewShotQA,
@@ -63,6 +64,7 @@ __all__ = [
     "IGNORE_INDEX",
     "BackendMismatchError",
     "ChatMLFormat",
+    "ChatTemplate",
     "ConfigError",
     "ContaminationError",
     "DefaultPrompt",

@@ -96,7 +96,9 @@ def _read(config: dict[str, Any], faults: Faults) -> tuple[list[Any], list[int],
     try:
         source = as_source(SOURCES[config["method"]](**config["kwargs"]), name="rows", columns={})
         for rows in rows_of_one_lane(source, faults):
-            texts = zip(rows.inputs, rows.responses, rows.contexts or [[]] * len(rows), strict=True)
+            texts = zip(
+                rows.content.inputs, rows.content.responses, rows.content.contexts or [[]] * len(rows), strict=True
+            )
             read += zip(rows.rows.tolist(), texts, strict=True)
             skipped += [bad.position.row for _, bad in rows.skipped]
     except SamsumStreamError as error:

@@ -52,7 +52,7 @@ class SeveralExamples:
     def render(self, rows: Rows) -> Renderings:
         rendered = [
             (index, _segments(text, runs))
-            for index, text in enumerate(rows.inputs)
+            for index, text in enumerate(rows.content.inputs)
             for runs in runs_of_examples(int(text.split()[0]))
         ]
         numbers = np.array([index for index, _ in rendered], np.int64)
@@ -61,10 +61,10 @@ class SeveralExamples:
         )
 
     def prompt_segments(self, rows: Rows, index: int) -> Sequence[Segment]:
-        return [Segment(rows.inputs[index], from_row=True, trained=False)]
+        return [Segment(rows.content.inputs[index], from_row=True, trained=False)]
 
     def full_text(self, rows: Rows, index: int) -> str:
-        return rows.inputs[index]
+        return rows.content.inputs[index]
 
 
 def _segments(text: str, runs: Sequence[TextRun]) -> list[Segment]:

@@ -31,8 +31,27 @@ Weight = (  # these bounds keep the arithmetic of shares far from the limits of 
 )
 Name = Annotated[str, Field(min_length=1), Rule("non-empty text")]
 
-COLUMN_NAMES = ("input", "response", "contexts", "context")
+COLUMN_NAMES = (
+    "input",
+    "response",
+    "contexts",
+    "context",
+    "history",
+    "messages",
+    "prompt",
+    "completion",
+    "system",
+    "tools",
+    "documents",
+    "template_kwargs",
+)
 """The keys that `columns` can have."""
+
+MESSAGE_FIELDS = ("role", "content", "reasoning", "train", "tool_calls", "tool_call_id", "name")
+"""The keys that `conversation_config.fields` can have."""
+
+ROLES = ("system", "user", "assistant", "tool", "developer", "function_call")
+"""The values that `conversation_config.roles` can have."""
 
 COLLATOR_KWARGS: dict[str, tuple[str, ...]] = {
     "packed": ("attention",),
@@ -50,6 +69,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
+def _require_known(names: dict[str, str], known: tuple[str, ...], what: str) -> dict[str, str]:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise several(((name,), f"unknown {what}; {did_you_mean(name, known)}") for name in unknown)
+    return names
+
+
 class SourceConfig(_Section):
     """The source of the rows; omit the method if the rows are passed in memory."""
 
@@ -60,9 +86,7 @@ class SourceConfig(_Section):
     @field_validator("columns")
     @classmethod
     def _columns_are_known(cls, columns: dict[str, str]) -> dict[str, str]:
-        unknown = [name for name in columns if name not in COLUMN_NAMES]
-        if unknown:
-            raise several(((name,), f"unknown column; {did_you_mean(name, COLUMN_NAMES)}") for name in unknown)
+        _require_known(columns, COLUMN_NAMES, "column")
         if "contexts" in columns and "context" in columns:
             raise ValueError("contexts and context are two names of one column; keep one of them")
         return columns
@@ -110,6 +134,43 @@ class PromptConfig(_Section):
     kwargs: dict[str, Any] = Field(default_factory=dict, description="the arguments of the prompt")
 
 
+class ConversationConfig(_Section):
+    """How the messages of conversations are read."""
+
+    fields: dict[str, str] = Field(default_factory=dict, description="the names of the fields of a message")
+    roles: dict[str, Name] = Field(default_factory=dict, description="our role for each role of the rows")
+    reasoning: Literal["auto", "field", "inline", "drop"] = Field(
+        default="auto", description="how the reasoning of a turn reaches the chat template; drop: it is removed"
+    )
+    consecutive: Literal["error", "merge"] = Field(
+        default="error", description="how to treat an assistant message that follows another one"
+    )
+    system: Literal["keep", "drop"] = Field(default="keep", description="whether system messages are kept")
+
+    @field_validator("fields")
+    @classmethod
+    def _fields_are_known(cls, names: dict[str, str]) -> dict[str, str]:
+        return _require_known(names, MESSAGE_FIELDS, "field")
+
+    @field_validator("roles")
+    @classmethod
+    def _roles_are_known(cls, roles: dict[str, str]) -> dict[str, str]:
+        unknown = {role: ours for role, ours in roles.items() if ours not in ROLES}
+        if unknown:
+            raise several(((role,), f"unknown role; {did_you_mean(ours, ROLES)}") for role, ours in unknown.items())
+        return roles
+
+
+class LossConfig(_Section):
+    """Which tokens are trained."""
+
+    turns: Literal["all", "last", "last_round"] = Field(
+        default="all", description="the assistant turns of a conversation that are trained"
+    )
+    prompts: bool = Field(default=False, description="whether prompts are trained, too")
+    reasoning: bool = Field(default=True, description="whether the reasoning of a turn is trained")
+
+
 class PromptFormatConfig(_Section):
     """The prompt format of the model: roles and separators."""
 
@@ -150,7 +211,7 @@ class PackingConfig(_Section):
 class TruncationConfig(_Section):
     """How to treat an example that is longer than a pack."""
 
-    method: Literal["drop", "contexts", "input", "right", "error"] = Field(
+    method: Literal["drop", "contexts", "input", "turns", "last_turns", "right", "error"] = Field(
         default="drop", description="the part to cut from an example that is too long, or drop, or error"
     )
 
@@ -229,6 +290,10 @@ class StreamConfig(_Section):
     prompt_format_config: PromptFormatConfig | None = Field(
         default=None, description="the prompt format of the model; null: the format that belongs to base_model"
     )
+    conversation_config: ConversationConfig = Field(
+        default=ConversationConfig(), description="how the messages of conversations are read"
+    )
+    loss_config: LossConfig = Field(default=LossConfig(), description="which tokens are trained")
     tokenizer_config: TokenizerConfig = Field(default=TokenizerConfig(), description="how text is converted to tokens")
     packing_config: PackingConfig = Field(default=PackingConfig(), description="how examples are combined into packs")
     truncation_config: TruncationConfig = Field(

@@ -2,14 +2,13 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from samsum_stream.loader.epochs.lengths import Lengths, Measured
 from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, offsets_of, sums_of
-from samsum_stream.values.counts import COUNTED, Counts
+from samsum_stream.values.counts import COUNTED, LEFT_OUT, SPLITS, UNTRAINED_TURNS, Counts
 from samsum_stream.values.examples import Chunk
 from samsum_stream.values.rows import Rows
 
@@ -20,7 +19,14 @@ tokens without a label after truncation, and its outcomes as the sum of their `B
 The first three are 0 for a bad row and for a row without an example; `KEPT` and `MASKED` are 0 for a dropped example.
 """
 
-BITS = {name: 1 << number for number, name in enumerate(COUNTED)}
+BITS = {
+    name: 1 << number
+    for number, name in enumerate(
+        name
+        for name in COUNTED
+        if name.split(".")[0] in LEFT_OUT or name in ("special_tokens_in_rows", *UNTRAINED_TURNS, *SPLITS)
+    )
+}
 
 _NO_LIMIT = 1 << 30
 
@@ -53,25 +59,14 @@ class RowMeasure:
             events = [event for event in fitted.events if event.name != "special_tokens_in_rows"]
             names += [(int(too_long_indices[event.row]), event.name) for event in events]
         for index, name in names:
-            values[index, OUTCOMES] |= BITS[name]
+            values[index, OUTCOMES] |= BITS.get(name, 0)
         return Measured(values, offsets, Counts(name for _, name in names))
 
     def _fitted(self, rows: Rows, chunk: Chunk, too_long: Int64Array) -> Chunk:
         """The chosen examples of a chunk after truncation, each as the only example of a row."""
         renderings, row_of = self.encoder.renderer.render(rows), chunk.rows[too_long]
         chosen = np.searchsorted(renderings.rows, row_of) + chunk.records["part"][too_long]
-        borders = renderings.layout.offsets
-        selected = replace(
-            renderings,
-            texts=[text for index in chosen for text in renderings.texts[borders[index] : borders[index + 1]]],
-            shape_of=renderings.shape_of[chosen],
-            rows=np.arange(len(chosen)),
-            shards=renderings.shards[row_of],
-            numbers=renderings.numbers[row_of],
-            segments=lambda index: renderings.segments(int(chosen[index])),
-            shorten=lambda index, method, fit: renderings.shorten(int(chosen[index]), method, fit),
-        )
-        return self.encoder.tokenizer.encode(selected, epoch=0)
+        return self.encoder.tokenizer.encode(renderings.select(chosen), epoch=0)
 
 
 class Measurements(Lengths):

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from samsum_stream.config.models import COLLATOR_KWARGS, COLUMN_NAMES, MIXTURE, MixtureKwargs, PositiveInt, StreamConfig
-from samsum_stream.prompts import FORMATS, PROMPTS
+from samsum_stream.prompts import FORMATS_OF_CONFIG, PROMPTS
 from samsum_stream.sources import SOURCES
 
 Schema = dict[str, Any]
@@ -34,7 +34,13 @@ class _Untitled(GenerateJsonSchema):
 
 def config_schema() -> Schema:
     """The schema of a config, in draft 2020-12."""
-    types: dict[str, Any] = {**SOURCES, **PROMPTS, **FORMATS, MIXTURE: MixtureKwargs, "chunksize": PositiveInt}
+    types: dict[str, Any] = {
+        **SOURCES,
+        **PROMPTS,
+        **FORMATS_OF_CONFIG,
+        MIXTURE: MixtureKwargs,
+        "chunksize": PositiveInt,
+    }
     types["config"] = StreamConfig
     schemas, shared = TypeAdapter.json_schemas(
         [(name, "validation", TypeAdapter(type_)) for name, type_ in types.items()], schema_generator=_Untitled
@@ -49,7 +55,7 @@ def config_schema() -> Schema:
         _name_methods(sections[name], {**SOURCES, MIXTURE: MixtureKwargs}, sections)
         _bind_columns(sections[name])
     _name_methods(sections["PromptConfig"], PROMPTS, sections)
-    _name_methods(sections["PromptFormatConfig"], FORMATS, sections)
+    _name_methods(sections["PromptFormatConfig"], FORMATS_OF_CONFIG, sections)
     _bind_collator_kwargs(sections["CollatorConfig"])
     _bind_faults(sections["FaultConfig"])
     top = sections.pop("StreamConfig")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from samsum_stream.errors import RowError
 from samsum_stream.prompts.rendering import Renderer
 from samsum_stream.tokenization import ExampleTokenizer
 from samsum_stream.values.arrays import Int64Array, offsets_of
@@ -49,28 +50,42 @@ class RowEncoder:
     Attributes:
         renderer: Rows to renderings.
         tokenizer: Renderings to examples.
+        skips: Whether rows that cannot be rendered are skipped.
     """
 
     renderer: Renderer
     tokenizer: ExampleTokenizer
+    skips: bool = False
 
     def encode(self, rows: Rows, *, epoch: int) -> EncodedRows:
         """The examples of the rows, in order.
 
         Raises:
-            RowError: a row cannot be encoded, or breaks a rule that is set to `error`.
+            RowError: a row cannot be rendered or encoded, or breaks a rule that is set to `error`.
         """
-        chunk = self.tokenizer.encode(self.renderer.render(rows), epoch=epoch) if len(rows) else Chunk.none()
+        chunk, bad_rows = self._encoded(rows, epoch) if len(rows) else (Chunk.none(), [])
         offsets = _offsets(rows, chunk)
         firsts = offsets[rows.indices] if rows.skipped else offsets[:-1]
         outcomes = [Outcome(int(firsts[event.row]) + event.part, event.name) for event in chunk.events]
-        outcomes += [Outcome(int(offsets[index]), f"skipped.{bad.reason}", bad) for index, bad in rows.skipped]
+        bad_rows = [*((int(rows.indices[index]), bad) for index, bad in bad_rows), *rows.skipped]
+        outcomes += [Outcome(int(offsets[index]), f"skipped.{bad.reason}", bad) for index, bad in bad_rows]
         outcomes.sort(key=lambda outcome: outcome[:2])
         return EncodedRows(chunk, firsts[chunk.rows] + chunk.records["part"], offsets, outcomes)
 
     def prompt_ids(self, rows: Rows, index: int) -> list[int]:
         """The ids that the model gets at inference for the row at `index`."""
-        return self.tokenizer.runs.prompt_ids(self.renderer.prompt_segments(rows, index))
+        return self.tokenizer.runs.prompt_ids(self.renderer.rendered_prompt(rows, index))
+
+    def _encoded(self, rows: Rows, epoch: int) -> tuple[Chunk, list[tuple[int, BadRow]]]:
+        """The examples of the rows, and the rows that cannot be rendered, each with its index in `rows`."""
+        renderings = self.renderer.render(rows)
+        locate, bad_rows = self.tokenizer.runs.locate, []
+        for index, (field, reason, text) in sorted(renderings.problems.items()):
+            position = locate(int(rows.shards[index]), int(rows.rows[index]))
+            if not self.skips:
+                raise RowError(f"{position}: {text}", position=position, field=field, reason=reason)
+            bad_rows.append((index, BadRow(position, field, reason)))
+        return self.tokenizer.encode(renderings, epoch=epoch), bad_rows
 
 
 def _offsets(rows: Rows, chunk: Chunk) -> Int64Array:

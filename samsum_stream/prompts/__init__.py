@@ -1,5 +1,6 @@
 """Rows to segments: a prompt gives the texts around a row, and a format gives the markup."""
 
+from samsum_stream.prompts.chat.chat_template import ChatTemplate
 from samsum_stream.prompts.dialects import (
     ChatMLFormat,
     DollyFormat,
@@ -18,8 +19,10 @@ from samsum_stream.prompts.tasks import DefaultPrompt, FewShotQA, StandaloneQues
 
 __all__ = [
     "FORMATS",
+    "FORMATS_OF_CONFIG",
     "PROMPTS",
     "ChatMLFormat",
+    "ChatTemplate",
     "DefaultPrompt",
     "DollyFormat",
     "FewShotQA",
@@ -58,4 +61,7 @@ FORMATS: dict[str, type[PromptFormat]] = {
     "UserAssistantFormat": UserAssistantFormat,
     "VicunaFormat": VicunaFormat,
 }
+"""The formats that a prompt can have, by name."""
+
+FORMATS_OF_CONFIG: dict[str, type] = {**FORMATS, "ChatTemplate": ChatTemplate}
 """The formats by name, as configs name them."""

@@ -18,6 +18,7 @@ from samsum_stream.prompts.message import Message, as_example
 from samsum_stream.prompts.segments import (
     Pieces,
     fixed,
+    from_row,
     merge,
     settle_borders,
     strip,
@@ -72,10 +73,27 @@ class Prompt:
 
         If `message.response` is None, the segments are those of the prompt, without a completion.
         """
-        pieces = [*self._few_shot, *self._writer.turn(message, system=self._opening_system)]
+        pieces = self.turn(message, is_first=True)
         if message.response is None:  # the model generates the spaces at the end of the prompt
             return merge(strip_spaces(strip_start(pieces)))
         return settle_borders(strip(pieces))
+
+    def turn(self, message: Message, *, is_first: bool, system: str | None = None) -> Pieces:
+        """One turn of a conversation, with all that comes before it; only the response is trained.
+
+        Args:
+            message: The texts of the turn.
+            is_first: Whether the system message and the few-shot examples come before the turn, and not another turn.
+            system: A text of the row in the place of `system_message`, for the first turn; None keeps `system_message`.
+        """
+        if not is_first:
+            return [fixed(self.format.role_separator), *self._writer.turn(message, system=[])]
+        if system is None:
+            return [*self._few_shot, *self._writer.turn(message, system=self._opening_system)]
+        own = self.format.system.wrap([from_row(system)]) if system else []
+        if not self.examples:
+            return self._writer.turn(message, system=own)
+        return [*self._examples_after(own), *self.turn(message, is_first=False)]
 
     def render(self, messages: Sequence[Message]) -> str:
         """The text of a whole conversation; without messages, the system message and the few-shot examples."""
@@ -97,6 +115,16 @@ class Prompt:
             return text_of(self._writer.request(message, system=self._system))
         *pieces, head = self._writer.turn(message, system=self._system)
         return text_of(pieces) + head.text.rstrip()
+
+    def request_text(self, input: str, contexts: Sequence[str] = ()) -> str:
+        """The contexts and the input in their templates, a line each, without the format."""
+        filled = [self._writer.context.numbered(index).fill(text) for index, text in enumerate(contexts)]
+        return "\n".join(map(text_of, [*filled, self._writer.input.fill(input)]))
+
+    def response_texts(self, response: str) -> tuple[str, str]:
+        """The response in its template, without the format: the text before the response, and the rest."""
+        head, *rest = self._writer.response.fill(response)
+        return head.text, text_of(rest)
 
     @property
     def stop_strings(self) -> list[str]:
@@ -129,10 +157,7 @@ class Prompt:
     @cached_property
     def _examples(self) -> Pieces:
         """The system message and all few-shot turns, in the role of examples, as one piece; empty if there are none."""
-        if not self.examples:
-            return []
-        turns = self._writer.conversation(self.examples, system=self._system)
-        return [fixed(text_of(self.format.examples.wrap(turns)))]
+        return self._examples_after(self._system) if self.examples else []
 
     @cached_property
     def _few_shot(self) -> Pieces:
@@ -143,3 +168,11 @@ class Prompt:
     def _opening_system(self) -> Pieces:
         """The system message of the first turn after the few-shot examples; empty if the examples contain it."""
         return [] if self.examples else self._system
+
+    def _examples_after(self, system: Pieces) -> Pieces:
+        """A system message and all few-shot turns, in the role of examples; only a system message can be of the row."""
+        pieces = self.format.examples.wrap(self._writer.conversation(self.examples, system=system))
+        is_of_row = any(piece.from_row for piece in system)
+        # The system message is the first text that no role and no template writes.
+        end = next(index for index, piece in enumerate(pieces, 1) if piece.from_row) if is_of_row else 0
+        return [*pieces[:end], fixed(text_of(pieces[end:]))]

@@ -1,6 +1,6 @@
 """Rows to renderings: the stage before tokenization."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from samsum_stream.values.renderings import (
     of_one_example,
     runs_of,
 )
-from samsum_stream.values.rows import Rows, has_blank, is_blank
+from samsum_stream.values.rows import Instructions, Rows, has_blank, is_blank
 
 
 class Renderer(Protocol):
@@ -34,8 +34,39 @@ class Renderer(Protocol):
     def prompt_segments(self, rows: Rows, index: int) -> Sequence[Segment]:
         """The prompt of the row at `index`: the segments that the model gets at inference."""
 
+    def rendered_prompt(self, rows: Rows, index: int) -> Renderings:
+        """The same prompt as one example, to encode."""
+        segments = self.prompt_segments(rows, index)
+        return of_one_example(runs_of(segments), lambda _: segments)
+
     def full_text(self, rows: Rows, index: int) -> str:
         """The training text of the row at `index`, without the tokens that the tokenizer adds at the start."""
+
+
+class RowRenderer(Renderer):
+    """Renders rows of any content, each with the renderer of its content.
+
+    Args:
+        renderers: The renderers by the class of `Rows.content`.
+    """
+
+    def __init__(self, renderers: Mapping[type, Renderer]) -> None:
+        self.renderers = renderers
+
+    def render(self, rows: Rows) -> Renderings:
+        return self._renderer_of(rows).render(rows)
+
+    def prompt_segments(self, rows: Rows, index: int) -> Sequence[Segment]:
+        return self._renderer_of(rows).prompt_segments(rows, index)
+
+    def rendered_prompt(self, rows: Rows, index: int) -> Renderings:
+        return self._renderer_of(rows).rendered_prompt(rows, index)
+
+    def full_text(self, rows: Rows, index: int) -> str:
+        return self._renderer_of(rows).full_text(rows, index)
+
+    def _renderer_of(self, rows: Rows) -> Renderer:
+        return self.renderers[type(rows.content)]
 
 
 class PromptRenderer(Renderer):
@@ -71,18 +102,18 @@ class PromptRenderer(Renderer):
         return prompt_of(self.segments(message_of(rows, index)))
 
     def full_text(self, rows: Rows, index: int) -> str:
-        return text_of(_without_bos(self.prompt.segments(message_of(rows, index)), self.bos))
+        return text_of(without_bos(self.prompt.segments(message_of(rows, index)), self.bos))
 
     def segments(self, message: Message) -> Sequence[Segment]:
         """The segments of a message, without the bos and the eos. The first segment is never trained."""
-        segments = _without_eos(_without_bos(self.prompt.segments(message), self.bos), self.eos)
+        segments = without_eos(without_bos(self.prompt.segments(message), self.bos), self.eos)
         # A completion continues its prompt, even an empty prompt. So it is never encoded like the start of a text.
         return (fixed(""), *segments) if segments and segments[0].trained else segments
 
     def _texts(self, rows: Rows) -> tuple[list[str], tuple[Shape, ...], Int64Array]:
         """The text of each run of all rows, the different shapes, and the index of each row's shape, shape `[n]`."""
-        frame, remaining = self._frame(0), _rows_with_blanks(rows)
-        if rows.contexts is None and frame is not None:  # a frame fills whole columns, which is much faster
+        frame, remaining, contexts = self._frame(0), _rows_with_blanks(rows), instructions_of(rows).contexts
+        if contexts is None and frame is not None:  # a frame fills whole columns, which is much faster
             columns = [run.fill_column(column) for run, column in zip(frame.runs, _columns(rows), strict=True)]
             if not remaining:
                 return [*chain.from_iterable(zip(*columns, strict=True))], (frame.shape,), np.zeros(len(rows), np.int64)
@@ -115,10 +146,17 @@ class PromptRenderer(Renderer):
         return of_one_example(self._runs(message), lambda _: self.segments(message))
 
 
+def instructions_of(rows: Rows) -> Instructions:
+    """The content of rows with an input and a response."""
+    assert isinstance(rows.content, Instructions)
+    return rows.content
+
+
 def message_of(rows: Rows, index: int) -> Message:
     """The row at `index` as a message."""
-    contexts = () if rows.contexts is None else tuple(rows.contexts[index])
-    return Message(input=rows.inputs[index], response=rows.responses[index], contexts=contexts)
+    content = instructions_of(rows)
+    contexts = () if content.contexts is None else tuple(content.contexts[index])
+    return Message(input=content.inputs[index], response=content.responses[index], contexts=contexts)
 
 
 def _rows_with_blanks(rows: Rows) -> Sequence[int]:
@@ -130,17 +168,18 @@ def _rows_with_blanks(rows: Rows) -> Sequence[int]:
 
 
 def _columns(rows: Rows) -> tuple[list[str], list[str]]:
-    return rows.inputs, rows.responses
+    content = instructions_of(rows)
+    return content.inputs, content.responses
 
 
-def _without_bos(segments: Sequence[Segment], bos: str) -> Sequence[Segment]:
+def without_bos(segments: Sequence[Segment], bos: str) -> Sequence[Segment]:
     """The segments without a bos that the format writes at the start."""
     if not bos or not segments or segments[0].from_row or not segments[0].text.startswith(bos):
         return segments
     return _replaced(segments[0], segments[0].text[len(bos) :], [], segments[1:])
 
 
-def _without_eos(segments: Sequence[Segment], eos: str) -> Sequence[Segment]:
+def without_eos(segments: Sequence[Segment], eos: str) -> Sequence[Segment]:
     """The segments without an eos that the format writes at the end of a response."""
     last = segments[-1] if segments else None
     if not eos or last is None or not last.trained or last.from_row or not last.text.endswith(eos):

@@ -77,6 +77,7 @@ def shorten_contexts(row: LongMessage) -> Shorter | None:
 SHORTENERS: dict[str, Callable[[LongMessage], Shorter | None]] = {
     "contexts": shorten_contexts,
     "input": shorten_input,
+    "turns": lambda row: None,  # a row with one turn has none to remove
 }
 """The truncation methods that shorten the texts of a row, by name."""
 

@@ -20,11 +20,13 @@ from samsum_stream.sources.names import default_name
 from samsum_stream.sources.parquet_files import parquet
 from samsum_stream.sources.rows.columns import Columns, parse_columns
 from samsum_stream.sources.rows.gather import typed_repr
+from samsum_stream.sources.rows.rules import USUAL_RULES, ConversationRules
 from samsum_stream.sources.tars.samples import webdataset
 
 __all__ = [
     "SOURCES",
     "Block",
+    "ConversationRules",
     "IndexedSource",
     "Leaf",
     "Mixture",
@@ -46,8 +48,10 @@ SOURCES: dict[str, Callable[..., object]] = {
 """The names that `source_config.method` can use; each function returns an object that `as_source` accepts."""
 
 
-def as_source(rows: object, *, name: str, columns: Mapping[str, str]) -> Source:
+def as_source(rows: object, *, name: str, columns: Mapping[str, str], rules: ConversationRules = USUAL_RULES) -> Source:
     """The source that reads `rows`; `columns` maps the names of fields to the columns of the rows.
+
+    `rules` say how conversations are read.
 
     A callable is called once per pass, in every worker. It must return the same rows in the same order each time,
     because workers divide the rows by their index in that order. A bare iterator is read once, by this process only.
@@ -56,7 +60,7 @@ def as_source(rows: object, *, name: str, columns: Mapping[str, str]) -> Source:
         ConfigError: a column has no field, or `rows` is a source and `columns` is not empty.
         SourceError: `rows` is not of a known kind, or holds no rows.
     """
-    parsed = parse_columns(columns)
+    parsed = parse_columns(columns, rules=rules)
     if isinstance(rows, Source):
         if columns:
             raise ConfigError(f"{name}: a ready source already knows its columns; leave `columns:` out")
@@ -70,17 +74,19 @@ def as_source(rows: object, *, name: str, columns: Mapping[str, str]) -> Source:
     if isinstance(rows, datasets.IterableDataset):
         return StreamSource(rows, name=name, columns=parsed)
     if callable(rows):
-        return _of_callable(rows, name=name, columns=columns)
+        return _of_callable(rows, name=name, columns=columns, rules=rules)
     return _in_memory(rows, name=name, columns=parsed)
 
 
-def _of_callable(function: Callable[[], Any], *, name: str, columns: Mapping[str, str]) -> Source:
+def _of_callable(
+    function: Callable[[], Any], *, name: str, columns: Mapping[str, str], rules: ConversationRules
+) -> Source:
     """The source of what `function` returns; if that can be read only once, each pass calls `function` again."""
     with wrap_errors(name, lambda: "calling the function that returns the rows"):
         rows = function()
     if isinstance(rows, Iterator):
-        return IterableSource(function, name=name, columns=parse_columns(columns))
-    return as_source(rows, name=name, columns=columns)
+        return IterableSource(function, name=name, columns=parse_columns(columns, rules=rules))
+    return as_source(rows, name=name, columns=columns, rules=rules)
 
 
 def _in_memory(rows: Any, *, name: str, columns: Columns) -> Source:

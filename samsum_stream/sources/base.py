@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from samsum_stream.errors import SourceError
+from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import RowPosition, Rows
 
@@ -39,6 +40,9 @@ class Source(ABC):
 
     name: str
     shards: tuple[Shard, ...]
+    columns: Columns
+    """The columns of the fields, of a source that reads rows by columns. The first rows that are read decide what the
+    config leaves open: the form of the rows, and whether prompts and completions are texts or messages."""
     is_remote = False
     """Whether blocks come over a network, so that fetching them ahead saves time."""
 

@@ -27,12 +27,12 @@ class ListSource(IndexedSource):
             raise SourceError(f"{name}: there are no rows; pass a sequence with at least one row")
         super().__init__(name=name, shards=(Shard("", len(rows)),))
         self._rows = rows
-        self._columns = columns
+        self.columns = columns
 
     def take(self, indices: Int64Array) -> Rows:
         """The rows at `indices`, `[n]`, in the given order."""
         locate = Locator.in_shard(self, 0, indices.astype(np.int64))
-        return rows_from_mappings(self._items(indices), columns=self._columns, locate=locate)
+        return rows_from_mappings(self._items(indices), columns=self.columns, locate=locate)
 
     def _items(self, indices: Int64Array) -> list[Any]:
         items: list[Any] = []
@@ -51,7 +51,7 @@ class IterableSource(SequentialSource):
     def __init__(self, rows: Iterable[Any] | Callable[[], Iterable[Any]], *, name: str, columns: Columns) -> None:
         super().__init__(name=name, shards=(Shard("", None),))
         self._rows = rows
-        self._columns = columns
+        self.columns = columns
         self._home = os.getpid()
         # Kept until the next pass starts: the identity of an iterator is only valid while the iterator is alive.
         self._last: _RowIterator | None = None
@@ -75,7 +75,7 @@ class IterableSource(SequentialSource):
 
     def _take(self, block: list[Any], start: int, indices: Int64Array) -> Rows:
         locate = Locator.in_shard(self, 0, start + indices)
-        return rows_from_mappings([block[index] for index in indices.tolist()], columns=self._columns, locate=locate)
+        return rows_from_mappings([block[index] for index in indices.tolist()], columns=self.columns, locate=locate)
 
     def _next_pass(self) -> "_RowIterator":
         """The last iterator if it was only peeked at, else a new one; an error if the new one cannot yield all rows."""

@@ -52,7 +52,7 @@ class ParquetSource(SequentialSource):
     def __init__(self, files: tuple[File, ...], *, name: str, columns: Columns) -> None:
         with ThreadPoolExecutor(MAX_OPENED_AT_ONCE) as pool:
             footers = list(pool.map(partial(_read_footer, name=name), files))
-        self._columns = _matched(columns, files, footers, name=name)
+        self.columns = _matched(columns, files, footers, name=name)
         self._groups, shards = list[RowGroup](), list[Shard]()
         for file, (metadata, _), shard_name in zip(files, footers, shard_names(files), strict=True):
             footer = _digest(metadata)
@@ -87,7 +87,7 @@ class ParquetSource(SequentialSource):
         locate = Locator.in_shard(self, shard, start + indices)
         columns = {name: ArrowColumn(table.column(name)) for name in table.column_names}
         batch = decoded(lambda some: {name: column.take(some) for name, column in columns.items()}, indices, locate)
-        return rows_from_batch(batch, columns=self._columns, locate=locate)
+        return rows_from_batch(batch, columns=self.columns, locate=locate)
 
     def _batches(self, shard: int, num_rows: int) -> Iterator[pa.RecordBatch]:
         group = self._groups[shard]
@@ -95,7 +95,7 @@ class ParquetSource(SequentialSource):
             if _digest(file.metadata) != group.footer:  # a footer has no checksum
                 raise BadBytes("the footer has changed since the file was first opened")
             yield from file.iter_batches(
-                num_rows, row_groups=[group.number], columns=list(self._columns.names), use_threads=False
+                num_rows, row_groups=[group.number], columns=list(self.columns.names), use_threads=False
             )
 
 
@@ -107,13 +107,17 @@ def _matched(columns: Columns, files: Sequence[File], footers: Sequence[Footer],
     matched = match_columns(columns, footers[0][1].names, name=f"{name}: {files[0]}")
     for file, (_, schema) in zip(files, footers, strict=True):
         if match_columns(columns, schema.names, name=f"{name}: {file}") != matched:
-            raise SourceError(f"{name}: {file} and {files[0]} must have the same contexts columns; write both alike")
+            raise SourceError(
+                f"{name}: {file} and {files[0]} must have the same columns of optional fields; write both alike"
+            )
         for column in matched.names:
             if (number := schema.names.count(column)) > 1:
                 raise SourceError(f"{name}: {file}: {number} columns are named {column!r}; give each another name")
-            if not holds_plain_values(kind := schema.field(column).type):
+            is_text = column in matched.texts
+            if not holds_plain_values(kind := schema.field(column).type, structs=not is_text):
+                rule = "neither text nor a list of texts" if is_text else "not made of text, numbers, lists and structs"
                 raise SourceError(
-                    f"{name}: {file}: column {column!r} holds {kind}, which is neither text nor a list of texts; name "
+                    f"{name}: {file}: column {column!r} holds {kind}, which is {rule}; name "
                     "another column under `columns:`, or read the file by load_dataset"
                 )
     return matched

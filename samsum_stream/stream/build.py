@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,12 @@ from samsum_stream.config.registry import call, resolve
 from samsum_stream.errors import ConfigError, TokenizerError
 from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.pipeline.pipeline import Pipeline
-from samsum_stream.prompts import FORMATS, PROMPTS, Prompt, PromptFormat, format_for_model
-from samsum_stream.prompts.rendering import PromptRenderer
+from samsum_stream.prompts import FORMATS_OF_CONFIG, PROMPTS, ChatTemplate, Prompt, PromptFormat, format_for_model
 from samsum_stream.sources import Source
 from samsum_stream.sources.faults import Faults
 from samsum_stream.stream.fingerprint import source_identity
 from samsum_stream.stream.opening import build_source, first_rows_of
+from samsum_stream.stream.renderers import Formats, build_renderer, choose_formats
 from samsum_stream.tokenization import (
     Border,
     ExampleTokenizer,
@@ -32,8 +32,10 @@ from samsum_stream.tokenization import (
     load_tokenizer,
     pad_token_id,
     require_fast,
+    with_control_tokens,
 )
-from samsum_stream.values.rows import Rows
+from samsum_stream.tokenization.joints import Joints
+from samsum_stream.values.rows import Conversations, Instructions, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +45,14 @@ class Parts:
     """The parts of a stream.
 
     Attributes:
-        prompt: The prompt, with its format.
+        formats: The formats in which rows are written.
         source_identity: The identity of the source in the fingerprint.
         tokenizer: The tokenizer.
         pipeline: Rows to batches.
         collator: Batches to tensors.
     """
 
-    prompt: Prompt
+    formats: Formats
     source_identity: str
     tokenizer: PreTrainedTokenizerBase
     pipeline: Pipeline
@@ -72,15 +74,24 @@ def build_parts(
         SamsumStreamError: the config names something that does not exist or does not fit; the message names the key.
     """
     base_model = config.base_model or str(getattr(tokenizer, "name_or_path", ""))
-    prompt = build_prompt(config, base_model=base_model, trust=trust)
+    template = chat_template_of(config, trust=trust)
+    prompt = build_prompt(config, base_model=base_model, trust=trust, has_format=template is None)
     source = build_source(config, rows=rows, trust=trust)
     tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
     packing = config.packing_config
     faults = Faults(config.fault_config.on_bad_row == "skip", config.fault_config.max_bad_rows)
     first_rows = first_rows_of(config, source, faults)
+    kinds = {type(rows.content) for rows in first_rows}
+    formats = choose_formats(config, prompt, template, tokenizer, kinds)
+    _require_truncation(config, kinds)
+    if Instructions in kinds and Instructions not in formats.chat_kinds and not prompt.has_border:
+        logger.warning(
+            "nothing separates the input from the response: neither the prompt nor the format marks the start of the "
+            "response; give the prompt a response_template such as 'Answer: {text}', or choose a prompt_format_config"
+        )
     pipeline = Pipeline(
         source=source,
-        encoder=build_encoder(config, prompt, tokenizer, source, first_rows),
+        encoder=build_encoder(config, formats, tokenizer, source, first_rows),
         packer=PACKERS[packing.method](max_length=packing.kwargs.max_length, buffer_size=packing.kwargs.buffer_size),
         batch_size=config.batch_size,
         shuffle=config.shuffle,
@@ -91,7 +102,7 @@ def build_parts(
         fills_batches=COLLATORS[config.collator_config.method].has_fixed_shape,
     )
     collator = build_collator(config, tokenizer)
-    return Parts(prompt, source_identity(source, first_rows), tokenizer, pipeline, collator)
+    return Parts(formats, source_identity(source, first_rows), tokenizer, pipeline, collator)
 
 
 def build_collator(config: StreamConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
@@ -112,21 +123,34 @@ def build_collator(config: StreamConfig, tokenizer: PreTrainedTokenizerBase) -> 
     return collator
 
 
-def build_prompt(config: StreamConfig, *, base_model: str, trust: Sequence[str]) -> Prompt:
-    """The prompt of the config, in its format; without a format in the config, in the format of the base model."""
+def chat_template_of(config: StreamConfig, *, trust: Sequence[str]) -> ChatTemplate | None:
+    """The chat template that the config names; None if it names another format, or none."""
+    section = config.prompt_format_config
+    if section is None or section.method != ChatTemplate.__name__:
+        return None
+    template = call(ChatTemplate, section.kwargs, where=config.where("prompt_format_config", "kwargs"))
+    assert isinstance(template, ChatTemplate)
+    return template
+
+
+def build_prompt(config: StreamConfig, *, base_model: str, trust: Sequence[str], has_format: bool = True) -> Prompt:
+    """The prompt of the config, in its format; without a format in the config, in the format of the base model.
+
+    Args:
+        config: The config.
+        base_model: The name of the base model.
+        trust: The modules that the config may import.
+        has_format: Whether a format writes the prompt, and not a chat template.
+    """
     section = config.prompt_config
     where = config.where("prompt_config", "method")
     factory = resolve(section.method, table=PROMPTS, kind="prompt", trust=trust, where=where)
-    kwargs = {**section.kwargs, **_format_kwargs(config, base_model=base_model, trust=trust)}
+    formats = _format_kwargs(config, base_model=base_model, trust=trust) if has_format else {}
+    kwargs = {**section.kwargs, **formats}
     prompt = call(factory, kwargs, where=config.where("prompt_config", "kwargs"))
     if not isinstance(prompt, Prompt):
         raise ConfigError(
             f"{where}: {section.method} must make a samsum_stream.Prompt; got {type(prompt).__name__}; return a Prompt"
-        )
-    if not prompt.has_border:
-        logger.warning(
-            "nothing separates the input from the response: neither the prompt nor the format marks the start of the "
-            "response; give the prompt a response_template such as 'Answer: {text}', or choose a prompt_format_config"
         )
     return prompt
 
@@ -136,26 +160,38 @@ def _format_kwargs(config: StreamConfig, *, base_model: str, trust: Sequence[str
     section = config.prompt_format_config
     if section is not None:
         where = config.where("prompt_format_config", "method")
-        factory = resolve(section.method, table=FORMATS, kind="format", trust=trust, where=where)
+        factory = resolve(section.method, table=FORMATS_OF_CONFIG, kind="format", trust=trust, where=where)
         where = config.where("prompt_format_config", "kwargs")
         return {"format": call(factory, section.kwargs, where=where)}
     return {} if "format" in config.prompt_config.kwargs else {"format": format_for_model(base_model)()}
 
 
 def build_encoder(
-    config: StreamConfig, prompt: Prompt, tokenizer: PreTrainedTokenizerBase, source: Source, first_rows: Rows
+    config: StreamConfig,
+    formats: Formats,
+    tokenizer: PreTrainedTokenizerBase,
+    source: Source,
+    first_rows: Sequence[Rows],
 ) -> RowEncoder:
     """The encoder of rows, with the backend that gives the ids of the reference on the first rows of the source."""
     section = config.tokenizer_config
-    reference = HFBackend(tokenizer.backend_tokenizer.to_str())
+    written = () if formats.chat is None else formats.chat.written
+    reference = HFBackend(with_control_tokens(tokenizer.backend_tokenizer.to_str(), written))
     border = find_border(reference)
     special_tokens = SpecialTokens(reference, border)
-    _warn_of_unknown_tokens(prompt.format, special_tokens)
-    renderer = PromptRenderer(prompt, bos=_added_text(tokenizer, border), eos=str(tokenizer.eos_token))
+    if Instructions not in formats.chat_kinds:
+        _warn_of_unknown_tokens(formats.prompt.format, special_tokens)
+    renderer = build_renderer(
+        config,
+        formats,
+        bos=_added_text(tokenizer, border),
+        eos=str(tokenizer.eos_token),
+        joints=Joints(reference, border),
+    )
     backend = choose_backend(
         section.backend,
         reference,
-        first_rows=renderer.render(first_rows).texts,
+        first_rows=[text for rows in first_rows for text in renderer.render(rows).texts],
         verify_every=section.verify_every,
     )
     runs = RunEncoder(
@@ -171,8 +207,18 @@ def build_encoder(
         eos_token_id=int(tokenizer.eos_token_id),
         max_length=config.packing_config.kwargs.max_length,
         truncation=config.truncation_config.method,
+        trains_prompts=config.loss_config.prompts,
     )
-    return RowEncoder(renderer, example_tokenizer)
+    return RowEncoder(renderer, example_tokenizer, skips=config.fault_config.on_bad_row == "skip")
+
+
+def _require_truncation(config: StreamConfig, kinds: Collection[type]) -> None:
+    method = config.truncation_config.method
+    if kinds == {Conversations} and method in ("contexts", "input"):
+        raise ConfigError(
+            f"{config.where('truncation_config', 'method')}: conversations have no {method} that could be cut, got "
+            f'"{method}"; write turns to remove the oldest turns, last_turns to remove the last ones, or drop'
+        )
 
 
 def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:

@@ -4,7 +4,7 @@ A fingerprint contains no path, no time and no URL. Therefore data can move betw
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamCon
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message, Prompt, PromptFormat
 from samsum_stream.sources import IndexedSource, Mixture, Source
+from samsum_stream.stream.renderers import Formats
 from samsum_stream.values.rows import Rows
 
 NUM_SAMPLED = 16
@@ -25,7 +26,7 @@ def fingerprint_of(
     config: StreamConfig,
     *,
     source: str,
-    prompt: Prompt,
+    formats: Formats,
     tokenizer: str,
     num_lanes: int,
     batch_size: int,
@@ -36,19 +37,22 @@ def fingerprint_of(
     Args:
         config: The config.
         source: The result of `source_identity`.
-        prompt: The prompt, with its format.
+        formats: The formats in which rows are written.
         tokenizer: The tokenizer as JSON.
         num_lanes: The number of lanes.
         batch_size: The packs of a batch. A Trainer can set another number than the config.
         epochs: The epochs of a run; None for an endless stream. A Trainer can set another number than the config.
     """
-    packing = config.packing_config
+    packing, prompt = config.packing_config, formats.prompt
     return {
         "source": source,
         "columns": ", ".join(_columns(config.source_config)),
         "tokenizer": f"{_digest([tokenizer])} {config.tokenizer_config.special_tokens_in_rows}",
         "prompt": f"{type(prompt).__name__} {_rendered(replace(prompt, format=PromptFormat()))}",
         "format": f"{type(prompt.format).__name__} {_rendered(Prompt(system_message='system', format=prompt.format))}",
+        "chat_template": None if formats.chat is None else formats.chat.identity,
+        "conversation": repr(config.conversation_config),
+        "loss": repr(config.loss_config),
         "truncation": config.truncation_config.method,
         "packing": f"{packing.method} {packing.kwargs.max_length} {packing.kwargs.buffer_size}",
         "batch_size": batch_size,
@@ -68,13 +72,15 @@ def _columns(section: SourceConfig, name: str = "") -> list[str]:
     return [f"{name}{field}={column}" for field, column in sorted(section.columns.items())]
 
 
-def source_identity(source: Source, first_rows: Rows) -> str:
+def source_identity(source: Source, first_rows: Sequence[Rows]) -> str:
     """The name of the source, the number of its rows if known, and a digest of its shards and of some rows."""
     shards = [f"{shard.name}\0{shard.num_rows}" for shard in source.shards]
     parts = [source.name]
     if source.num_rows is not None:
         parts.append(f"{source.num_rows} rows")
-    return " ".join([*parts, _digest([*shards, *first_rows.texts, *_sample(source)])])
+    return " ".join(
+        [*parts, _digest([*shards, *(text for rows in first_rows for text in rows.texts), *_sample(source)])]
+    )
 
 
 def _sample(source: Source) -> list[str]:

@@ -24,6 +24,7 @@ from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.stream.build import build_parts
 from samsum_stream.stream.fingerprint import fingerprint_of
+from samsum_stream.stream.opening import rules_of_conversations
 from samsum_stream.stream.preview import Preview, preview
 from samsum_stream.stream.rows import rows_of_caller
 from samsum_stream.stream.run import UNCHANGED, with_settings
@@ -73,7 +74,7 @@ class SFTStream(IterableDataset[Pack]):
         parts = build_parts(config, rows=rows, tokenizer=tokenizer, trust=trust)
         self.tokenizer, self.collator, self.pipeline = parts.tokenizer, parts.collator, parts.pipeline
         self.stats = Stats(self.pipeline.source.leaves)
-        self._prompt, self._source_identity = parts.prompt, parts.source_identity
+        self._formats, self._source_identity = parts.formats, parts.source_identity
         self._first_epoch = 0
         self._writes_quarantine = True
         self._lengths: list[Lengths] = []  # at most one; a list, because all runs of the stream share it
@@ -263,7 +264,7 @@ class SFTStream(IterableDataset[Pack]):
         return fingerprint_of(
             self.config,
             source=self._source_identity,
-            prompt=self._prompt,
+            formats=self._formats,
             tokenizer=self._encoder.tokenizer.reference.serialized,
             num_lanes=num_lanes,
             batch_size=self.pipeline.batch_size,
@@ -287,7 +288,8 @@ class SFTStream(IterableDataset[Pack]):
         return self.pipeline.encoder
 
     def _rows(self, row: Mapping[str, Any], *, training: bool) -> Rows:
-        return rows_of_caller(row, columns=self.config.source_config.columns, training=training)
+        columns, rules = self.config.source_config.columns, rules_of_conversations(self.config)
+        return rows_of_caller(row, columns=columns, training=training, rules=rules)
 
     def __repr__(self) -> str:
         pipeline = self.pipeline

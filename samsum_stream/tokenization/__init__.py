@@ -6,7 +6,7 @@ from samsum_stream.tokenization.example_tokenizer import ExampleTokenizer
 from samsum_stream.tokenization.loading import load_tokenizer, pad_token_id, require_fast
 from samsum_stream.tokenization.proof import choose_backend
 from samsum_stream.tokenization.runs import RunEncoder
-from samsum_stream.tokenization.special_tokens import SpecialTokens
+from samsum_stream.tokenization.special_tokens import SpecialTokens, with_control_tokens
 
 __all__ = [
     "Backend",
@@ -21,4 +21,5 @@ __all__ = [
     "load_tokenizer",
     "pad_token_id",
     "require_fast",
+    "with_control_tokens",
 ]

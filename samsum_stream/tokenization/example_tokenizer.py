@@ -12,6 +12,7 @@ import numpy as np
 from samsum_stream.errors import RowError
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.runs import RunEncoder
+from samsum_stream.tokenization.trained_prompts import with_prompts_trained
 from samsum_stream.tokenization.truncation import METHODS, TokenizedExample
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged, offsets_of
 from samsum_stream.values.examples import EXAMPLE_RECORD, Chunk, Event, Records
@@ -50,13 +51,22 @@ class ExampleTokenizer:
         reference: Gives the end of each token in a text, for truncation.
         eos_token_id: The id of the eos.
         max_length: The maximum number of tokens of an example.
-        truncation: What happens to longer examples: `drop`, `right`, `error`, or a method of the renderer.
+        truncation: What happens to longer examples: `drop`, `last_turns`, `right`, `error`, or a method of the
+            renderer.
+        trains_prompts: Whether all tokens are trained (`loss_config.prompts`).
     """
 
     def __init__(
-        self, runs: RunEncoder, *, reference: HFBackend, eos_token_id: int, max_length: int, truncation: str
+        self,
+        runs: RunEncoder,
+        *,
+        reference: HFBackend,
+        eos_token_id: int,
+        max_length: int,
+        truncation: str,
+        trains_prompts: bool = False,
     ) -> None:
-        self.runs, self.reference = runs, reference
+        self.runs, self.reference, self.trains_prompts = runs, reference, trains_prompts
         self.eos_token_id, self.max_length, self.truncation = eos_token_id, max_length, truncation
 
     def encode(self, renderings: Renderings, *, epoch: int) -> Chunk:
@@ -71,9 +81,9 @@ class ExampleTokenizer:
         """
         run_ids, spelled = self.runs.encode(renderings)
         renderings.release_texts()
-        events = _spelling_events(renderings, spelled) if spelled.any() else []
+        events = [*renderings.events, *(_spelling_events(renderings, spelled) if spelled.any() else ())]
         examples, kept = _examples(run_ids, renderings.layout), np.ones(len(renderings), np.bool_)
-        if (too_long := np.flatnonzero(examples.lengths > self._room)).size:
+        if (too_long := np.flatnonzero(examples.lengths > self._room(renderings))).size:
             examples = self._truncate(renderings, examples, too_long, kept, events)
         chunk = self._chunk(renderings, examples, epoch)
         if _may_be_untrained(examples):
@@ -83,10 +93,9 @@ class ExampleTokenizer:
         chunk = Chunk(chunk.ids, chunk.spans, chunk.records, chunk.rows, chunk.num_rendered, tuple(events))
         return chunk if kept.all() else chunk.select(kept)
 
-    @property
-    def _room(self) -> int:
+    def _room(self, renderings: Renderings) -> int:
         """The maximum number of tokens of an example, without those that the tokenizer adds at the start."""
-        return self.max_length - len(self.runs.border.added)
+        return self.max_length - len(self.runs.added(renderings))
 
     def _truncate(
         self, renderings: Renderings, examples: _Examples, too_long: Int64Array, kept: BoolArray, events: list[Event]
@@ -112,11 +121,12 @@ class ExampleTokenizer:
 
     def _fit(self, renderings: Renderings, index: int, example: TokenizedExample) -> TokenizedExample | str:
         """The truncated example, or the reason to drop it."""
+        room = self._room(renderings)
         if self.truncation == "error":
-            raise self._too_long(renderings, index, num_tokens=self.max_length - self._room + example.length)
+            raise self._too_long(renderings, index, num_tokens=self.max_length - room + example.length)
         if self.truncation in METHODS:
-            return METHODS[self.truncation](example, room=self._room)
-        fit = Fit(lambda rendering: self._tokenized(rendering).lengths[0] <= self._room, self.reference.token_ends)
+            return METHODS[self.truncation](example, room=room)
+        fit = Fit(lambda rendering: self._tokenized(rendering).lengths[0] <= room, self.reference.token_ends)
         shortened = renderings.shorten(index, self.truncation, fit)
         if shortened is None:
             return "longer_than_max_length"
@@ -127,14 +137,15 @@ class ExampleTokenizer:
 
     def _chunk(self, renderings: Renderings, examples: _Examples, epoch: int) -> Chunk:
         """The examples with all their tokens, dropped examples included."""
-        num_added = len(self.runs.border.added)
-        records = self._records(renderings, examples, epoch)
-        spans = (examples.spans + np.int32(num_added)) if num_added else examples.spans
-        return Chunk(self._assemble(examples), spans, records, renderings.rows, renderings.num_rendered)
+        added = self.runs.added(renderings)
+        records = self._records(renderings, examples, len(added), epoch)
+        spans = (examples.spans + np.int32(len(added))) if len(added) else examples.spans
+        chunk = Chunk(self._assemble(examples, added), spans, records, renderings.rows, renderings.num_rendered)
+        return with_prompts_trained(chunk) if self.trains_prompts else chunk
 
-    def _assemble(self, examples: _Examples) -> list[bytes]:
+    def _assemble(self, examples: _Examples, added_ids: Int32Array) -> list[bytes]:
         """The ids of each example as bytes: those that the tokenizer adds, those of the runs, the eos."""
-        added, eos = self.runs.border.added.tobytes(), np.array([self.eos_token_id], np.int32).tobytes()
+        added, eos = added_ids.tobytes(), np.array([self.eos_token_id], np.int32).tobytes()
         tokens = examples.tokens
         ids, ends = tokens.ids.data, tokens.offsets.tolist()
         return [
@@ -142,9 +153,9 @@ class ExampleTokenizer:
             for (start, end), has_eos in zip(pairwise(ends), examples.has_eos.tolist(), strict=True)
         ]
 
-    def _records(self, renderings: Renderings, examples: _Examples, epoch: int) -> Records:
+    def _records(self, renderings: Renderings, examples: _Examples, num_added: int, epoch: int) -> Records:
         records = np.empty(len(renderings), EXAMPLE_RECORD)
-        records["length"] = len(self.runs.border.added) + examples.lengths
+        records["length"] = num_added + examples.lengths
         records["num_spans"], records["part"], records["epoch"] = examples.num_spans, renderings.parts, epoch
         records["shard"], records["row"] = renderings.shards[renderings.rows], renderings.numbers[renderings.rows]
         return records
@@ -153,14 +164,14 @@ class ExampleTokenizer:
         return RowError(
             f"{self.runs.position(renderings, index)}: the row has {num_tokens:,} tokens and max_length is "
             f"{self.max_length:,}, with truncation_config.method error; raise packing_config.kwargs.max_length, or "
-            "choose drop, contexts, input or right"
+            "choose drop or another truncation_config.method"
         )
 
 
 def _examples(runs: Ragged, layout: RunLayout) -> _Examples:
     """The runs of each example, joined; every trained run is a span."""
     tokens = Ragged(runs.ids, runs.offsets[layout.offsets])
-    return _Examples(tokens, layout.spans(runs.offsets), layout.num_trained, layout.ends_trained)
+    return _Examples(tokens, layout.spans(runs.offsets), layout.num_trained, layout.has_eos)
 
 
 def _may_be_untrained(examples: _Examples) -> bool:

@@ -4,7 +4,7 @@ from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from samsum_stream.errors import TokenizerError
 from samsum_stream.errors.wording import closest
@@ -78,3 +78,12 @@ def _looks_like_folder(base_model: str) -> bool:
     """Whether `base_model` is a folder. `org/name` and `name` can also be a Hub id; then a folder that exists wins."""
     path = Path(base_model).expanduser()
     return path.exists() or base_model.startswith((".", "/", "~")) or base_model.count("/") > 1
+
+
+def generation_stop_ids(base_model: str) -> list[int]:
+    """The ids at which the generation of a model stops (`eos_token_id` of its generation config); empty if unknown."""
+    try:
+        ids = GenerationConfig.from_pretrained(base_model).eos_token_id
+    except (OSError, ValueError):
+        return []
+    return [ids] if isinstance(ids, int) else [*(ids or ())]

@@ -12,7 +12,7 @@ from samsum_stream.tokenization.backends import Backend
 from samsum_stream.tokenization.border import Border
 from samsum_stream.tokenization.special_tokens import SpecialTokens
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged
-from samsum_stream.values.renderings import Renderings, Segment, Shape, of_one_example, runs_of
+from samsum_stream.values.renderings import Renderings, Segment, Shape
 from samsum_stream.values.rows import RowPosition
 
 
@@ -55,25 +55,37 @@ class RunEncoder:
             RowError: a row spells a special token, and the policy is `error`.
             TokenizerError: the tokenizer merged a completion with the text before it.
         """
-        if self.border.is_plain:
-            runs = encoded = self.backend.encode(renderings.texts)
-        else:
-            continues = renderings.continues
-            encoded = self.backend.encode(self.border.mark(renderings.texts, continues))
-            runs = self.border.unmark(encoded, continues)
-        spelled = self.special_tokens.weigh(encoded) != renderings.per_run(self._format_weights)
+        runs = self._encoded(renderings)
+        differs = self.special_tokens.weigh(runs) != renderings.per_run(self._format_weights)
+        spelled = differs if renderings.pieces is None else differs | renderings.pieces.has_ordinary
         if not spelled.any():
             return runs, spelled
         if self.policy == "error":
             raise self._spells(renderings, int(renderings.layout.example_of_run[spelled.argmax()]))
         if self.policy == "text":
-            runs = runs.replace(self._ordinary(renderings, np.flatnonzero(spelled)))
+            runs = runs.replace(self._ordinary(renderings, np.flatnonzero(differs)))
         return runs, spelled
 
-    def prompt_ids(self, segments: Sequence[Segment]) -> list[int]:
+    def _encoded(self, renderings: Renderings) -> Ragged:
+        """The ids of each run; only pieces that are marked as ordinary are encoded as ordinary text."""
+        texts, pieces = renderings.texts, renderings.pieces
+        if self.border.is_plain:
+            encoded = self.backend.encode(texts)
+        else:
+            continues = renderings.continues
+            encoded = self.border.unmark(self.backend.encode(self.border.mark(texts, continues)), continues)
+        if pieces is None:
+            return encoded
+        ordinary = {piece: self._ordinary_ids([_spelled(texts[piece])], continues=True) for piece in pieces.ordinary}
+        return encoded.replace(ordinary).joined(pieces.of_runs)
+
+    def added(self, renderings: Renderings) -> Int32Array:
+        """The tokens that the tokenizer adds at the start of each example, shape `[a]`."""
+        return self.border.added[:0] if renderings.is_complete else self.border.added
+
+    def prompt_ids(self, prompt: Renderings) -> list[int]:
         """The ids of a prompt: the tokens that the tokenizer adds at the start, then the ids of its text."""
-        rendering = of_one_example(runs_of(segments), lambda _: segments)
-        ids: Int32Array = np.concatenate([self.border.added, self.encode(rendering)[0].ids])
+        ids: Int32Array = np.concatenate([self.added(prompt), self.encode(prompt)[0].ids])
         return [*ids.tolist()]
 
     def _format_weights(self, shape: Shape) -> Int64Array:
@@ -89,9 +101,11 @@ class RunEncoder:
         firsts = np.searchsorted(examples, examples)
         for run in runs.tolist():
             segments = _segments_by_run(renderings.segments(int(examples[run])))[run - int(firsts[run])]
-            continues = run > firsts[run]
-            ids[run] = np.array(self.special_tokens.encode(segments, continues=bool(continues)), np.int32)
+            ids[run] = self._ordinary_ids(segments, continues=bool(run > firsts[run]))
         return ids
+
+    def _ordinary_ids(self, segments: Sequence[Segment], *, continues: bool) -> Int32Array:
+        return np.array(self.special_tokens.encode(segments, continues=continues), np.int32)
 
     def position(self, renderings: Renderings, index: int) -> RowPosition:
         """The position of the row of the example at `index`."""
@@ -106,6 +120,10 @@ class RunEncoder:
             f"{self.position(renderings, index)}: the row spells {what}, and tokenizer_config.special_tokens_in_rows "
             "is error; fix the row, or set it to text to encode the spelling as ordinary text"
         )
+
+
+def _spelled(text: str) -> Segment:
+    return Segment(text, from_row=True, trained=False)
 
 
 def _segments_by_run(segments: Sequence[Segment]) -> list[list[Segment]]:

@@ -5,8 +5,9 @@ the run has other special ids than those that the format spells. To compare them
 weight. If the weights of a run have another sum than those of the format's special tokens, then the row spells one.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -126,6 +127,21 @@ class SpecialTokens:
             f"this tokenizer encodes text after {content!r} neither like the start of a text nor like its middle, so "
             "rows that spell special tokens cannot be encoded; use another tokenizer"
         )
+
+
+def with_control_tokens(serialized: str, contents: Collection[str]) -> str:
+    """A tokenizer as JSON, in which some added tokens are special. The ids of texts do not change.
+
+    Args:
+        serialized: The tokenizer as JSON.
+        contents: The texts of the added tokens, such as `<think>`, that a row must not write.
+    """
+    if not contents:
+        return serialized
+    tokenizer = json.loads(serialized)
+    for token in tokenizer["added_tokens"]:
+        token["special"] |= token["content"] in contents
+    return json.dumps(tokenizer, ensure_ascii=False)
 
 
 def _widest_gap(special: Int64Array, *, end: int) -> tuple[int, int]:

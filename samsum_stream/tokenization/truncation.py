@@ -1,4 +1,4 @@
-"""Truncation methods that need only tokens: `drop`, and `right`, which cuts the end of an example and its eos.
+"""Truncation methods that need only tokens: `drop`, `last_turns`, and `right`, which cuts the end of an example.
 
 The other methods shorten the texts of the row, and render the row again so that its prompt stays complete. The renderer
 implements them.
@@ -46,5 +46,18 @@ def cut_right(example: TokenizedExample, *, room: int) -> TokenizedExample | str
     return shorter if len(spans) else "no_trained_token"
 
 
-METHODS: dict[str, Callable[..., TokenizedExample | str]] = {"drop": drop, "right": cut_right}
+def cut_last_turns(example: TokenizedExample, *, room: int) -> TokenizedExample | str:
+    """The example up to the end of the last span that fits into `room` tokens; the reason to drop it if none fits."""
+    ends = example.spans[:, 1]
+    num_kept = int(np.searchsorted(ends, max(room, 0), side="right"))
+    if not num_kept:
+        return "longer_than_max_length"
+    return TokenizedExample(example.ids[: ends[num_kept - 1]], example.spans[:num_kept], False, ("last_turns",))
+
+
+METHODS: dict[str, Callable[..., TokenizedExample | str]] = {
+    "drop": drop,
+    "last_turns": cut_last_turns,
+    "right": cut_right,
+}
 """The methods by name. A method returns an example of at most `room` tokens, or the reason to drop the example."""

@@ -34,6 +34,13 @@ class Ragged(NamedTuple):
         ids = np.concatenate(sequences) if sequences else np.empty(0, np.int32)
         return cls(ids, offsets_of([len(sequence) for sequence in sequences]))
 
+    def joined(self, groups: "Ragged") -> "Ragged":
+        """The sequences of each group, joined; a group lists the indices of sequences, which may repeat."""
+        lengths = self.lengths[groups.ids]
+        offsets = offsets_of(lengths)
+        starts = np.repeat(self.offsets[groups.ids] - offsets[:-1], lengths)
+        return Ragged(self.ids[starts + np.arange(offsets[-1])], offsets[groups.offsets])
+
     def replace(self, sequences: Mapping[int, Int32Array]) -> "Ragged":
         """A copy in which `sequences` replace the sequences at their indices."""
         if not sequences:

@@ -29,6 +29,12 @@ CHILD_COUNTED = ("examples", "tokens", "rows")
 
 LEFT_OUT = ("dropped", "truncated", "skipped")
 
+UNTRAINED_TURNS = ("turns.prompt_is_no_prefix", "turns.no_stop_token", "turns.template_refuses")
+"""The turns of conversations that are not trained, by reason."""
+
+SPLITS = ("splits.history", "splits.border")
+"""The examples of conversations that start because no other example could contain their turn, by reason."""
+
 COUNTED = (
     "rows",
     "examples",
@@ -49,6 +55,24 @@ COUNTED = (
     "skipped.not_utf8",
     "skipped.not_json",
     "skipped.not_a_row",
+    "skipped.bad_conversation",
+    "skipped.no_trained_turn",
+    "skipped.template_refuses",
+    "skipped.prompt_is_no_prefix",
+    "skipped.no_stop_token",
+    "skipped.content_is_lost",
+    "skipped.rewritten_history",
+    "truncated.turns",
+    "truncated.last_turns",
+    "turns.trained",
+    "turns.prompt_is_no_prefix",
+    "turns.no_stop_token",
+    "turns.template_refuses",
+    "turns.thinking_on",
+    "turns.thinking_off",
+    "turns.after_last_turn",
+    "splits.history",
+    "splits.border",
 )
 """All names, in the order in which a state lists their numbers. New names go to the end.
 

@@ -4,8 +4,8 @@ segments    [format "User: "] [row "Hi"] [format "\\nBot:"] | [format " "] [row 
 runs        not trained                                     | trained
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import groupby
 from operator import attrgetter
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, offsets_of
+from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged, offsets_of, sums_of
+from samsum_stream.values.examples import Event
 
 
 class Segment(NamedTuple):
@@ -48,6 +49,37 @@ Shape = tuple[Run, ...]
 """The runs of an example, with the texts of the format only. Examples of one format mostly share one shape."""
 
 
+class Problem(NamedTuple):
+    """What is wrong with a row that cannot be rendered.
+
+    Attributes:
+        field: The field that breaks a rule; empty if the row as a whole does.
+        reason: The rule, as `stats.skipped` names it.
+        text: The rule, the value and the remedy.
+    """
+
+    field: str
+    reason: str
+    text: str
+
+
+class Pieces(NamedTuple):
+    """The pieces of `m` runs, each encoded separately: pieces that several runs share are encoded once.
+
+    Attributes:
+        of_runs: The indices of the pieces of each run.
+        ordinary: The pieces that are encoded without added tokens, because a row spells one.
+    """
+
+    of_runs: Ragged
+    ordinary: frozenset[int]
+
+    @property
+    def has_ordinary(self) -> BoolArray:
+        """Whether each run has an ordinary piece, shape `[m]`."""
+        return sums_of(np.isin(self.of_runs.ids, [*self.ordinary]), self.of_runs.lengths) > 0
+
+
 class Shortened(NamedTuple):
     """An example whose row was shortened, rendered again, and what was cut, as `stats.truncated` names it."""
 
@@ -80,7 +112,7 @@ class Renderings:
     """`n` rendered examples with `m` runs, of some rows.
 
     Attributes:
-        texts: The text of each run, example by example, length `m`.
+        texts: The text of each run, example by example, length `m`; with `pieces`, the text of each piece.
         shapes: The different shapes.
         shape_of: The index of each example's shape in `shapes`, shape `[n]`.
         rows: The index of each example's row among the rows, ascending, shape `[n]`. A row has 0, 1 or more examples.
@@ -88,6 +120,10 @@ class Renderings:
         numbers: The row number of each row in its shard, shape `[rows]`.
         segments: The segments of the example at an index.
         shorten: Shortens an example.
+        pieces: The pieces of each run; None if each run is one piece.
+        is_complete: Whether the texts contain all special tokens, as those of chat templates do.
+        problems: What is wrong with rows that cannot be rendered, by the index of the row. They have no example.
+        events: What was noticed while the rows were rendered.
     """
 
     texts: list[str]
@@ -98,6 +134,10 @@ class Renderings:
     numbers: Int64Array
     segments: Callable[[int], Sequence[Segment]]
     shorten: Shorten = cannot_shorten
+    pieces: Pieces | None = None
+    is_complete: bool = False
+    problems: Mapping[int, Problem] = field(default_factory=dict)
+    events: Sequence[Event] = ()
 
     @classmethod
     def of_segments(
@@ -110,12 +150,41 @@ class Renderings:
     def __len__(self) -> int:
         return len(self.shape_of)
 
+    def select(self, chosen: Int64Array) -> "Renderings":
+        """Some examples, each as the only example of a row; without problems and events.
+
+        Args:
+            chosen: The indices of the examples, shape `[k]`.
+        """
+        borders, pieces, texts = self.layout.offsets.tolist(), self.pieces, self.texts
+        runs = [run for index in chosen.tolist() for run in range(borders[index], borders[index + 1])]
+        if pieces is None:
+            texts = [texts[run] for run in runs]
+        else:
+            split = pieces.of_runs.split()
+            pieces = pieces._replace(of_runs=Ragged.of([split[run] for run in runs]))
+        row_of = self.rows[chosen]
+        return Renderings(
+            texts=texts,
+            shapes=self.shapes,
+            shape_of=self.shape_of[chosen],
+            rows=np.arange(len(chosen)),
+            shards=self.shards[row_of],
+            numbers=self.numbers[row_of],
+            segments=lambda index: self.segments(int(chosen[index])),
+            shorten=lambda index, method, fit: self.shorten(int(chosen[index]), method, fit),
+            pieces=pieces,
+            is_complete=self.is_complete,
+        )
+
     @cached_property
     def layout(self) -> "RunLayout":
         """The runs of each example."""
         if len(self.shapes) == 1:  # nearly always
-            return _layout_of_one_shape(self.shapes[0], len(self))
-        return _layout([self.shapes[index] for index in self.shape_of.tolist()])
+            layout = _layout_of_one_shape(self.shapes[0], len(self))
+        else:
+            layout = _layout([self.shapes[index] for index in self.shape_of.tolist()])
+        return layout.without_eos() if self.is_complete else layout
 
     @cached_property
     def parts(self) -> Int64Array:
@@ -133,8 +202,13 @@ class Renderings:
 
     @property
     def continues(self) -> BoolArray:
-        """Whether each run starts in the middle of a text, shape `[m]`."""
+        """Whether each of `texts` starts in the middle of a text, shape `[len(texts)]`."""
         continues: BoolArray = self.per_run(lambda shape: np.array([run.continues for run in shape], np.bool_))
+        if self.pieces is None:
+            return continues
+        starts = self.pieces.of_runs.offsets[self.layout.offsets[:-1]]
+        continues = np.ones(len(self.texts), np.bool_)
+        continues[self.pieces.of_runs.ids[starts]] = False
         return continues
 
     def per_run(self, of_shape: Callable[[Shape], "np.ndarray[Any, np.dtype[Any]]"]) -> Any:
@@ -154,7 +228,7 @@ class RunLayout(NamedTuple):
         origins: The first run of the example of each trained run, shape `[k, 1]`.
         eos: The number of eos tokens before each of `borders`: 1 after a trained run that ends its example.
         num_trained: The number of trained runs of each example, shape `[n]`.
-        ends_trained: Whether the last run of each example is trained, shape `[n]`.
+        has_eos: Whether an eos follows the last run of each example, because this run is trained, shape `[n]`.
     """
 
     offsets: Int64Array
@@ -162,12 +236,16 @@ class RunLayout(NamedTuple):
     origins: Int64Array
     eos: Int64Array
     num_trained: Int64Array
-    ends_trained: BoolArray
+    has_eos: BoolArray
 
     @property
     def example_of_run(self) -> Int64Array:
         """The index of the example of each run, shape `[m]`."""
         return np.repeat(np.arange(len(self.num_trained)), self.offsets[1:] - self.offsets[:-1])
+
+    def without_eos(self) -> "RunLayout":
+        """The same runs, and no eos after them."""
+        return self._replace(eos=np.zeros_like(self.eos), has_eos=np.zeros_like(self.has_eos))
 
     def spans(self, starts: Int64Array) -> Int32Array:
         """The trained spans of all examples with their eos, shape `[k, 2]`; tokens count from the start of an example.
@@ -189,7 +267,7 @@ def _layout(shapes: Sequence[Shape]) -> RunLayout:
         origins=offsets[origins],
         eos=(borders == offsets[origins + 1]).astype(np.int64),
         num_trained=np.array([sum(run.trained for run in shape) for shape in shapes], np.int64),
-        ends_trained=np.array([bool(shape) and shape[-1].trained for shape in shapes], np.bool_),
+        has_eos=np.array([bool(shape) and shape[-1].trained for shape in shapes], np.bool_),
     )
 
 

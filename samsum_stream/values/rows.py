@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from samsum_stream.values.arrays import Int32Array, Int64Array
+from samsum_stream.values.conversations import Conversation
 
 
 class RowPosition(NamedTuple):
@@ -52,27 +53,81 @@ class BadRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """`n` valid rows as columns, with their positions, and the bad rows between them.
+class Instructions:
+    """The texts of `n` rows with an input and a response, as columns.
 
     Attributes:
         inputs: The input of each row.
         responses: The response of each row.
         contexts: The contexts of each row; None if no row has any, which is the common case.
+    """
+
+    inputs: list[str]
+    responses: list[str]
+    contexts: list[list[str]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def texts(self) -> Iterator[str]:
+        """All texts of the rows: inputs, responses, then contexts."""
+        return chain(self.inputs, self.responses, chain.from_iterable(self.contexts or ()))
+
+    def __add__(self, other: Self) -> Self:
+        has_contexts = self.contexts is not None or other.contexts is not None
+        contexts = [texts for rows in (self, other) for texts in rows.contexts or [[]] * len(rows)]
+        return type(self)(
+            self.inputs + other.inputs, self.responses + other.responses, contexts if has_contexts else None
+        )
+
+
+class Completions(Instructions):
+    """The texts of `n` rows with a prompt (`inputs`) and a completion (`responses`), which follows it directly."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """The conversations of `n` rows."""
+
+    conversations: list[Conversation]
+
+    def __len__(self) -> int:
+        return len(self.conversations)
+
+    @property
+    def texts(self) -> Iterator[str]:
+        """All texts of the conversations."""
+        return chain.from_iterable(conversation.texts for conversation in self.conversations)
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.conversations + other.conversations)
+
+
+Content = Instructions | Conversations
+"""What rows contain. All rows of a source have the same kind of content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """`n` valid rows with their positions, and the bad rows between them.
+
+    Attributes:
+        content: The content of the rows.
         shards: The shard number of each row, shape `[n]`.
         rows: The row number of each row in its shard, shape `[n]`.
         skipped: The bad rows, each with its index among all rows that were read.
     """
 
-    inputs: list[str]
-    responses: list[str]
-    contexts: list[list[str]] | None
+    content: Content
     shards: Int32Array
     rows: Int64Array
     skipped: tuple[tuple[int, BadRow], ...] = ()
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.content)
 
     @property
     def num_read(self) -> int:
@@ -87,28 +142,20 @@ class Rows:
 
     @property
     def texts(self) -> Iterator[str]:
-        """All texts of the rows: inputs, responses, then contexts."""
-        return chain(self.inputs, self.responses, chain.from_iterable(self.contexts or ()))
-
-    @property
-    def num_with_contexts(self) -> int:
-        """The number of rows that have contexts."""
-        return sum(map(bool, self.contexts or ()))
+        """All texts of the rows."""
+        return self.content.texts
 
     @classmethod
     def none(cls, *skipped: BadRow) -> "Rows":
         """No valid row, only bad rows."""
-        return cls([], [], None, np.empty(0, np.int32), np.empty(0, np.int64), tuple(enumerate(skipped)))
+        return cls(Instructions([], []), np.empty(0, np.int32), np.empty(0, np.int64), tuple(enumerate(skipped)))
 
     @classmethod
     def joined(cls, first: "Rows", second: "Rows") -> "Rows":
-        """The rows of `first`, then the rows of `second`."""
-        has_contexts = first.contexts is not None or second.contexts is not None
-        contexts = [texts for rows in (first, second) for texts in rows.contexts or [[]] * len(rows)]
+        """The rows of `first`, then the rows of `second`; both have the same kind of content, or one has no row."""
+        contents: list[Any] = [rows.content for rows in (first, second) if len(rows)] or [first.content]
         return cls(
-            inputs=first.inputs + second.inputs,
-            responses=first.responses + second.responses,
-            contexts=contexts if has_contexts else None,
+            content=contents[0] if len(contents) == 1 else contents[0] + contents[1],
             shards=np.concatenate([first.shards, second.shards]),
             rows=np.concatenate([first.rows, second.rows]),
             skipped=first.skipped + tuple((first.num_read + index, bad) for index, bad in second.skipped),

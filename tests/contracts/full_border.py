@@ -105,8 +105,8 @@ def spelling_special_tokens(stream: SFTStream, rows: Rows) -> set[int]:
     """The indices of the rows that spell a special token in a field."""
     added = stream.tokenizer.added_tokens_decoder.values()
     spelled = re.compile("|".join(re.escape(token.content) for token in added if token.special))
-    contexts = [[]] * len(rows) if rows.contexts is None else rows.contexts
-    columns = zip(rows.inputs, rows.responses, contexts, strict=True)
+    contexts = [[]] * len(rows) if rows.content.contexts is None else rows.content.contexts
+    columns = zip(rows.content.inputs, rows.content.responses, contexts, strict=True)
     texts = ("\n".join([text, response, *passages]) for text, response, passages in columns)
     return {index for index, text in enumerate(texts) if spelled.search(text)}
 

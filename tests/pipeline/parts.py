@@ -29,7 +29,7 @@ class PartsRenderer(Renderer):
         return Renderings.of_segments(flat, rows=row_of, shards=rows.shards, numbers=rows.rows)
 
     def prompt_segments(self, rows: Rows, index: int) -> Sequence[Segment]:
-        return [fixed("10 "), from_row(rows.inputs[index])]
+        return [fixed("10 "), from_row(rows.content.inputs[index])]
 
     def full_text(self, rows: Rows, index: int) -> str:
         return " | ".join(map(text_of, segments_of(rows, index)))
@@ -37,9 +37,9 @@ class PartsRenderer(Renderer):
 
 def segments_of(rows: Rows, index: int) -> list[Pieces]:
     """The segments of each example of a row."""
-    response = rows.responses[index]
+    response = rows.content.responses[index]
     parts = [] if response == NO_EXAMPLE else response.split(" | ")
-    return [_example(rows.inputs[index], part) for part in parts]
+    return [_example(rows.content.inputs[index], part) for part in parts]
 
 
 def _example(prompt: str, part: str) -> Pieces:

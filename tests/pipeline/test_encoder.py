@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samsum_stream.pipeline.encoder import EncodedRows
-from samsum_stream.values.rows import BadRow, RowPosition, Rows
+from samsum_stream.values.rows import BadRow, Instructions, RowPosition, Rows
 from tests.pipeline.parts import NO_EXAMPLE, TOO_LONG, UNTRAINED, is_kept, make_parts_stream
 from tests.streams import BOS, EOS
 
@@ -24,7 +24,7 @@ def rows_of(responses: list[str | None]) -> Rows:
     ]
     texts = [response for response in responses if response is not BAD]
     shards = np.zeros(len(valid), np.int32)
-    return Rows(["20"] * len(valid), texts, None, shards, 100 + np.array(valid, np.int64), tuple(skipped))
+    return Rows(Instructions(["20"] * len(valid), texts), shards, 100 + np.array(valid, np.int64), tuple(skipped))
 
 
 def encode(responses: list[str | None]) -> EncodedRows:

@@ -22,7 +22,7 @@ from samsum_stream.lanes.position import Cursor
 from samsum_stream.pipeline.read_ahead import NUM_THREADS, ReadAhead
 from samsum_stream.pipeline.readers import Reader, make_reader
 from samsum_stream.sources import Block, SequentialSource, Shard
-from samsum_stream.values.rows import Rows
+from samsum_stream.values.rows import Instructions, Rows
 from tests.resuming import equal
 from tests.streams import make_rows, make_stream, write_lines
 from tests.web import serve_folder
@@ -76,7 +76,7 @@ class Blocks(SequentialSource):
     def _take(self, shard: int, row: int) -> Rows:
         with self._lock:
             self.taken += self.num_bytes
-        return Rows([""], [""], None, np.array([shard], np.int32), np.array([row]))
+        return Rows(Instructions([""], [""]), np.array([shard], np.int32), np.array([row]))
 
     def reader(self, read_ahead: ReadAhead, num_lanes: int = 1) -> Reader:
         starts = dict.fromkeys(range(num_lanes), Cursor(0, 0, 0))

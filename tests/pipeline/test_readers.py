@@ -21,7 +21,7 @@ from samsum_stream.pipeline.readers.indexed import BLOCK, IndexedReader
 from samsum_stream.pipeline.readers.ranges import RangeReader
 from samsum_stream.pipeline.readers.shared import SharedReader
 from samsum_stream.sources import Block, SequentialSource, Shard, Source, as_source
-from samsum_stream.values.rows import Rows
+from samsum_stream.values.rows import Instructions, Rows
 
 KINDS = pytest.mark.parametrize("kind", ["indexed", "sequential", "shards", "sized shards", "many shards"])
 READ_AHEAD = ReadAhead()
@@ -53,7 +53,7 @@ class Shards(SequentialSource):
 
 def rows_of(numbers: np.ndarray, shard: int) -> Rows:
     texts = [str(number) for number in numbers.tolist()]
-    return Rows(texts, texts, None, np.full(len(numbers), shard, np.int32), numbers)
+    return Rows(Instructions(texts, texts), np.full(len(numbers), shard, np.int32), numbers)
 
 
 def make_source(kind: str, num_rows: int) -> Source:

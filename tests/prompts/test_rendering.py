@@ -12,7 +12,7 @@ from samsum_stream.prompts import FORMATS, Message, Prompt, PromptFormat
 from samsum_stream.prompts.rendering import PromptRenderer, message_of
 from samsum_stream.prompts.segments import prompt_of, text_of
 from samsum_stream.values.renderings import Renderings, Run, Segment, runs_of
-from samsum_stream.values.rows import Rows
+from samsum_stream.values.rows import Instructions, Rows
 
 BOS, EOS = "<s>", "</s>"
 PROMPTS: dict[str, dict[str, Any]] = {
@@ -36,7 +36,7 @@ def rows_of(columns: list[tuple[str, str, list[str]]], *, with_contexts: bool = 
     """Rows that have the numbers 10, 11, ... in shard 3."""
     inputs, responses, contexts = map(list, zip(*columns, strict=True))
     shards, numbers = np.full(len(columns), 3, np.int32), np.arange(10, 10 + len(columns))
-    return Rows(inputs, responses, contexts if with_contexts else None, shards, numbers)
+    return Rows(Instructions(inputs, responses, contexts if with_contexts else None), shards, numbers)
 
 
 def renderer_of(

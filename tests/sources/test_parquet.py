@@ -48,7 +48,9 @@ def taken(source: SequentialSource, shard: int, *, num_rows: int = 7, start: int
 
 
 def inputs(source: SequentialSource) -> list[str]:
-    return [text for shard in range(len(source.shards)) for rows in taken(source, shard) for text in rows.inputs]
+    return [
+        text for shard in range(len(source.shards)) for rows in taken(source, shard) for text in rows.content.inputs
+    ]
 
 
 def positions(source: Source, rows: Rows) -> list[str]:
@@ -67,8 +69,8 @@ def test_a_shard_is_a_row_group_with_its_count(tmp_path: Path) -> None:
 def test_rows_have_their_fields_and_positions(tmp_path: Path) -> None:
     source = open_source(str(write(tmp_path / "a.parquet")))
     rows = taken(source, 1, start=4)[0]
-    assert rows.responses == [f"answer {number}" for number in range(34, 41)]
-    assert rows.contexts == [row["contexts"] for row in ROWS[34:41]]
+    assert rows.content.responses == [f"answer {number}" for number in range(34, 41)]
+    assert rows.content.contexts == [row["contexts"] for row in ROWS[34:41]]
     assert positions(source, rows)[0] == "rows/a.parquet#1:4 (epoch 0)"
 
 
@@ -80,7 +82,7 @@ def test_a_shard_is_read_from_any_row_in_blocks_of_any_size(
     path = tmp_path_factory.mktemp("rows") / "a.parquet"
     source = open_source(str(write(path, group=100, data_page_size=page, write_batch_size=8, use_dictionary=False)))
     blocks = taken(source, 0, num_rows=num_rows, start=start)
-    assert [text for rows in blocks for text in rows.inputs] == [row["input"] for row in ROWS[start:]]
+    assert [text for rows in blocks for text in rows.content.inputs] == [row["input"] for row in ROWS[start:]]
     assert all(len(rows) == num_rows for rows in blocks[:-1])
 
 
@@ -153,7 +155,10 @@ class TestBroken:
             path.write_bytes(content[:offset] + byte + content[offset + 1 :])
             try:
                 source = open_source(str(path), contexts="contexts")
-                pairs = [(*zip(rows.inputs, rows.contexts or [], strict=True),) for rows in rows_of_one_lane(source)]
+                pairs = [
+                    (*zip(rows.content.inputs, rows.content.contexts or [], strict=True),)
+                    for rows in rows_of_one_lane(source)
+                ]
                 assert list(chain(*pairs)) == [(row["input"], row["contexts"]) for row in ROWS[:40]]
             except SourceError as error:
                 errors.append(str(error))
@@ -207,7 +212,9 @@ class TestBroken:
 
     def test_files_that_differ_in_their_columns(self, tmp_path: Path) -> None:
         one, other = write(tmp_path / "a.parquet"), write(tmp_path / "b.parquet", [{"input": "x", "response": "y"}])
-        with pytest.raises(SourceError, match=r"b\.parquet and .*a\.parquet must have the same contexts columns"):
+        with pytest.raises(
+            SourceError, match=r"b\.parquet and .*a\.parquet must have the same columns of optional fields"
+        ):
             open_source([str(one), str(other)])
         with pytest.raises(SourceError, match=r"rows: .*a\.parquet: field 'input' has no column 'question'"):
             open_source(str(one), input="question")

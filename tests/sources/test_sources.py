@@ -64,9 +64,9 @@ def taken(source: Source, block: Block) -> list[tuple[str, str, list[str] | None
 
 
 def entries(source: Source, block: Rows) -> list[tuple[str, str, list[str] | None, str]]:
-    contexts = block.contexts or [None] * len(block)
+    contexts = block.content.contexts or [None] * len(block)
     positions = [str(source.position(shard, row, 0)) for shard, row in zip(block.shards, block.rows, strict=True)]
-    return list(zip(block.inputs, block.responses, contexts, positions, strict=True))
+    return list(zip(block.content.inputs, block.content.responses, contexts, positions, strict=True))
 
 
 def texts(rows: list[tuple[str, str, list[str] | None, str]]) -> list[tuple[str, str]]:
@@ -113,8 +113,10 @@ class TestIndexedSources:
 
     def test_rows_come_in_the_order_of_the_indices(self, source: IndexedSource) -> None:
         rows = source.take(ORDER)
-        assert [(a, b) for a, b in zip(rows.inputs, rows.responses, strict=True)] == [EXPECTED[i] for i in ORDER]
-        assert rows.contexts is None
+        assert [(a, b) for a, b in zip(rows.content.inputs, rows.content.responses, strict=True)] == [
+            EXPECTED[i] for i in ORDER
+        ]
+        assert rows.content.contexts is None
         assert rows.rows.tolist() == ORDER.tolist()
         assert (rows.rows.dtype, rows.shards.dtype, rows.shards.tolist()) == (np.int64, np.int32, [0] * len(ORDER))
 
@@ -138,8 +140,8 @@ class TestIndexedSources:
         source = indexed(datasets.Dataset(pa.concat_tables(pieces)))
         for indices in (np.arange(100), np.random.default_rng(0).permutation(100)):
             taken = source.take(indices)
-            assert taken.inputs == [rows[i]["input"] for i in indices]
-            assert taken.contexts == [rows[i]["contexts"] for i in indices]
+            assert taken.content.inputs == [rows[i]["input"] for i in indices]
+            assert taken.content.contexts == [rows[i]["contexts"] for i in indices]
 
 
 class TestDatasets:
@@ -184,7 +186,7 @@ class TestDatasets:
             {"input": "a", "response": "b", "contexts": "z"},
         ]
         dataset = datasets.Dataset.from_list(rows, features=features)
-        assert indexed(dataset).take(np.arange(2)).contexts == [["x", "y"], ["z"]]
+        assert indexed(dataset).take(np.arange(2)).content.contexts == [["x", "y"], ["z"]]
 
     def test_the_split_names_the_shard(self) -> None:
         dataset = datasets.Dataset.from_list(ROWS, split="train")
@@ -198,7 +200,7 @@ class TestDatasets:
         raw = pa.array([b"a", b"b", b"\xff\xfe", b"d"])
         column = pa.StringArray.from_buffers(len(raw), raw.buffers()[1], raw.buffers()[2])
         source = indexed(datasets.Dataset(pa.table({"input": column, "response": ["r"] * 4})))
-        assert source.take(np.array([3, 0])).inputs == ["d", "a"]
+        assert source.take(np.array([3, 0])).content.inputs == ["d", "a"]
         with pytest.raises(RowError, match=r"^samsum:2 \(epoch 0\): a text is not UTF-8"):
             source.take(np.array([3, 2]))
 
@@ -229,11 +231,11 @@ class TestContexts:
     @pytest.mark.parametrize("key", ["contexts", "context"])
     def test_what_counts_as_contexts(self, key: str, value: Any, expected: list[str]) -> None:
         rows = [{"input": "a", "response": "b", key: value}, {"input": "a", "response": "b", key: ["z"]}]
-        assert indexed(rows).take(np.arange(2)).contexts == [expected, ["z"]]
+        assert indexed(rows).take(np.arange(2)).content.contexts == [expected, ["z"]]
 
     @pytest.mark.parametrize("value", [None, "", []])
     def test_no_contexts_at_all_is_none(self, value: Any) -> None:
-        assert indexed([{"input": "a", "response": "b", "contexts": value}]).take(np.arange(1)).contexts is None
+        assert indexed([{"input": "a", "response": "b", "contexts": value}]).take(np.arange(1)).content.contexts is None
 
     @pytest.mark.parametrize("value", [5, {"text": "x"}, ["x", None], ["x", 5], [["x"]], np.array([1, 2]), b"x"])
     def test_anything_else_is_an_error(self, value: Any) -> None:
@@ -252,11 +254,11 @@ class TestContexts:
             {"input": "a", "response": "b", "contexts": None, "context": "y"},
         ]
         for rows in (both, datasets.Dataset.from_list(both)):
-            assert indexed(rows).take(np.arange(2)).contexts == [["x"], ["y"]]
+            assert indexed(rows).take(np.arange(2)).content.contexts == [["x"], ["y"]]
 
     def test_a_renamed_column_is_the_only_one(self) -> None:
         rows = [{"input": "a", "response": "b", "contexts": ["x"], "passages": ["p"]}]
-        assert indexed(rows, contexts="passages").take(np.arange(1)).contexts == [["p"]]
+        assert indexed(rows, contexts="passages").take(np.arange(1)).content.contexts == [["p"]]
 
 
 class TestBadRows:
@@ -319,11 +321,11 @@ class TestBadRows:
 
     def test_subclasses_of_str_become_plain_texts(self) -> None:
         rows = indexed([{"input": np.str_("a"), "response": np.str_("b")}]).take(np.arange(1))
-        assert {type(rows.inputs[0]), type(rows.responses[0])} == {str}
+        assert {type(rows.content.inputs[0]), type(rows.content.responses[0])} == {str}
 
     def test_good_rows_around_a_bad_one_can_still_be_read(self) -> None:
         source = indexed([self.GOOD, {"input": "a"}, self.GOOD])
-        assert source.take(np.array([0, 2])).responses == ["b", "b"]
+        assert source.take(np.array([0, 2])).content.responses == ["b", "b"]
 
 
 class TestColumns:
@@ -884,7 +886,7 @@ class TestJsonl:
         assert isinstance(source, IndexedSource)
         assert source.shards == (("0.jsonl", 5), ("1.jsonl", 1), ("2.jsonl", 19))
         rows = source.take(ORDER)
-        assert rows.responses == [ROWS[i]["response"] for i in ORDER]
+        assert rows.content.responses == [ROWS[i]["response"] for i in ORDER]
         assert rows.shards.tolist() == [2, 0, 2, 2, 0, 2, 0]
         assert rows.rows.tolist() == [18, 0, 1, 1, 3, 7, 1]
 

@@ -61,7 +61,7 @@ def taken(source: SequentialSource, shard: int, *, start: int = 0) -> Iterator[R
 
 
 def inputs(source: SequentialSource, shard: int, *, start: int = 0) -> list[str]:
-    return [text for rows in taken(source, shard, start=start) for text in rows.inputs]
+    return [text for rows in taken(source, shard, start=start) for text in rows.content.inputs]
 
 
 def shout(row: dict[str, Any]) -> dict[str, Any]:

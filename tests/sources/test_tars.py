@@ -53,7 +53,9 @@ def read(source: SequentialSource, *, num_rows: int = 6, start: int = 0) -> list
     for shard in range(len(source.shards)):
         for block in source.blocks(shard, num_rows=num_rows, start=start):
             rows = block.take(np.arange(block.num_rows))
-            texts += zip(rows.inputs, rows.responses, rows.contexts or [None] * len(rows), strict=True)
+            texts += zip(
+                rows.content.inputs, rows.content.responses, rows.content.contexts or [None] * len(rows), strict=True
+            )
     return texts
 
 

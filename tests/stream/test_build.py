@@ -10,6 +10,7 @@ import pytest
 from samsum_stream import ConfigError, PromptFormat, SFTStream, TokenizerError, TrustError, VicunaFormat
 from samsum_stream.batching.collation import Packed, Padded, PaddingFree
 from samsum_stream.batching.packing import BestFit, FirstFit, Greedy, NoPacking
+from samsum_stream.values.rows import Instructions
 from tests.streams import make_config, make_rows, make_stream, rows_of_packs, word_tokenizer
 
 ANSWER = {"method": "Prompt", "kwargs": {"response_template": "Answer: {text}"}}
@@ -83,7 +84,8 @@ def test_full_attention_warns_once_that_documents_see_each_other(caplog: pytest.
 
 def test_the_base_model_determines_the_format_by_default() -> None:
     def style(**changes: Any) -> Any:
-        return type(make_stream(prompt_config=ANSWER, **changes).pipeline.encoder.renderer.prompt.format)
+        renderer: Any = make_stream(prompt_config=ANSWER, **changes).pipeline.encoder.renderer
+        return type(renderer.renderers[Instructions].prompt.format)
 
     assert style(base_model="lmsys/vicuna-7b-v1.5") is VicunaFormat
     assert style(base_model="gpt2") is style() is PromptFormat

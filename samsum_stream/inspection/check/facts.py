@@ -20,7 +20,7 @@ from samsum_stream.sources import Block, IndexedSource, Leaf, Mixture, Sequentia
 from samsum_stream.sources.faults import Faults, Take
 from samsum_stream.stream.stream import SFTStream
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array
-from samsum_stream.values.rows import RowPosition, Rows
+from samsum_stream.values.rows import Instructions, RowPosition, Rows
 
 NUM_SAMPLED, NUM_SHARDS = 512, 4
 """The rows that are sampled, of all sources together, and the fewest shards that they come from."""
@@ -183,6 +183,11 @@ def recorded_warnings() -> Iterator[list[str]]:
         logger.propagate = propagates
 
 
+def _num_with_contexts(rows: Rows) -> int:
+    contexts = rows.content.contexts if isinstance(rows.content, Instructions) else None
+    return sum(map(bool, contexts or ()))
+
+
 def _sample(leaf: Leaf, measure: RowMeasure, faults: Faults, number: int) -> Sample:
     positions, parts, num_characters, num_with_contexts = list[RowPosition](), list[Lengths](), 0, 0
     start = time.perf_counter()
@@ -191,7 +196,7 @@ def _sample(leaf: Leaf, measure: RowMeasure, faults: Faults, number: int) -> Sam
         positions += _positions(leaf.source, rows)
         measured = measure(rows.of_shards_from(leaf.first_shard))
         parts.append(Lengths(measured.values, measured.offsets, (rows.num_read,), measured.counts))
-        num_with_contexts += rows.num_with_contexts
+        num_with_contexts += _num_with_contexts(rows)
         num_characters += sum(map(len, rows.texts))
         if num_characters > MAX_CHARACTERS:
             break

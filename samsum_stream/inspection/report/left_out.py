@@ -89,11 +89,11 @@ def _affected(pipeline: Pipeline, measured: Measurements, index: int) -> Affecte
     whole, kept = measured.lengths[index, [WHOLE, KEPT]].tolist()
     try:
         rows = _take(leaf, shard, number - int(starts[shard]))
+        text = pipeline.encoder.renderer.full_text(rows, 0)
     except RowError as error:
         place = str(error.position)
         return AffectedExample(place, whole, kept, excerpt(str(error).removeprefix(f"{place}: ")))
     position = pipeline.source.position(int(rows.shards[0]), int(rows.rows[0]), 0)._replace(part=part)
-    text = pipeline.encoder.renderer.full_text(rows, 0)
     return AffectedExample(str(position), whole, kept, excerpt(text))
 
 

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from samsum_stream.errors import ConfigError
-from samsum_stream.prompts.chat.conversation import Conversation, Message
 from samsum_stream.prompts.chat.template import CompiledTemplate, TemplateRefusal
+from samsum_stream.values.conversations import Conversation, Message
 
 _WORD = "Certainly"
 _QUESTION: Message = {"role": "user", "content": "Question"}

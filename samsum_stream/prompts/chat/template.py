@@ -5,6 +5,7 @@ same text. One function differs: `strftime_now` returns a fixed date, so that a 
 the same text.
 """
 
+import functools
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
@@ -12,10 +13,11 @@ from typing import Any
 
 import jinja2
 import jinja2.meta
+import jinja2.nodes
 from transformers.utils import chat_template_utils
 
 from samsum_stream.errors import ConfigError
-from samsum_stream.prompts.chat.conversation import Conversation, Message, reasoning_of
+from samsum_stream.values.conversations import Conversation, Message, reasoning_of
 
 DATE = datetime(2026, 1, 1)
 """The default of the fixed date."""
@@ -46,7 +48,7 @@ class CompiledTemplate:
         kwargs: Mapping[str, Any] | None = None,
         date: datetime = DATE,
     ) -> None:
-        self.source = source
+        self.source, self._arguments = source, (special_tokens, kwargs, date)
         self._variables = {**special_tokens, **(kwargs or {}), "strftime_now": date.strftime}
         try:
             self._template: jinja2.Template = chat_template_utils._compile_jinja_template(source)
@@ -55,10 +57,21 @@ class CompiledTemplate:
                 f"the chat template is not a Jinja template: line {error.lineno}: {error.message}; fix the template"
             ) from error
 
+    def __reduce__(self) -> tuple[Any, ...]:  # a compiled template does not pickle
+        special_tokens, kwargs, date = self._arguments
+        return functools.partial(CompiledTemplate, special_tokens=special_tokens, kwargs=kwargs, date=date), (
+            self.source,
+        )
+
+    @cached_property
+    def tree(self) -> jinja2.nodes.Template:
+        """The syntax tree of the template."""
+        return self._template.environment.parse(self.source)
+
     @cached_property
     def variables(self) -> frozenset[str]:
         """The names of the variables that the template reads."""
-        return frozenset(jinja2.meta.find_undeclared_variables(self._template.environment.parse(self.source)))
+        return frozenset(jinja2.meta.find_undeclared_variables(self.tree))
 
     def render(self, conversation: Conversation, *, add_generation_prompt: bool = False) -> str:
         """The text of a conversation, without the tokens that the tokenizer adds.

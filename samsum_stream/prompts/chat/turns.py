@@ -16,9 +16,9 @@ final position, up to its stop token. Three ways to find the target are tried in
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from samsum_stream.prompts.chat.conversation import ASSISTANT, Conversation, Message, reasoning_of
 from samsum_stream.prompts.chat.stops import Stops
 from samsum_stream.prompts.chat.template import CompiledTemplate, TemplateRefusal
+from samsum_stream.values.conversations import ASSISTANT, Conversation, Message, reasoning_of
 
 THINKING = "enable_thinking"
 """The variable with which most templates turn reasoning on and off."""
@@ -71,12 +71,15 @@ class TurnFinder:
         self._chooses_thinking = chooses_thinking and THINKING in template.variables
 
     def turns(self, conversation: Conversation) -> Iterator[Turn | Unrenderable]:
-        """Each assistant turn of a conversation, in order."""
-        for index in conversation.assistant_turns:
-            try:
-                yield self._turn(conversation, index)
-            except TemplateRefusal as refusal:
-                yield Unrenderable(index, "template_refuses", str(refusal))
+        """Each trained turn of a conversation, in order."""
+        return (self.turn(conversation, index) for index in conversation.trained_turns)
+
+    def turn(self, conversation: Conversation, index: int) -> Turn | Unrenderable:
+        """The assistant turn at the index of a message."""
+        try:
+            return self._turn(conversation, index)
+        except TemplateRefusal as refusal:
+            return Unrenderable(index, "template_refuses", str(refusal))
 
     def _turn(self, conversation: Conversation, index: int) -> Turn | Unrenderable:
         turn = self._continued(conversation, index) or self._with_thinking(conversation, index)
@@ -112,13 +115,13 @@ class TurnFinder:
         turn = conversation.messages[index]
         text, other = (
             self.template.render(conversation.with_messages([*before.messages, message]))
-            for message in (turn, _with_other_words(turn))
+            for message in (turn, with_other_words(turn))
         )
-        start = text.rfind(header, 0, _length_of_common_prefix(text, other))
+        start = text.rfind(header, 0, common_prefix_length(text, other))
         return None if start < 0 else Turn(index, prompt, text[start + len(header) :])
 
 
-def _with_other_words(message: Message) -> Message:
+def with_other_words(message: Message) -> Message:
     """The message with another first character in every text, so that two renders differ from its first word on."""
     return {name: value if name in _UNCHANGED else _other(value) for name, value in message.items()}
 
@@ -129,10 +132,11 @@ def _other(value: Any) -> Any:
     if isinstance(value, list):
         return [_other(item) for item in value]
     if isinstance(value, dict):
-        return _with_other_words(value)
+        return with_other_words(value)
     return value
 
 
-def _length_of_common_prefix(one: str, other: str) -> int:
+def common_prefix_length(one: str, other: str) -> int:
+    """The number of equal characters at the start of two texts."""
     differing = (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     return next(differing, min(len(one), len(other)))

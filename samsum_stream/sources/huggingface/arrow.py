@@ -68,12 +68,14 @@ def decoded(batch_of: Callable[[Int64Array], Batch], indices: Int64Array, locate
         raise
 
 
-def holds_plain_values(kind: pa.DataType) -> bool:
-    """Whether Arrow's values can be used unchanged: text, numbers, null, and lists of them.
+def holds_plain_values(kind: pa.DataType, *, structs: bool = False) -> bool:
+    """Whether Arrow's values can be used unchanged: text, numbers, null, and lists of them; structs if allowed.
 
-    Other types (JSON, images, structs) need the decoding of their dataset feature. Python cannot represent all times.
+    Other types (JSON, images) need the decoding of their dataset feature. Python cannot represent all times.
     """
+    if structs and pa.types.is_struct(kind):
+        return all(holds_plain_values(field.type, structs=True) for field in kind)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return holds_plain_values(kind.value_type)
+        return holds_plain_values(kind.value_type, structs=structs)
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null, pa.types.is_primitive)
     return any(is_kind(kind) for is_kind in kinds) and not pa.types.is_temporal(kind)

@@ -31,8 +31,8 @@ class TableSource(IndexedSource):
         super().__init__(name=name, shards=(Shard(str(dataset.split or ""), num_rows),))
         is_transformed = dataset.format["type"] == "custom"
         known = list(dataset[:1]) if is_transformed else dataset.column_names
-        self._columns = match_columns(columns, known, name=name)
-        self._dataset = dataset if is_transformed else dataset.with_format(None).select_columns(self._columns.names)
+        self.columns = match_columns(columns, known, name=name)
+        self._dataset = dataset if is_transformed else dataset.with_format(None).select_columns(self.columns.names)
         self._is_transformed = is_transformed
         self._arrow = self._arrow_columns()
 
@@ -47,7 +47,7 @@ class TableSource(IndexedSource):
         locate = Locator.in_shard(self, 0, rows)
         with wrap_errors(self.name, lambda: "reading rows"):
             batch = decoded(self._batch, rows, locate)
-        return rows_from_batch(batch, columns=self._columns, locate=locate, is_unicode=self._arrow is not None)
+        return rows_from_batch(batch, columns=self.columns, locate=locate, is_unicode=self._arrow is not None)
 
     def _batch(self, rows: Int64Array) -> Batch:
         if self._arrow is None:
@@ -60,9 +60,9 @@ class TableSource(IndexedSource):
         """Columns for fast access; None if only the dataset itself can decode the values."""
         table = self._dataset.data.table
         self._mapping = _row_mapping(self._dataset)
-        if self._is_transformed or not all(holds_plain_values(field.type) for field in table.schema):
+        if self._is_transformed or not all(holds_plain_values(field.type, structs=True) for field in table.schema):
             return None
-        return {name: ArrowColumn(table.column(name)) for name in self._columns.names}
+        return {name: ArrowColumn(table.column(name)) for name in self.columns.names}
 
     def __getstate__(self) -> dict[str, Any]:
         # A dataset on disk is pickled as paths; the fast columns would be pickled as copies of the text.

@@ -39,7 +39,7 @@ class IndexedJsonl(IndexedSource):
 
     def __init__(self, files: tuple[Path, ...], *, name: str, columns: Columns) -> None:
         self._files = files
-        self._columns = columns
+        self.columns = columns
         self._lines = [_read_offsets(file, name=name) for file in files]
         counts = [len(lines.offsets) - 1 for lines in self._lines]
         for file, count in zip(files, counts, strict=True):
@@ -55,7 +55,7 @@ class IndexedJsonl(IndexedSource):
         rows = indices - self._starts[shards]
         locate = Locator(self, shards, rows, lambda index: self._lines[shards[index]].number(int(rows[index])))
         values = parse_lines(self._read(indices), locate=locate)
-        return rows_from_mappings(values, columns=self._columns, locate=locate)
+        return rows_from_mappings(values, columns=self.columns, locate=locate)
 
     def _read(self, indices: Int64Array) -> list[bytes]:
         order = np.argsort(indices, kind="stable")

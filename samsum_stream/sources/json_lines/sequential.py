@@ -46,7 +46,7 @@ class SequentialJsonl(SequentialSource):
                 self._ranges.append(part)
                 shards.append(Shard(shard_name if part.end is None else f"{shard_name}@{part.start}", None))
         super().__init__(name=name, shards=tuple(shards))
-        self._columns = columns
+        self.columns = columns
         self.is_remote = has_remote(files)
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
@@ -69,7 +69,7 @@ class SequentialJsonl(SequentialSource):
         if not self._ranges[shard].start:  # the number of lines before any other range is not known
             locate = locate._replace(line_of=lambda index: lines[index][0])
         values = parse_lines([line for _, line in lines], locate=locate)
-        return rows_from_mappings(values, columns=self._columns, locate=locate)
+        return rows_from_mappings(values, columns=self.columns, locate=locate)
 
     def _rows(self, shard: int) -> Iterator[tuple[int, bytes]]:
         """The lines that are not blank, with their numbers; raises `BrokenFile` for a file that is cut or broken."""

@@ -1,6 +1,6 @@
 """Rows or batches of any kind to one raw column per field; the only check is that each field is present.
 
-[{"dialogue": ..., "summary": ...}, ...]  ──from_rows──▶  RawColumns(inputs, responses, contexts)
+[{"dialogue": ..., "summary": ...}, ...]  ──from_rows──▶  {"input": [...], "response": [...], "contexts": None}
 {"dialogue": [...], "summary": [...]}     ──from_batch─▶
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import repeat
 from operator import contains, itemgetter
 from reprlib import Repr
-from typing import Any, NamedTuple
+from typing import Any
 
 from samsum_stream.errors import SamsumStreamError
 from samsum_stream.errors.redaction import explain
@@ -18,12 +18,8 @@ from samsum_stream.sources.rows.locator import Locator
 FIX_THE_ROW = "; if other rows have the column, fix the row, or skip bad rows by fault_config"
 
 
-class RawColumns(NamedTuple):
-    """The values of a chunk as the source has them, `n` entries each; `contexts` is None if no row has contexts."""
-
-    inputs: list[Any]
-    responses: list[Any]
-    contexts: list[Any] | None
+RawColumns = dict[str, list[Any] | None]
+"""The values of a chunk as the source has them, `n` entries for each field; None if no row has the field."""
 
 
 def from_rows(rows: Sequence[Any], *, columns: Columns, locate: Locator) -> RawColumns:
@@ -46,25 +42,20 @@ def from_rows(rows: Sequence[Any], *, columns: Columns, locate: Locator) -> RawC
 def from_batch(batch: Mapping[str, Sequence[Any]], *, columns: Columns, locate: Locator) -> RawColumns:
     """A batch as columns; if a field has no column, raises `RowError` for the first row of the batch."""
     _check_row(batch, columns=columns, locate=locate, index=0)
-    return RawColumns(
-        inputs=list(batch[columns.input]),
-        responses=list(batch[columns.response]),
-        contexts=_first_present([list(batch[column]) for column in columns.contexts if column in batch]),
-    )
+    required = {field: list(batch[column]) for field, column in columns.required.items()}
+    return required | {
+        field: _first_present([list(batch[column]) for column in candidates if column in batch])
+        for field, candidates in columns.optional.items()
+    }
 
 
 def _raw_columns(rows: Sequence[Any], columns: Columns) -> RawColumns:
-    return RawColumns(
-        inputs=[*map(itemgetter(columns.input), rows)],
-        responses=[*map(itemgetter(columns.response), rows)],
-        contexts=_contexts_of_rows(rows, columns),
-    )
+    required = {field: [*map(itemgetter(column), rows)] for field, column in columns.required.items()}
+    return required | {field: _of_candidates(rows, candidates) for field, candidates in columns.optional.items()}
 
 
-def _contexts_of_rows(rows: Sequence[Any], columns: Columns) -> list[Any] | None:
-    if columns.contexts_required:
-        return [*map(itemgetter(columns.contexts[0]), rows)]
-    present = [column for column in columns.contexts if any(map(contains, rows, repeat(column)))]
+def _of_candidates(rows: Sequence[Any], candidates: Sequence[str]) -> list[Any] | None:
+    present = [column for column in candidates if any(map(contains, rows, repeat(column)))]
     return _first_present([[row.get(column) for row in rows] for column in present])
 
 

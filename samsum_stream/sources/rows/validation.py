@@ -1,30 +1,36 @@
-"""Rows or batches to validated rows: each column is checked as a whole, and searched only if the check fails."""
+"""Rows or batches to validated rows: texts are checked as whole columns, and searched only if the check fails."""
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from samsum_stream.errors import RowError
-from samsum_stream.sources.rows.columns import Columns
+from samsum_stream.sources.rows.columns import EXTRAS, Columns
+from samsum_stream.sources.rows.conversations.build import Builder, is_chat
+from samsum_stream.sources.rows.conversations.extras import Extras, extras_of
+from samsum_stream.sources.rows.conversations.problem import Problem
 from samsum_stream.sources.rows.gather import RawColumns, from_batch, from_rows, typed_repr
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.values.rows import Rows, has_blank, is_blank
+from samsum_stream.values.conversations import Conversation
+from samsum_stream.values.rows import Completions, Content, Conversations, Instructions, Rows, has_blank, is_blank
+
+NO_ANSWER = "x"
+"""The response of a row that is only a prompt."""
 
 
 class _Field(NamedTuple):
     """A field under validation, with all that an error about one of its values needs."""
 
     name: str
-    column: str
+    origin: str
     locate: Locator
 
     def error(self, index: int, *, rule: "_Rule", value: object) -> RowError:
-        origin = "" if self.column == self.name else f" (column {self.column!r})"
         return self.locate.error(
             index,
-            f"field {self.name!r}{origin} must be {rule.text}, got {typed_repr(value)}; fix the row or leave it out, "
+            f"{self.origin} must be {rule.text}, got {typed_repr(value)}; fix the row or leave it out, "
             "skip bad rows by fault_config, or name another column under `columns:`",
             field=self.name,
             reason=rule.reason,
@@ -41,11 +47,14 @@ class _Rule(NamedTuple):
 _TEXT = _Rule("a str", "wrong_type")
 _NOT_BLANK = _Rule("a str that is not blank", "empty_response")
 _UNICODE = _Rule("text without lone surrogates", "not_unicode")
+_ONE_KIND = _Rule("of the kind of the prompt, both texts or both lists of messages", "wrong_type")
 _TEXTS = _Rule("a list of str, one str, or null", "wrong_type")
 
 
 def rows_from_mappings(rows: Sequence[Any], *, columns: Columns, locate: Locator) -> Rows:
     """Validated rows from one mapping per row; raises `RowError` for a row that breaks a rule."""
+    if columns.form is None:
+        columns = _with_form(columns, (row for row in rows if isinstance(row, Mapping)), locate)
     return _validated(from_rows(rows, columns=columns, locate=locate), columns, locate)
 
 
@@ -53,24 +62,139 @@ def rows_from_batch(
     batch: Mapping[str, Sequence[Any]], *, columns: Columns, locate: Locator, is_unicode: bool = False
 ) -> Rows:
     """Like `rows_from_mappings`, from columns by name; `is_unicode` promises that no text has a lone surrogate."""
+    if columns.form is None:
+        columns = _with_form(columns, [batch], locate)
     return _validated(from_batch(batch, columns=columns, locate=locate), columns, locate, is_unicode=is_unicode)
 
 
+def _with_form(columns: Columns, rows: Iterable[Mapping[str, Any]], locate: Locator) -> Columns:
+    """The columns of the first row that has a form, which is then the form of all rows of the source."""
+    for row in rows:
+        of_row = columns.with_form_of(row, name=locate.source.name)
+        if of_row.form is not None:
+            locate.source.columns = of_row
+            return of_row
+    return columns
+
+
 def _validated(raw: RawColumns, columns: Columns, locate: Locator, *, is_unicode: bool = False) -> Rows:
-    input_field = _Field("input", columns.input, locate)
-    response_field = _Field("response", columns.response, locate)
-    contexts_field = _Field("contexts", columns.contexts[0] if columns.contexts_required else "contexts", locate)
-    inputs = _texts(raw.inputs, input_field)
-    responses = _texts(raw.responses, response_field)
-    if has_blank(responses):
-        _fail_first(responses, response_field, rule=_NOT_BLANK, is_good=lambda text: not is_blank(text))
-    contexts = _context_lists(raw.contexts, contexts_field)
+    content: Content
+    if columns.form == "completion" and columns.is_chat is None:
+        columns = _with_kind(raw, columns, locate)
+        if columns.is_chat is None:
+            value = {field: values[0] for field, values in raw.items() if field in columns.required and values}
+            raise _Field("completion", columns.origin("completion"), locate).error(0, rule=_ONE_KIND, value=value)
+    if columns.form == "completion" and not columns.is_chat:
+        prompts, completions = _prompts_and_answers(raw, ("prompt", "completion"), columns, locate, is_unicode)
+        content = Completions(prompts, completions)
+    elif columns.form == "messages" or columns.form == "completion":
+        content = Conversations(_conversations(raw, columns, locate))
+    else:
+        inputs, responses = _prompts_and_answers(raw, ("input", "response"), columns, locate, is_unicode)
+        contexts = _contexts(raw, columns, locate, is_unicode)
+        content = Instructions(inputs, responses, contexts)
+        if columns.is_chat:
+            content = Conversations(_conversations_of_texts(raw, content, columns, locate))
+    return Rows(content, shards=locate.shards, rows=locate.rows)
+
+
+def _with_kind(raw: RawColumns, columns: Columns, locate: Locator) -> Columns:
+    """The columns, with the kind of the first row whose prompt and completion are of one kind, which all rows have."""
+    prompts = raw["prompt"] or []
+    for prompt, completion in zip(prompts, prompts if columns.is_prompt else raw["completion"] or [], strict=True):
+        if (kind := is_chat(prompt, completion, columns.rules)) is not None:
+            decided = columns._replace(is_chat=kind)
+            locate.source.columns = decided
+            return decided
+    return columns
+
+
+def _prompts_and_answers(
+    raw: RawColumns, names: tuple[str, str], columns: Columns, locate: Locator, is_unicode: bool
+) -> tuple[list[str], list[str]]:
+    """The texts of the input and the response, or of the prompt and the completion."""
+    first, second = (_Field(name, columns.origin(name), locate) for name in names)
+    inputs = _texts(raw[first.name] or [], first)
+    answers = [NO_ANSWER] * len(inputs) if columns.is_prompt else _texts(raw[second.name] or [], second)
+    if has_blank(answers):
+        _fail_first(answers, second, rule=_NOT_BLANK, is_good=lambda text: not is_blank(text))
     if not is_unicode:
-        _check_unicode(inputs, input_field)
-        _check_unicode(responses, response_field)
-        if contexts is not None:
-            _check_unicode(["".join(texts) for texts in contexts], contexts_field)
-    return Rows(inputs=inputs, responses=responses, contexts=contexts, shards=locate.shards, rows=locate.rows)
+        _check_unicode(inputs, first)
+        _check_unicode(answers, second)
+    return inputs, answers
+
+
+def _contexts(raw: RawColumns, columns: Columns, locate: Locator, is_unicode: bool) -> list[list[str]] | None:
+    field = _Field("contexts", columns.origin("contexts"), locate)
+    contexts = _context_lists(raw["contexts"], field)
+    if contexts is not None and not is_unicode:
+        _check_unicode(["".join(texts) for texts in contexts], field)
+    return contexts
+
+
+def _conversations(raw: RawColumns, columns: Columns, locate: Locator) -> list[Conversation]:
+    builder = Builder(columns.rules, columns.is_prompt)
+    extras = _extras(raw, columns, locate)
+    if columns.form == "messages":
+        return _built(zip(raw["messages"] or [], extras, strict=False), builder.of_messages, columns, locate)
+    prompts = raw["prompt"] or []
+    completions = repeat(None) if columns.is_prompt else raw["completion"] or []
+    return _built(zip(prompts, completions, extras, strict=False), builder.of_completion, columns, locate)
+
+
+def _conversations_of_texts(
+    raw: RawColumns, texts: Instructions, columns: Columns, locate: Locator
+) -> list[Conversation]:
+    history = _column(raw, "history")
+    rows = zip(
+        texts.inputs,
+        texts.responses,
+        texts.contexts or repeat(()),
+        history or repeat(None),
+        _extras(raw, columns, locate),
+        strict=False,
+    )
+    return _built(rows, Builder(columns.rules, columns.is_prompt).of_instruction, columns, locate)
+
+
+def _extras(raw: RawColumns, columns: Columns, locate: Locator) -> Iterable[Extras | None]:
+    """What each row has beside its messages; None for all rows if no row has anything."""
+    values = [_column(raw, field) for field in EXTRAS]
+    if all(column is None for column in values):
+        return repeat(None)
+    rows = zip(*(column or repeat(None) for column in values), strict=False)
+    return _built(rows, extras_of, columns, locate)
+
+
+def _column(raw: RawColumns, field: str) -> list[Any] | None:
+    """The values of a field that rows of some forms do not have."""
+    return raw[field] if field in raw else None  # noqa: SIM401
+
+
+def _built(rows: Iterable[tuple[Any, ...]], build: Callable[..., Any], columns: Columns, locate: Locator) -> list[Any]:
+    """What `build` makes of each row; raises `RowError` for the first row that breaks a rule."""
+    built: list[Any] = []
+    try:
+        for row in rows:
+            built.append(build(*row))
+    except Problem as problem:
+        raise _error(problem, len(built), columns, locate) from None
+    except RecursionError:
+        too_deep = Problem("the row must not nest lists and mappings so deeply; leave it out", reason="wrong_type")
+        raise _error(too_deep, len(built), columns, locate) from None
+    return built
+
+
+def _error(problem: Problem, index: int, columns: Columns, locate: Locator) -> RowError:
+    field = problem.field
+    if field == "messages" and columns.form == "completion":
+        field, origin = "prompt", f"{columns.origin('prompt')} and {columns.origin('completion')}"
+    elif field == "messages" and columns.form != "messages":
+        field, origin = "history", columns.origin("history")
+    else:
+        origin = columns.origin(field)
+    message = "" if problem.message is None else f", message {problem.message}"
+    return locate.error(index, f"{origin}{message}: {problem.text}", field=field, reason=problem.reason)
 
 
 def _texts(values: list[Any], field: _Field) -> list[str]:

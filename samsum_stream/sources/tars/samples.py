@@ -67,7 +67,7 @@ class TarSource(SequentialSource):
 
     def __init__(self, files: tuple[File, ...], *, name: str, columns: Columns) -> None:
         super().__init__(name=name, shards=tuple(Shard(shard, None) for shard in shard_names(files)))
-        self._files, self._columns = files, columns
+        self._files, self.columns = files, columns
         self._offsets: list[dict[int, int]] = [{0: 0} for _ in files]
         self.is_remote = has_remote(files)
 
@@ -89,7 +89,7 @@ class TarSource(SequentialSource):
     def _take(self, block: list[Sample], shard: int, start: int, indices: Int64Array) -> Rows:
         locate = Locator.in_shard(self, shard, start + indices)
         rows = [_row(block[index], locate, number) for number, index in enumerate(indices.tolist())]
-        return rows_from_mappings(rows, columns=self._columns, locate=locate)
+        return rows_from_mappings(rows, columns=self.columns, locate=locate)
 
     def _samples(self, shard: int, start: int) -> Iterator[Sample]:
         """The samples from number `start` on; raises `BrokenFile` for an archive that is cut or broken."""

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samsum_stream.errors import ConfigError
-from samsum_stream.prompts.chat.conversation import Conversation, Message
 from samsum_stream.prompts.chat.template import TemplateRefusal
 from samsum_stream.prompts.chat.turns import Turn, TurnFinder, Unrenderable
+from samsum_stream.values.conversations import Conversation, Message
 from tests.prompts.chat.templates import SMALL, finder_of, real_templates, tokenizer_of
 
 

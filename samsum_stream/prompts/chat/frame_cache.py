@@ -1,0 +1,166 @@
+"""The frames of a template, one for each shape of a conversation that occurs more than once."""
+
+import re
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+from samsum_stream.errors import BackendMismatchError
+from samsum_stream.errors.wording import quoted
+from samsum_stream.prompts.chat.assembly import RenderedRow
+from samsum_stream.prompts.chat.conversations import CannotRender, ExampleRenderer
+from samsum_stream.prompts.chat.examples import Continuation
+from samsum_stream.prompts.chat.frames import Frame, FrameMaker, guards_of
+from samsum_stream.prompts.chat.holes import CLOSE, OPEN, Placeholders, texts_of_plain
+from samsum_stream.prompts.chat.loading import LoadedTemplate
+from samsum_stream.prompts.chat.marks import ControlTokens
+from samsum_stream.values.conversations import Conversation, texts_in
+
+MAX_FRAMES = 4096
+"""The shapes that are remembered."""
+
+
+class FrameCache:
+    """Renders conversations with frames.
+
+    Args:
+        loaded: The template.
+        examples: Renders conversations without frames.
+        control: The tokens that a row must not write.
+        continuation: How a text is encoded after another one.
+    """
+
+    def __init__(
+        self, loaded: LoadedTemplate, examples: ExampleRenderer, control: ControlTokens, continuation: Continuation
+    ) -> None:
+        self._examples, self._control, self._continuation = examples, control, continuation
+        self._forms = loaded.forms
+        self._guards = guards_of(loaded.template.tree)
+        self._maker = FrameMaker(control.written_in, _barriers(loaded))
+        self._is_on = loaded.settings.frames
+        self._frames: dict[Hashable, Frame | None] = {}
+        self._seen: set[Hashable] = set()
+        self._tools_by_value = False
+        self._allowed_tools: object = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_frames": {}, "_seen": set(), "_allowed_tools": None}
+
+    def row(self, conversation: Conversation, render: Callable[[Conversation], RenderedRow]) -> RenderedRow | None:
+        """The examples of a conversation; None if it has no frame, or not yet.
+
+        Args:
+            conversation: The conversation.
+            render: Renders a conversation without a frame.
+        """
+        if not self._is_on:
+            return None
+        outline = self._outline(conversation)
+        shape, values = outline.shape, outline.values
+        if not outline.is_known or not self._allows(outline, conversation.tools):
+            return None
+        if shape not in self._frames:
+            self._remember(shape, conversation, values, render)
+        frame = self._frames.get(shape)
+        row = None if frame is None else frame.fill(values, self._continuation)
+        if row is None or not conversation.num_removed:
+            return row
+        return row._replace(events=(*row.events, (0, "turns.after_last_turn")))
+
+    def _outline(self, conversation: Conversation) -> "Placeholders | _PlainOutline":
+        is_plain = not (conversation.tools or conversation.documents or conversation.prefill or conversation.kwargs)
+        texts = texts_of_plain(conversation.messages) if is_plain else None
+        if texts is None:
+            return Placeholders(self._forms.adapt(conversation), tools_by_value=self._tools_by_value)
+        roles = tuple([message["role"] for message in conversation.messages])
+        return _PlainOutline((roles, tuple(conversation.trained_turns)), texts, texts)
+
+    def _allows(self, outline: "Placeholders | _PlainOutline", tools: object) -> bool:
+        """Whether no text of a conversation can change what the template does."""
+        joined = "\0".join(["", *outline.texts, *outline.other_texts, ""])
+        if OPEN in joined or CLOSE in joined or not self._guards.allow(outline.texts, joined):
+            return False
+        return not self._control.may_spell(joined) and self._allows_tools(tools)
+
+    def _allows_tools(self, tools: object) -> bool:
+        """The same for tools, which many rows share."""
+        if tools is None or tools is self._allowed_tools:
+            return True
+        joined = "\0".join(["", *texts_in(tools), ""])
+        is_allowed = OPEN not in joined and not any(map(joined.__contains__, self._guards.contained))
+        if is_allowed and not self._control.may_spell(joined):
+            self._allowed_tools = tools
+            return True
+        return False
+
+    def _remember(
+        self,
+        shape: Hashable,
+        conversation: Conversation,
+        values: Sequence[Any],
+        render: Callable[[Conversation], RenderedRow],
+    ) -> None:
+        """Make the frame of a shape that occurs for the second time."""
+        if shape not in self._seen:
+            self._seen.add(shape)
+            return
+        if len(self._frames) >= MAX_FRAMES:
+            self._frames.pop(next(iter(self._frames)))
+        self._frames[shape] = self._make(conversation, values, render)
+
+    def _make(
+        self, conversation: Conversation, values: Sequence[Any], render: Callable[[Conversation], RenderedRow]
+    ) -> Frame | None:
+        """The frame of a shape, compared with the template on one conversation; None if there is none."""
+        try:
+            outline = Placeholders(self._forms.adapt(conversation), tools_by_value=self._tools_by_value)
+            rendered = self._examples.render(outline.conversation, continuation=self._continuation_of_literals)
+            frame = self._maker.make(rendered.examples, outline.holes, rendered.events)
+            framed = None if frame is None else frame.fill(values, self._continuation)
+            if framed is not None and is_same(framed, render(conversation)):
+                return frame
+        except CannotRender:
+            return None
+        self._tools_by_value |= bool(conversation.tools)
+        return None
+
+    def _continuation_of_literals(self, left: str, right: str) -> str | None:
+        """The continuation by a text of the template; that of a value is checked for each row."""
+        return right if right.lstrip().startswith(OPEN) else self._continuation(left, right)
+
+
+class _PlainOutline(NamedTuple):
+    """The outline of a conversation whose messages have only a role and a content."""
+
+    shape: Hashable
+    values: Sequence[Any]
+    texts: Sequence[str]
+    other_texts: Sequence[str] = ()
+    is_known: bool = True
+
+
+def is_same(framed: RenderedRow, row: RenderedRow) -> bool:
+    """Whether a row was rendered in the same way with and without a frame."""
+    return framed.layout.shapes == row.layout.shapes and _runs(framed) == _runs(row) and not row.ordinary
+
+
+def require_same(framed: RenderedRow, row: RenderedRow) -> None:
+    """Raise `BackendMismatchError` if a row was rendered in another way with a frame."""
+    if not is_same(framed, row):
+        pairs = zip(_runs(framed), _runs(row), strict=False)
+        one, other = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+        raise BackendMismatchError(
+            f"the chat template writes {quoted(other[:200])}, and its frame writes {quoted(one[:200])}: the template "
+            "decides on texts in an unknown way; set frames: false under prompt_format_config.kwargs"
+        )
+
+
+def _runs(row: RenderedRow) -> list[str]:
+    """The text of each run of all examples."""
+    pieces = iter(row.layout.pieces.tolist())
+    return ["".join(row.texts[next(pieces)] for _ in range(number)) for number in row.layout.num_pieces.tolist()]
+
+
+def _barriers(loaded: LoadedTemplate) -> re.Pattern[str]:
+    """Matches the special tokens before which a text can be cut."""
+    longest_first = sorted((token for token in loaded.special if token.strip()), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")

@@ -1,0 +1,281 @@
+"""Frames: the examples of all conversations of one shape, with slots for their values.
+
+Rendering a conversation of `n` turns takes `2 n` runs of the template. A frame is rendered once for a shape, with
+placeholders instead of values, and filled for each conversation. Three rules make this safe:
+
+- A template can decide on more than the shape: it can look for `</think>` in a text. A conversation with such a text,
+  with a control token, or with the same text twice is rendered without a frame.
+- A frame is compared with the template on the first conversation that it fills.
+- All conversations of every `verify_every`-th chunk are compared, too. Then, a difference is an error.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jinja2.nodes as nodes
+
+from samsum_stream.prompts.chat.assembly import Layout, RenderedRow
+from samsum_stream.prompts.chat.examples import ChatExample
+from samsum_stream.prompts.chat.holes import CLOSE, OPEN, Hole, Transform
+from samsum_stream.values.renderings import Run, Segment
+
+_IGNORED_CALLS = {"get", "raise_exception", "strftime_now", "namespace", "range", "strip", "lstrip", "rstrip"}
+_IGNORED_FILTERS = {"attr", "default", "groupby", "indent", "join", "map", "rejectattr", "selectattr", "tojson", "trim"}
+_IGNORED_WORDS = {
+    "arguments", "assistant", "content", "documents", "enable_thinking", "function", "id", "image", "ipython", "name",
+    "reasoning", "reasoning_content", "role", "system", "text", "thinking", "tool", "tool_call_id", "tool_calls",
+    "tools", "type", "user",
+}  # fmt: skip
+"""Names of fields and roles, with which templates compare fields and roles."""
+
+
+class Slot(NamedTuple):
+    """Where a value goes: its number among the values, and how the template writes it."""
+
+    value: int
+    transform: Transform
+
+
+class FramePiece(NamedTuple):
+    """A text with slots: `texts[0] slots[0] texts[1] ...`."""
+
+    texts: tuple[str, ...]
+    slots: tuple[Slot, ...]
+
+    @property
+    def template(self) -> str:
+        """The text with `%s` in each slot."""
+        return "%s".join(text.replace("%", "%%") for text in self.texts)
+
+    def segments(self, values: Sequence[Any], *, trained: bool) -> list[Segment]:
+        """The same text as segments."""
+        segments = [Segment(self.texts[0], from_row=False, trained=trained)]
+        for (value, transform), text in zip(self.slots, self.texts[1:], strict=True):
+            segments.append(Segment(transform(values[value]), from_row=True, trained=trained))
+            segments.append(Segment(text, from_row=False, trained=trained))
+        return [segment for segment in segments if segment.text]
+
+
+class Joint(NamedTuple):
+    """The border between a prompt and a target that starts with a value: the text before it, and the value."""
+
+    left: str
+    right: Slot
+
+
+class Frame(NamedTuple):
+    """The examples of all conversations of a shape.
+
+    Attributes:
+        pieces: The different pieces of all runs.
+        layout: How the pieces form the examples.
+        runs: The pieces of each run of each example.
+        joints: The borders that must be checked for each conversation.
+        events: What was noticed when the frame was made.
+        template: The templates of all pieces, joined with `OPEN`, which no value contains.
+        slots: The slots of all pieces.
+    """
+
+    pieces: tuple[FramePiece, ...]
+    layout: Layout
+    runs: tuple[tuple[tuple[int, ...], ...], ...]
+    joints: tuple[Joint, ...]
+    events: tuple[tuple[int, str], ...]
+    template: str
+    slots: tuple[Slot, ...]
+
+    def fill(self, values: Sequence[Any], continuation: Callable[[str, str], str | None]) -> RenderedRow | None:
+        """The examples of a conversation; None if a token would cross the border of a turn."""
+        for joint in self.joints:
+            right = joint.right.transform(values[joint.right.value])
+            if continuation(joint.left, right) != right:
+                return None
+        filled = tuple([transform(values[value]) for value, transform in self.slots])
+        return RenderedRow(
+            texts=(self.template % filled).split(OPEN),
+            layout=self.layout,
+            segments=lambda part: self._segments(part, values),
+            events=self.events,
+        )
+
+    def _segments(self, part: int, values: Sequence[Any]) -> list[Segment]:
+        return [
+            segment
+            for number, run in enumerate(self.runs[part])
+            for piece in run
+            for segment in self.pieces[piece].segments(values, trained=number % 2 == 1)
+        ]
+
+
+class FrameMaker:
+    """Makes frames.
+
+    Args:
+        written_in: The control tokens that a text of the template has, in their order.
+        barriers: Matches a token before which a text can be cut, so that both parts are encoded separately.
+    """
+
+    def __init__(self, written_in: Callable[[str], tuple[str, ...]], barriers: re.Pattern[str]) -> None:
+        self._written_in, self._barriers = written_in, barriers
+
+    def make(
+        self, examples: Sequence[ChatExample], holes: Sequence[Hole], events: Sequence[tuple[int, str]]
+    ) -> Frame | None:
+        """The frame of examples with placeholders; None if the template changes a value in an unknown way."""
+        slots = _slots(holes)
+        parse = _parser(slots)
+        runs = [[parse(text) for text in example.runs] for example in examples]
+        if any(piece is None for of_example in runs for piece in of_example):
+            return None
+        known = [[piece for piece in of_example if piece is not None] for of_example in runs]
+        joints = [_joint(runs[number], runs[number + 1]) for runs in known for number in range(0, len(runs) - 2, 2)]
+        split = [[self._split(piece) for piece in of_example] for of_example in known]
+        shared = _merged(split) if len(split) > 1 else [[[piece] for piece in of_example] for of_example in known]
+        index_of = {piece: number for number, piece in enumerate(dict.fromkeys(_flat(shared)))}
+        indices = tuple(tuple(tuple(index_of[piece] for piece in run) for run in runs) for runs in shared)
+        shapes = [tuple(self._run(number, piece) for number, piece in enumerate(of_example)) for of_example in known]
+        return Frame(
+            pieces=tuple(index_of),
+            layout=Layout.of(shapes, [run for runs in indices for run in runs]),
+            runs=indices,
+            joints=tuple(joint for joint in joints if joint is not None),
+            events=tuple(events),
+            template=OPEN.join(piece.template for piece in index_of),
+            slots=tuple(slot for piece in index_of for slot in piece.slots),
+        )
+
+    def _run(self, number: int, piece: FramePiece) -> Run:
+        fixed = tuple(token for text in piece.texts for token in self._written_in(text))
+        return Run(trained=number % 2 == 1, continues=number > 0, fixed=fixed)
+
+    def _split(self, piece: FramePiece) -> list[FramePiece]:
+        """The piece, cut before each barrier in its literals."""
+        pieces, texts, slots = [], [""], list[Slot]()
+        for number, text in enumerate(piece.texts):
+            if number:
+                slots.append(piece.slots[number - 1])
+                texts.append("")
+            start = 0
+            for match in self._barriers.finditer(text):
+                texts[-1] += text[start : match.start()]
+                start = match.start()
+                if slots or texts[-1]:
+                    pieces.append(FramePiece(tuple(texts), tuple(slots)))
+                    texts, slots = [""], []
+            texts[-1] += text[start:]
+        return [*pieces, FramePiece(tuple(texts), tuple(slots))]
+
+
+def _flat(examples: Sequence[Sequence[Sequence[FramePiece]]]) -> list[FramePiece]:
+    return [piece for runs in examples for run in runs for piece in run]
+
+
+def _merged(examples: Sequence[Sequence[Sequence[FramePiece]]]) -> list[list[list[FramePiece]]]:
+    """The pieces of each run, with those joined that always follow each other: fewer pieces take less time."""
+    after: dict[FramePiece, set[FramePiece | None]] = {}
+    before: dict[FramePiece, set[FramePiece | None]] = {}
+    for run in (run for runs in examples for run in runs):
+        for one, other in zip([None, *run], [*run, None], strict=True):
+            if one is not None:
+                after.setdefault(one, set()).add(other)
+            if other is not None:
+                before.setdefault(other, set()).add(one)
+    return [[_merged_run(run, after, before) for run in runs] for runs in examples]
+
+
+def _merged_run(
+    run: Sequence[FramePiece],
+    after: dict[FramePiece, set[FramePiece | None]],
+    before: dict[FramePiece, set[FramePiece | None]],
+) -> list[FramePiece]:
+    merged = [run[0]]
+    for one, other in pairwise(run):
+        if after[one] == {other} and before[other] == {one}:
+            merged[-1] = _joined(merged[-1], other)
+        else:
+            merged.append(other)
+    return merged
+
+
+def _joined(one: FramePiece, other: FramePiece) -> FramePiece:
+    middle = one.texts[-1] + other.texts[0]
+    return FramePiece((*one.texts[:-1], middle, *other.texts[1:]), one.slots + other.slots)
+
+
+def _joint(prompt: FramePiece, target: FramePiece) -> Joint | None:
+    """The joint between a prompt and its target; None if the target starts with a text of the template."""
+    return None if target.texts[0] else Joint(prompt.texts[-1], target.slots[0])
+
+
+def _slots(holes: Sequence[Hole]) -> dict[str, Slot]:
+    """The slot for each text that a template can write for a placeholder."""
+    slots: dict[str, Slot] = {}
+    for number, hole in enumerate(holes):
+        for transform in hole.transforms:
+            slots.setdefault(transform(hole.value), Slot(number, transform))
+    return slots
+
+
+def _parser(slots: dict[str, Slot]) -> Callable[[str], FramePiece | None]:
+    longest_first = sorted(slots, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def parse(text: str) -> FramePiece | None:
+        texts, found, start = [], [], 0
+        for match in pattern.finditer(text):
+            texts.append(text[start : match.start()])
+            found.append(slots[match.group()])
+            start = match.end()
+        texts.append(text[start:])
+        is_known = not any(OPEN in literal or CLOSE in literal for literal in texts)
+        return FramePiece(tuple(texts), tuple(found)) if is_known else None
+
+    return parse
+
+
+class Guards(NamedTuple):
+    """The texts on which a template may decide.
+
+    Attributes:
+        contained: Texts that it may look for in other texts.
+        equal: Texts with which it may compare other texts.
+    """
+
+    contained: tuple[str, ...]
+    equal: frozenset[str]
+
+    def allow(self, texts: Sequence[str], joined: str) -> bool:
+        """Whether a template cannot decide on these texts; `joined` has all of them."""
+        if any(map(joined.__contains__, self.contained)):
+            return False
+        return len({*texts}) == len(texts) and self.equal.isdisjoint(texts)
+
+
+def guards_of(tree: nodes.Template) -> Guards:
+    """The texts on which a template may decide, from its syntax tree."""
+    contained, equal = set[str](), set[str]()
+    for compare in tree.find_all(nodes.Compare):
+        for operand in compare.ops:
+            is_search = operand.op in ("in", "notin") and isinstance(compare.expr, nodes.Const)
+            (contained if is_search else equal).update(_constants([compare.expr, operand.expr]))
+    for call in tree.find_all(nodes.Call):
+        name = call.node.attr if isinstance(call.node, nodes.Getattr) else getattr(call.node, "name", "")
+        if name not in _IGNORED_CALLS:
+            contained.update(_constants(call.args))
+    for filtered in tree.find_all(nodes.Filter):
+        if filtered.name not in _IGNORED_FILTERS:
+            contained.update(_constants(filtered.args))
+    for test in tree.find_all(nodes.Test):
+        equal.update(_constants(test.args))
+    names = {text for text in contained if text.isidentifier()}  # of fields: "enum" in schema
+    return Guards(tuple(sorted(contained - names)), frozenset((equal | names) - _IGNORED_WORDS))
+
+
+def _constants(expressions: Sequence[nodes.Node]) -> list[str]:
+    """The texts in expressions, apart from the empty text."""
+    found = [node for expression in expressions for node in (expression, *expression.find_all(nodes.Const))]
+    return [
+        node.value for node in found if isinstance(node, nodes.Const) and isinstance(node.value, str) and node.value
+    ]

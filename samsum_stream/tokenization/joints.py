@@ -1,0 +1,107 @@
+r"""Whether two texts can be encoded separately: whether the ids of both together are the ids of one, then of the other.
+
+    "...<|im_end|>\n<|im_start|>assistant\n" + "Yes, I can.<|im_end|>"
+                    <|im_start|>assistant\n  + "Yes,"                    the part that decides
+
+An added token is a barrier: no other token crosses it. Where no token of the vocabulary contains a character and a
+space after it, a text can also be cut between the two. Therefore the first word decides, and results can be cached.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import cached_property
+
+import numpy as np
+from tokenizers import AddedToken
+
+from samsum_stream.tokenization.backends import HFBackend
+from samsum_stream.tokenization.border import Border
+
+MAX_CACHED = 1 << 16
+"""The joints whose result is kept."""
+
+MAX_CACHED_LENGTH = 128
+"""The characters of a joint whose result is kept."""
+
+_SPACES = " \u0120\u2581"
+"""A space in a text and in the vocabularies of byte-level and of SentencePiece tokenizers."""
+
+
+class Joints:
+    """The joints between texts, for one tokenizer.
+
+    Args:
+        backend: Encodes texts.
+        border: How the tokenizer encodes the start of a text.
+    """
+
+    def __init__(self, backend: HFBackend, border: Border) -> None:
+        self._backend, self._border = backend, border
+        added = [token for token in backend.tokenizer.get_added_tokens_decoder().values() if token.content.strip()]
+        self._added = _pattern(token for token in added if not token.lstrip)
+        self._swallows = tuple(token.content for token in added if token.rstrip)
+        self._known: dict[tuple[str, str], bool] = {}
+        self._last_left = self._last_tail = ""
+
+    @cached_property
+    def _joined(self) -> frozenset[str]:
+        return _characters_before_spaces(self._backend)
+
+    def continuation(self, left: str, right: str) -> str | None:
+        """The text to encode after `left`, so that both together have the ids of `left + right`.
+
+        Returns:
+            `right`, without the white space that a token at the end of `left` includes; None if no text has these ids.
+        """
+        if self._swallows and left.endswith(self._swallows):
+            right = right.lstrip()
+        if left != self._last_left:  # the texts before turns are mostly the same
+            self._last_left, self._last_tail = left, self._tail(left)
+        return right if self._is_exact(self._last_tail, self._head(right)) else None
+
+    def _tail(self, text: str) -> str:
+        """The end of a text, from its last added token on."""
+        start = 0
+        for match in self._added.finditer(text, max(len(text) - 256, 0)):
+            start = match.start()
+        return text[start:]
+
+    def _head(self, text: str) -> str:
+        """The start of a text, up to its first safe cut: a space, or an added token."""
+        space = text.find(" ", 1)
+        while space > 0 and not self._can_cut_after(text[space - 1]):
+            space = text.find(" ", space + 1)
+        word = text if space < 0 else text[:space]
+        match = self._added.search(word)
+        return word if match is None else word[: match.start() or match.end()]
+
+    def _can_cut_after(self, character: str) -> bool:
+        return character.isascii() and character not in self._joined
+
+    def _is_exact(self, left: str, right: str) -> bool:
+        """Whether `left` and `right` are encoded separately; kept for short texts, which occur again."""
+        if (known := self._known.get((left, right))) is not None:
+            return known
+        is_exact = self._compare(left, right)
+        if len(left) + len(right) <= MAX_CACHED_LENGTH and len(self._known) < MAX_CACHED:
+            self._known[left, right] = is_exact
+        return is_exact
+
+    def _compare(self, left: str, right: str) -> bool:
+        joined, first, second = self._backend.encode([left + right, left, *self._marked(right)]).split()
+        rest = second[len(self._border.sentinel) :]
+        return bool(np.array_equal(joined, np.concatenate([first, rest])))
+
+    def _marked(self, text: str) -> list[str]:
+        return self._border.mark([text], np.ones(1, np.bool_))
+
+
+def _pattern(tokens: Iterable[AddedToken]) -> re.Pattern[str]:
+    longest_first = sorted((token.content for token in tokens), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+
+def _characters_before_spaces(backend: HFBackend) -> frozenset[str]:
+    """The characters that some token of the vocabulary has before a space, and white space."""
+    vocabulary = "\n".join(backend.tokenizer.get_vocab(with_added_tokens=False))
+    return frozenset(re.findall(rf"([^{_SPACES}\n])(?=[{_SPACES}])", vocabulary)) | frozenset(" \n\t\r")
