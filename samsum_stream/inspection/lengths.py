@@ -42,7 +42,7 @@ class RowMeasure:
         self.encoder = encoder
         tokenizer = copy.copy(encoder.tokenizer)
         tokenizer.max_length = _NO_LIMIT
-        self._unlimited = RowEncoder(encoder.renderer, tokenizer)
+        self._unlimited = RowEncoder(encoder.renderer, tokenizer, skips=encoder.skips)
 
     def __call__(self, rows: Rows) -> Measured:
         """Raises `RowError` if a row cannot be encoded, or is too long with truncation `error`."""

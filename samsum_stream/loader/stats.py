@@ -1,7 +1,7 @@
 """Counts of the delivered data, and of every dropped, truncated and skipped row by its reason."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rich.table import Table
@@ -16,6 +16,7 @@ from samsum_stream.values.counts import (
     by_reason,
     efficiency,
     of_child,
+    untrained_turns,
 )
 from samsum_stream.values.rows import BadRow
 
@@ -23,6 +24,10 @@ MAX_QUARANTINED = 10_000
 
 TOTALS = ("rows", "examples", "tokens", "trained_tokens", "packs")
 """The attributes of `Stats` that its views show, in their order."""
+
+
+OF_CONVERSATIONS = ("turns", "splits", "untrained_turns")
+"""The attributes that the views show after those of `LEFT_OUT`, if a stream has conversations."""
 
 
 class ChildStats(NamedTuple):
@@ -120,6 +125,32 @@ class Stats:
         return by_reason(self.counts, "skipped")
 
     @property
+    def turns(self) -> Counts:
+        """Number of trained turns (`trained`), of turns for which serving must set `enable_thinking` (`thinking_on`,
+        `thinking_off`), and of rows with messages after their last trained turn (`after_last_turn`).
+
+        A row that is not a conversation has one turn in each example.
+        """
+        return by_reason(self.counts, "turns") - self.untrained_turns
+
+    @property
+    def splits(self) -> Counts:
+        """Number of examples after the first one of a conversation, by reason. `history`: the chat template rewrites
+        earlier turns. `border`: a token would cross the border of a turn.
+        """
+        return by_reason(self.counts, "splits")
+
+    @property
+    def untrained_turns(self) -> Counts:
+        """Number of turns of conversations that are not trained, by reason."""
+        return untrained_turns(self.counts)
+
+    @property
+    def examples_per_row(self) -> float:
+        """`examples / rows`; 0 before the first row."""
+        return self.examples / self.rows if self.rows else 0.0
+
+    @property
     def children(self) -> dict[str, ChildStats]:
         """The children of a mixture by name; the child of a nested mixture is named `outer/inner`."""
         return {name: self._child(name, num_rows) for name, num_rows in self._children.items()}
@@ -140,9 +171,9 @@ class Stats:
 
     def __str__(self) -> str:
         counts = [f"{name} {getattr(self, name):,}" for name in TOTALS]
-        left_out = [f"{name} {dict(getattr(self, name))}" for name in LEFT_OUT if getattr(self, name)]
+        by_reasons = [f"{name} {dict(numbers)}" for name, numbers in _by_reasons(self)]
         shares = [f"{name} {child.share:.1%}" for name, child in self.children.items()]
-        return ", ".join([*counts, f"efficiency {self.efficiency:.2%}", *left_out, *shares])
+        return ", ".join([*counts, f"efficiency {self.efficiency:.2%}", *by_reasons, *shares])
 
 
 def shown_stats(stats: Stats) -> Table:
@@ -153,9 +184,20 @@ def shown_stats(stats: Stats) -> Table:
     for name in TOTALS:
         table.add_row(name, f"{getattr(stats, name):,}")
     table.add_row("efficiency", f"{stats.efficiency:.2%}")
-    for what in LEFT_OUT:
-        for reason, number in getattr(stats, what).items():
+    if stats.splits:
+        table.add_row("examples per row", f"{stats.examples_per_row:.2f}")
+    for what, numbers in _by_reasons(stats):
+        for reason, number in numbers.items():
             table.add_row(f"{what}: {reason}", f"{number:,}")
     for name, child in stats.children.items():
         table.add_row(f"tokens of {name}", f"{child.tokens:,} ({child.share:.1%})")
     return table
+
+
+def _by_reasons(stats: Stats) -> Iterator[tuple[str, Counts]]:
+    """The counts by reason that are not all zero. One turn in each example is not worth a line."""
+    has_only_single_turns = stats.turns == Counts(trained=stats.examples)
+    for name in (*LEFT_OUT, *OF_CONVERSATIONS):
+        numbers: Counts = getattr(stats, name)
+        if numbers and not (name == "turns" and has_only_single_turns):
+            yield name, numbers

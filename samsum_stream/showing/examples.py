@@ -25,7 +25,8 @@ def _header(example: Example) -> Text:
     """The position of an example, its tokens and its trained tokens."""
     length, num_trained = len(example.input_ids), int(example.trained.sum())
     share = f"{num_trained / length:.0%}"
-    return Text(f"{example.position}: tokens {length:,}, trained {num_trained:,} ({share})", HEADER)
+    turns = f" in {counted(len(example.spans), 'turn')}" if len(example.spans) > 1 else ""
+    return Text(f"{example.position}: tokens {length:,}, trained {num_trained:,} ({share}){turns}", HEADER)
 
 
 def shown_examples(examples: Iterable[Example], decoder: TokenDecoder, *, ids: bool = False) -> Group:

@@ -10,6 +10,7 @@ from samsum_stream.training.arguments import agree_on_settings, require_attachab
 from samsum_stream.training.evaluation import eval_dataloader, evaluate_by_tokens, take_eval_streams
 from samsum_stream.training.follower import DataPosition, Follower
 from samsum_stream.training.protocol import Stream
+from samsum_stream.training.stop_tokens import warn_if_not_a_stop
 
 
 def attach(stream: Stream, trainer: Any, *, eval_stream: Stream | None = None) -> None:
@@ -23,6 +24,7 @@ def attach(stream: Stream, trainer: Any, *, eval_stream: Stream | None = None) -
     with trainer.accelerator.autocast():
         for measured in (stream, *eval_streams):
             measured.fit(trainer.model)
+    warn_if_not_a_stop(stream, trainer)
     follower = Follower(stream.with_run(**settings), trainer)
     trainer.add_callback(DataPosition())
     trainer.add_callback(follower)

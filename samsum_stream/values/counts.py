@@ -93,6 +93,7 @@ def counts_of_batch(batch: Batch, *, max_length: int, leaves: Sequence[Leaf] = (
         "trained_tokens": int(np.count_nonzero(batch.trained)),
         "packs": int(np.count_nonzero(batch.pack_sizes)),
         "capacity": len(batch.pack_sizes) * max_length,
+        "turns.trained": len(batch.spans),
     }
     return Counter(counts | _counts_of_children(batch, leaves))
 
@@ -129,6 +130,12 @@ def of_child(name: str, what: str) -> str:
     return f"children.{name}.{what}"
 
 
+def untrained_turns(counts: Mapping[str, int]) -> Counts:
+    """The turns of conversations that are not trained, by reason."""
+    turns = by_reason(counts, "turns")
+    return Counter({reason: turns[reason] for name in UNTRAINED_TURNS if turns[reason := name.partition(".")[2]]})
+
+
 def why_none_is_left(counts: Mapping[str, int]) -> str:
     """The part of an error that says why no row is left, and the remedy."""
     numbers = by_reason(counts, "dropped") + by_reason(counts, "skipped")
@@ -160,6 +167,6 @@ def from_numbers(numbers: Sequence[int], names: Sequence[str]) -> Counts:
 
 
 def by_reason(counts: Mapping[str, int], what: str) -> Counts:
-    """The counts of `dropped`, `truncated` or `skipped`, by reason."""
+    """The counts of a group such as `dropped`, `skipped` or `splits`, by reason."""
     parts = ((name.partition("."), number) for name, number in counts.items() if number)
     return Counter({reason: number for (start, _, reason), number in parts if start == what})

@@ -7,11 +7,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samsum_stream import SFTStream
 from samsum_stream.loader.stats import Stats
 from samsum_stream.values.batches import Batch
 from samsum_stream.values.counts import COUNTED, Counts, counts_of_batch, counts_of_rows, from_numbers, to_numbers
 from samsum_stream.values.examples import Item
-from tests.streams import make_items
+from tests.prompts.chat.templates import FORGETS_REASONING
+from tests.streams import make_config, make_items, record_of, word_tokenizer
+
+ROUNDS = [{"role": role, "content": word} for word in ("11", "12") for role in ("user", "assistant")]
 
 
 def stats_of(packs: Sequence[Sequence[Item]], *, max_length: int, num_packs: int = 0) -> Stats:
@@ -115,3 +119,71 @@ def test_the_text_of_totals_has_the_left_out_rows() -> None:
 def test_totals_pickle() -> None:
     stats = stats_of([make_items([4, 5])], max_length=12)
     assert pickle.loads(pickle.dumps(stats)).counts == stats.counts
+
+
+def stats_of_counts(**counts: int) -> Stats:
+    """Totals with these counts; `__` in a name stands for a dot."""
+    stats = Stats()
+    stats.counts += Counts({name.replace("__", "."): number for name, number in counts.items()})
+    return stats
+
+
+class TestConversations:
+    def test_the_trained_turns_of_a_batch_are_its_spans(self) -> None:
+        length, starts_row, ids, _, record, index = make_items([9])[0]
+        record = record_of((length, starts_row, ids, b"", record, index)).copy()
+        record["num_spans"] = 2
+        spans = np.array([[1, 3], [5, 9]], np.int32).tobytes()
+        stats = stats_of([[(length, starts_row, ids, spans, record.tobytes(), index)]], max_length=10)
+        assert dict(stats.turns) == {"trained": 2}
+        assert "turns {'trained': 2}" in str(stats)
+
+    def test_one_turn_in_each_example_is_not_worth_a_line(self) -> None:
+        stats = stats_of([make_items([4, 5])], max_length=12)
+        assert dict(stats.turns) == {"trained": 2}
+        assert "turns" not in str(stats) + stats._repr_html_()
+        stats.counts += Counts({"turns.thinking_off": 1})
+        assert "turns {'trained': 2, 'thinking_off': 1}" in str(stats)
+
+    def test_counts_of_turns_are_by_reason(self) -> None:
+        stats = stats_of_counts(
+            turns__trained=9, turns__thinking_on=2, turns__after_last_turn=1, turns__no_stop_token=3, splits__history=4
+        )
+        assert dict(stats.turns) == {"trained": 9, "thinking_on": 2, "after_last_turn": 1}
+        assert (dict(stats.untrained_turns), dict(stats.splits)) == ({"no_stop_token": 3}, {"history": 4})
+
+    def test_the_views_have_splits_and_untrained_turns(self) -> None:
+        stats = stats_of_counts(
+            rows=4, examples=10, turns__trained=12, turns__prompt_is_no_prefix=1, splits__history=5, splits__border=1
+        )
+        assert stats.examples_per_row == 2.5
+        assert str(stats).endswith(
+            "turns {'trained': 12}, splits {'history': 5, 'border': 1}, untrained_turns {'prompt_is_no_prefix': 1}"
+        )
+        page = stats._repr_html_()
+        for text in ("examples per row", "2.50", "splits: history", "untrained_turns: prompt_is_no_prefix"):
+            assert text in page
+
+    def test_without_rows_there_are_no_examples_per_row(self) -> None:
+        assert Stats().examples_per_row == 0.0
+        assert (dict(Stats().turns), dict(Stats().splits), dict(Stats().untrained_turns)) == ({}, {}, {})
+
+
+def test_counts_of_conversations_are_in_states_and_come_from_workers() -> None:
+    rows = [{"messages": [dict(message) for message in ROUNDS]} for _ in range(40)]
+    tokenizer = word_tokenizer()
+    tokenizer.chat_template = FORGETS_REASONING
+    config = make_config(max_length=64, lanes=2)
+    one, other = (SFTStream.from_config(config, rows=rows, tokenizer=tokenizer) for _ in range(2))
+    loader = one.loader(num_workers=2)
+    batches = iter(loader)
+    next(batches)
+    state = loader.state_dict()
+    resumed = other.loader()
+    resumed.load_state_dict(state)
+    assert other.stats.splits == one.stats.splits != {}
+    for _ in (*batches, *resumed):
+        pass
+    assert dict(one.stats.splits) == dict(other.stats.splits) == {"history": 40}
+    assert dict(one.stats.turns) == dict(other.stats.turns) == {"trained": 80}
+    assert one.stats.examples_per_row == 2.0

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from samsum_stream.batching.packing import BestFit
 from samsum_stream.errors.wording import counted
-from samsum_stream.inspection.check.facts import Facts, Sample
+from samsum_stream.inspection.check.conversations import ON_CONVERSATIONS
+from samsum_stream.inspection.check.facts import Facts
 from samsum_stream.inspection.check.findings import Finding, Level, split_message
 from samsum_stream.inspection.lengths import KEPT, WHOLE, quantile
 from samsum_stream.inspection.simulation import packing_efficiency
@@ -61,8 +62,8 @@ def bad_rows(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "bad_rows",
                 "warning",
-                f"{sample.title}: {_share(reasons.total(), sample)} are bad and will be skipped ({numbers}), such as "
-                f"{_first_with(sample, *SKIPPED)}",
+                f"{sample.title}: {sample.share(reasons.total())} are bad and will be skipped ({numbers}), such as "
+                f"{sample.place_of_first_with(*SKIPPED)}",
                 "fix them, or make sure that fault_config.max_bad_rows allows that many",
             )
 
@@ -82,7 +83,7 @@ def long_rows(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "long_rows",
                 "warning" if is_many else "note",
-                f"{sample.title}: {_share(number, sample)} are longer than max_length {limit:,} and are {outcome}; the "
+                f"{sample.title}: {sample.share(number)} are longer than max_length {limit:,} and are {outcome}; the "
                 f"longest, {sample.place_of_first(lengths == longest)}, has {longest:,} tokens",
                 f"raise packing_config.kwargs.max_length ({covered}){or_else}",
             )
@@ -98,7 +99,7 @@ def longer_than_model(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "longer_than_model",
                 "warning",
-                f"{sample.title}: {_share(number, sample)} are kept with more than {limit:,} tokens, which is the "
+                f"{sample.title}: {sample.share(number)} are kept with more than {limit:,} tokens, which is the "
                 "model_max_length of the tokenizer, such as "
                 f"{sample.place_of_first(lengths == lengths.max())}",
                 f"lower packing_config.kwargs.max_length to {limit:,}, or train a model that reads as many",
@@ -160,12 +161,13 @@ def special_tokens_in_rows(facts: Facts) -> Iterator[Finding]:
     is_parsed = facts.config.tokenizer_config.special_tokens_in_rows == "parse"
     for sample in facts.samples:
         if number := sample.measured.counts["special_tokens_in_rows"]:
+            first = sample.place_of_first_with("special_tokens_in_rows")
             becomes = "read as control tokens, so that a row can forge a turn" if is_parsed else "read as ordinary text"
             yield Finding(
                 "special_tokens_in_rows",
                 "warning" if is_parsed else "note",
-                f"{sample.title}: {_share(number, sample)}, such as {_first_with(sample, 'special_tokens_in_rows')}, "
-                f"spell a special token in their own text, which is {becomes}",
+                f"{sample.title}: {sample.share(number)}, such as {first}, spell a special token in their own text, "
+                f"which is {becomes}",
                 "write tokenizer_config.special_tokens_in_rows: text"
                 if is_parsed
                 else "look at them (report shows the first ones): were these rows rendered for another model already?",
@@ -220,6 +222,7 @@ ADVICE: tuple[Advice, ...] = (
     shared_shards,
     idle_workers,
     special_tokens_in_rows,
+    *ON_CONVERSATIONS,
     no_pad_token,
     no_shuffle,
     long_count,
@@ -229,20 +232,6 @@ ADVICE: tuple[Advice, ...] = (
 def advise(facts: Facts) -> list[Finding]:
     """All findings, in the order of `ADVICE`."""
     return [finding for advice in ADVICE for finding in advice(facts)]
-
-
-def _first_with(sample: Sample, *names: str) -> str:
-    """The place of the first row or example that has one of these outcomes."""
-    return sample.place_of_first(sample.measured.has_outcome(*names))
-
-
-def _share(number: int, sample: Sample) -> str:
-    """`31% of the rows`; for a part of the rows, also which part."""
-    total = sample.num_rows
-    share = f"{number / total:.0%}" if number >= 0.1 * total else f"{number / total:.1%}"
-    if sample.is_whole:
-        return f"{share} of the rows"
-    return f"{share} of {total:,} sampled rows" if sample.is_spread else f"{share} of the first {total:,} rows"
 
 
 def _next_power_of_two(length: int) -> int:

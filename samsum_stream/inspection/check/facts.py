@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from samsum_stream.config import StreamConfig
-from samsum_stream.inspection.lengths import KEPT, Measurements, RowMeasure
+from samsum_stream.inspection.check.noticed import Noticed, Noticer, Vocabulary
+from samsum_stream.inspection.lengths import KEPT, WHOLE, Measurements, RowMeasure
 from samsum_stream.inspection.simulation import Epoch, estimate_epoch, mixed_lengths, packing_efficiency, plan_epoch
 from samsum_stream.lanes.share import check_num_lanes
 from samsum_stream.loader.epochs.lengths import Lengths
@@ -44,6 +45,7 @@ class Sample(NamedTuple):
         measured: The measurements of the rows, with what happened to them.
         with_contexts: The share of the rows that have contexts, 0 to 1.
         seconds: The seconds to read and encode the rows.
+        noticed: What else was noticed in the rows.
     """
 
     leaf: Leaf
@@ -51,6 +53,7 @@ class Sample(NamedTuple):
     measured: Measurements
     with_contexts: float
     seconds: float
+    noticed: Noticed
 
     @property
     def title(self) -> str:
@@ -71,6 +74,37 @@ class Sample(NamedTuple):
     def is_spread(self) -> bool:
         """Whether the rows come from the whole source, and not only from its start."""
         return _reaches_any(self.leaf.source)
+
+    @property
+    def examples_per_row(self) -> float:
+        """The examples that are not dropped / the rows."""
+        return self.measured.num_examples / max(self.num_rows, 1)
+
+    @property
+    def tokens_per_row(self) -> float:
+        """The tokens of the examples that are not dropped / the rows."""
+        return self.measured.num_tokens / max(self.num_rows, 1)
+
+    @property
+    def growth(self) -> float:
+        """The tokens of all examples / those of the longest example of each row, which is about the conversation."""
+        lengths, offsets = self.measured.lengths[:, WHOLE], self.measured.offsets
+        if offsets is None or not lengths.any():
+            return 1.0
+        longest = np.maximum.reduceat(lengths, offsets[:-1])
+        return float(lengths.sum() / longest.sum())
+
+    def share(self, number: int) -> str:
+        """`31% of the rows`; for a part of the rows, also which part."""
+        total = self.num_rows
+        share = f"{number / total:.0%}" if number >= 0.1 * total else f"{number / total:.1%}"
+        if self.is_whole:
+            return f"{share} of the rows"
+        return f"{share} of {total:,} sampled rows" if self.is_spread else f"{share} of the first {total:,} rows"
+
+    def place_of_first_with(self, *names: str) -> str:
+        """The place of the first row or example that has one of these outcomes."""
+        return self.place_of_first(self.measured.has_outcome(*names))
 
     def place_of_first(self, chosen: BoolArray) -> str:
         """The place of the first chosen example; `chosen` has the shape `[indices]`."""
@@ -160,8 +194,8 @@ def gather(config: StreamConfig, *, ranks: int = 1, num_workers: int | None = No
     num_lanes = pipeline.lanes_for(ranks * workers)
     check_num_lanes(num_lanes, num_rows=pipeline.source.max_lanes, ranks=ranks)
     number = max(NUM_SAMPLED // len(leaves), MIN_SAMPLED)
-    measure = RowMeasure(pipeline.encoder)
-    samples = tuple(_sample(leaf, measure, pipeline.faults, number) for leaf in leaves)
+    sampler = _Sampler(RowMeasure(pipeline.encoder), _noticer(stream), pipeline.faults, number)
+    samples = tuple(map(sampler.sample, leaves))
     facts = Facts(stream, samples, tuple(warned), ranks, workers)
     _ = facts.epoch  # raises if no epoch can be planned
     return facts
@@ -188,21 +222,36 @@ def _num_with_contexts(rows: Rows) -> int:
     return sum(map(bool, contexts or ()))
 
 
-def _sample(leaf: Leaf, measure: RowMeasure, faults: Faults, number: int) -> Sample:
-    positions, parts, num_characters, num_with_contexts = list[RowPosition](), list[Lengths](), 0, 0
-    start = time.perf_counter()
-    for take, indices in _parts(leaf, number):
-        rows = faults.take(take, indices)
-        positions += _positions(leaf.source, rows)
-        measured = measure(rows.of_shards_from(leaf.first_shard))
-        parts.append(Lengths(measured.values, measured.offsets, (rows.num_read,), measured.counts))
-        num_with_contexts += _num_with_contexts(rows)
-        num_characters += sum(map(len, rows.texts))
-        if num_characters > MAX_CHARACTERS:
-            break
-    with_contexts, seconds = num_with_contexts / max(len(positions), 1), time.perf_counter() - start
-    joined = Measurements.joined(parts, shard_sizes=[len(positions)])
-    return Sample(leaf, tuple(positions), joined, with_contexts, seconds)
+class _Sampler(NamedTuple):
+    """Samples about `number` rows of each source."""
+
+    measure: RowMeasure
+    noticer: Noticer
+    faults: Faults
+    number: int
+
+    def sample(self, leaf: Leaf) -> Sample:
+        positions, parts, num_characters, num_with_contexts = list[RowPosition](), list[Lengths](), 0, 0
+        taken, start = list[tuple[Rows, int]](), time.perf_counter()
+        for take, indices in _parts(leaf, self.number):
+            rows = self.faults.take(take, indices)
+            taken.append((rows.of_shards_from(leaf.first_shard), len(positions)))
+            positions += _positions(leaf.source, rows)
+            measured = self.measure(taken[-1][0])
+            parts.append(Lengths(measured.values, measured.offsets, (rows.num_read,), measured.counts))
+            num_with_contexts += _num_with_contexts(rows)
+            num_characters += sum(map(len, rows.texts))
+            if num_characters > MAX_CHARACTERS:
+                break
+        with_contexts, seconds = num_with_contexts / max(len(positions), 1), time.perf_counter() - start
+        joined = Measurements.joined(parts, shard_sizes=[len(positions)])
+        return Sample(leaf, tuple(positions), joined, with_contexts, seconds, self.noticer.look(taken))
+
+
+def _noticer(stream: SFTStream) -> Noticer:
+    tokenizer = stream.tokenizer
+    bos = None if tokenizer.bos_token_id == tokenizer.eos_token_id else tokenizer.bos_token_id
+    return Noticer(stream.pipeline.encoder, Vocabulary(bos, frozenset(tokenizer.added_tokens_decoder)))
 
 
 def _positions(source: Source, rows: Rows) -> list[RowPosition]:

@@ -7,8 +7,8 @@ from typing import Any
 from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig
 from samsum_stream.errors.wording import counted
 from samsum_stream.inspection.check.facts import Facts, Sample
+from samsum_stream.inspection.check.formats import described
 from samsum_stream.inspection.lengths import quantile
-from samsum_stream.prompts.rendering import PromptRenderer
 from samsum_stream.sources import IndexedSource, SequentialSource, Source
 from samsum_stream.sources.huggingface.table import TableSource
 from samsum_stream.sources.memory import IterableSource
@@ -22,7 +22,7 @@ def outline(facts: Facts) -> list[tuple[str, str]]:
     loaded = [sample for sample in samples if _method(facts, sample) == "load_dataset"]
     return [
         *(("rows", f"{sample.title}: {_rows(sample, shuffle=facts.config.shuffle)}") for sample in samples),
-        ("prompt", _prompt(facts)),
+        *described(facts),
         ("tokenizer", _tokenizer(facts)),
         ("lengths", _lengths(facts)),
         ("packs", _packs(facts)),
@@ -40,6 +40,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
     return {
         "rows": {sample.title: sample.leaf.source.num_rows for sample in facts.samples},
         "rows_looked_at": measured.num_rows,
+        "examples_per_row": measured.num_examples / max(measured.num_rows, 1),
         "length_quantiles": {str(share): quantile(measured.whole, share) for share in QUANTILES},
         "trained_share": measured.trained_share,
         "efficiency": facts.efficiency,
@@ -59,15 +60,6 @@ def _rows(sample: Sample, *, shuffle: bool) -> str:
     contexts = f", {sample.with_contexts:.0%} of them with contexts" if sample.with_contexts else ""
     blocks = "as a whole" if isinstance(source, IndexedSource) else "in blocks"
     return f"{number}{contexts}{shards}, {f'shuffled {blocks}' if shuffle else 'in their order'}"
-
-
-def _prompt(facts: Facts) -> str:
-    renderer = facts.pipeline.encoder.renderer
-    if not isinstance(renderer, PromptRenderer):
-        return type(renderer).__name__
-    prompt = renderer.prompt
-    shots = f", {counted(len(prompt.examples), 'example')} before each row" if prompt.examples else ""
-    return f"{type(prompt).__name__} in {type(prompt.format).__name__}{shots}"
 
 
 def _tokenizer(facts: Facts) -> str:

@@ -9,6 +9,8 @@ from samsum_stream.errors import RowError
 from samsum_stream.inspection.lengths import BITS, KEPT, WHOLE, Measurements
 from samsum_stream.inspection.survey.survey import Survey
 from samsum_stream.pipeline.pipeline import Pipeline
+from samsum_stream.prompts.rendering import Renderer
+from samsum_stream.prompts.segments import text_of
 from samsum_stream.sources import IndexedSource, Leaf, SequentialSource
 from samsum_stream.values.arrays import offsets_of
 from samsum_stream.values.rows import Rows
@@ -18,7 +20,17 @@ NUM_SHOWN = 3
 MAX_START, MAX_END = 360, 160
 """Characters of a long text that are shown from its start and from its end."""
 
-EFFECTS = {"dropped": "dropped", "truncated": "shortened", "skipped": "skipped as bad"}
+EFFECTS = {
+    "dropped": "dropped",
+    "truncated": "shortened",
+    "skipped": "skipped as bad",
+    "turns": "with a turn that is not trained",
+    "splits.history": "in several examples, because the chat template rewrites earlier turns",
+    "splits.border": "in several examples, because a token would cross the border of a turn",
+}
+"""What happened to the rows, by the name of the outcome or by the group of names."""
+
+NOTHING_IS_LEFT_OUT = tuple(effect for name, effect in EFFECTS.items() if name.startswith("splits"))
 
 
 class Excerpt(NamedTuple):
@@ -36,7 +48,7 @@ class AffectedExample(NamedTuple):
         position: Its position.
         whole: Its tokens before truncation; 0 for a bad row.
         kept: Its tokens after truncation; 0 if it was dropped.
-        text: The training text of its row; for a bad row, the error.
+        text: The training text of its row, or of its example if that is not the first one; for a bad row, the error.
     """
 
     position: str
@@ -64,8 +76,9 @@ class OutcomeSummary(NamedTuple):
 
 
 def outcomes_of(survey: Survey) -> list[OutcomeSummary]:
-    """The outcomes that some row has; the most frequent first."""
-    return sorted(_outcomes(survey), key=lambda outcome: -outcome.num_rows)
+    """The outcomes that some row has; the most frequent first. Those that leave nothing out are the last ones."""
+    frequent = sorted(_outcomes(survey), key=lambda outcome: -outcome.num_rows)
+    return sorted(frequent, key=lambda outcome: outcome.effect in NOTHING_IS_LEFT_OUT)
 
 
 def _outcomes(survey: Survey) -> Iterator[OutcomeSummary]:
@@ -77,7 +90,7 @@ def _outcomes(survey: Survey) -> Iterator[OutcomeSummary]:
             indices = np.flatnonzero(has_outcome)[:NUM_SHOWN].tolist()
             examples = [_affected(survey.pipeline, measured, index) for index in indices]
             num_rows = measured.num_rows_with(has_outcome)
-            effect = EFFECTS.get(kind, "in the texts of the rows")
+            effect = EFFECTS.get(name) or EFFECTS.get(kind, "in the texts of the rows")
             yield OutcomeSummary(reason, effect, num_rows, num_rows / measured.num_rows, examples)
 
 
@@ -89,12 +102,19 @@ def _affected(pipeline: Pipeline, measured: Measurements, index: int) -> Affecte
     whole, kept = measured.lengths[index, [WHOLE, KEPT]].tolist()
     try:
         rows = _take(leaf, shard, number - int(starts[shard]))
-        text = pipeline.encoder.renderer.full_text(rows, 0)
+        text = _text(pipeline.encoder.renderer, rows, part)
     except RowError as error:
-        place = str(error.position)
+        place = str(error.position or pipeline.source.position(shard, number - int(starts[shard]), 0))
         return AffectedExample(place, whole, kept, excerpt(str(error).removeprefix(f"{place}: ")))
     position = pipeline.source.position(int(rows.shards[0]), int(rows.rows[0]), 0)._replace(part=part)
     return AffectedExample(str(position), whole, kept, excerpt(text))
+
+
+def _text(renderer: Renderer, rows: Rows, part: int) -> str:
+    """The training text of the only row, or of one of its later examples; its prompt if nothing of it is trained."""
+    if part:
+        return text_of(renderer.render(rows).segments(part))
+    return renderer.full_text(rows, 0) or text_of(renderer.prompt_segments(rows, 0))
 
 
 def _take(leaf: Leaf, shard: int, row: int) -> Rows:

@@ -15,7 +15,7 @@ from samsum_stream.inspection.lengths import Measurements, quantile
 from samsum_stream.inspection.simulation import Epoch
 from samsum_stream.inspection.survey.survey import TRIED_WINDOWS, Filling, SourceSurvey, Survey, histogram
 from samsum_stream.showing.tables import headed_lines
-from samsum_stream.values.counts import LEFT_OUT, by_reason
+from samsum_stream.values.counts import LEFT_OUT, by_reason, untrained_turns
 
 NUM_BINS = 16
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99, 1.0)
@@ -53,7 +53,8 @@ def survey_for_machines(survey: Survey) -> dict[str, Any]:
     return {
         **_for_machines(survey.measured, share=1.0),
         "special_tokens_in_rows": survey.measured.counts["special_tokens_in_rows"],
-        **{what: dict(by_reason(survey.measured.counts, what)) for what in LEFT_OUT},
+        **{what: dict(by_reason(survey.measured.counts, what)) for what in (*LEFT_OUT, "splits")},
+        "untrained_turns": dict(untrained_turns(survey.measured.counts)),
         "histogram": [{"from": start, f"{survey.measured.unit}s": number} for start, number in _histogram(survey)],
         "efficiency": survey.efficiency,
         "packs_in_epoch": None if epoch is None else epoch.num_packs,
@@ -74,6 +75,11 @@ def _totals(survey: Survey) -> Iterator[tuple[str, str]]:
     for heading in LEFT_OUT:
         if reasons := by_reason(measured.counts, heading):
             yield heading, _reasons(reasons, measured.num_rows if heading == "skipped" else len(measured.lengths))
+    if turns := untrained_turns(measured.counts):
+        yield "untrained", ", ".join(f"{counted(number, 'turn')} {reason}" for reason, number in turns.items())
+    if splits := by_reason(measured.counts, "splits"):
+        examples = ", ".join(f"{number:,} {reason}" for reason, number in splits.items())
+        yield "splits", f"{examples}: examples after the first one of a conversation"
     if number := measured.counts["special_tokens_in_rows"]:
         yield "special", f"{counted(number, 'row')} spell a special token in their own text"
     yield "tokens", f"{measured.num_tokens:,}, {measured.trained_share:.1%} of them trained"

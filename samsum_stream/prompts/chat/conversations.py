@@ -73,6 +73,14 @@ class ExampleRenderer:
         events += [(number, f"splits.{reason}") for number, reason in enumerate(reasons, start=1)]
         return RenderedExamples(examples, events)
 
+    def last_turn(self, conversation: Conversation) -> Turn | None:
+        """The last trained turn of a conversation; None if it is not trained.
+
+        Raises:
+            CannotRender: the turn cannot be rendered.
+        """
+        return self._turn(conversation, conversation.trained_turns[-1], [])
+
     def prompt(self, conversation: Conversation) -> str:
         """The text that the model gets at inference after the messages of a conversation."""
         if conversation.prefill:

@@ -1,5 +1,6 @@
-"""The frames of a template, one for each shape of a conversation that occurs more than once."""
+"""The frames of a template, one for each shape of a conversation."""
 
+import json
 import re
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -9,14 +10,18 @@ from samsum_stream.errors.wording import quoted
 from samsum_stream.prompts.chat.assembly import RenderedRow
 from samsum_stream.prompts.chat.conversations import CannotRender, ExampleRenderer
 from samsum_stream.prompts.chat.examples import Continuation
-from samsum_stream.prompts.chat.frames import Frame, FrameMaker, guards_of
+from samsum_stream.prompts.chat.frames import Frame, FrameMaker
+from samsum_stream.prompts.chat.guards import guards_of
 from samsum_stream.prompts.chat.holes import CLOSE, OPEN, Placeholders, texts_of_plain
 from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens
 from samsum_stream.values.conversations import Conversation, texts_in
 
-MAX_FRAMES = 4096
+MAX_FRAMES = 2048
 """The shapes that are remembered."""
+
+NUM_COMPARED = 16
+"""The first frames whose first conversation is compared in all examples. That of later ones is compared in the last."""
 
 
 class FrameCache:
@@ -38,15 +43,14 @@ class FrameCache:
         self._maker = FrameMaker(control.written_in, _barriers(loaded))
         self._is_on = loaded.settings.frames
         self._frames: dict[Hashable, Frame | None] = {}
-        self._seen: set[Hashable] = set()
         self._tools_by_value = False
-        self._allowed_tools: object = None
+        self._allowed_tools: dict[str, bool] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_frames": {}, "_seen": set(), "_allowed_tools": None}
+        return {**self.__dict__, "_frames": {}, "_allowed_tools": {}}
 
     def row(self, conversation: Conversation, render: Callable[[Conversation], RenderedRow]) -> RenderedRow | None:
-        """The examples of a conversation; None if it has no frame, or not yet.
+        """The examples of a conversation; None if it has no frame.
 
         Args:
             conversation: The conversation.
@@ -58,9 +62,13 @@ class FrameCache:
         shape, values = outline.shape, outline.values
         if not outline.is_known or not self._allows(outline, conversation.tools):
             return None
+        if conversation.kwargs and self._control.may_spell("\0".join(["", *texts_in(conversation.kwargs), ""])):
+            return None
         if shape not in self._frames:
-            self._remember(shape, conversation, values, render)
-        frame = self._frames.get(shape)
+            if len(self._frames) >= MAX_FRAMES:
+                self._frames.pop(next(iter(self._frames)))
+            self._frames[shape] = self._make(conversation, outline, render)
+        frame = self._frames[shape]
         row = None if frame is None else frame.fill(values, self._continuation)
         if row is None or not conversation.num_removed:
             return row
@@ -83,45 +91,55 @@ class FrameCache:
 
     def _allows_tools(self, tools: object) -> bool:
         """The same for tools, which many rows share."""
-        if tools is None or tools is self._allowed_tools:
+        if tools is None:
             return True
-        joined = "\0".join(["", *texts_in(tools), ""])
-        is_allowed = OPEN not in joined and not any(map(joined.__contains__, self._guards.contained))
-        if is_allowed and not self._control.may_spell(joined):
-            self._allowed_tools = tools
-            return True
-        return False
-
-    def _remember(
-        self,
-        shape: Hashable,
-        conversation: Conversation,
-        values: Sequence[Any],
-        render: Callable[[Conversation], RenderedRow],
-    ) -> None:
-        """Make the frame of a shape that occurs for the second time."""
-        if shape not in self._seen:
-            self._seen.add(shape)
-            return
-        if len(self._frames) >= MAX_FRAMES:
-            self._frames.pop(next(iter(self._frames)))
-        self._frames[shape] = self._make(conversation, values, render)
+        key = json.dumps(tools, ensure_ascii=False)
+        if key not in self._allowed_tools:
+            joined = "\0".join(["", *texts_in(tools), ""])
+            is_allowed = OPEN not in joined and not any(map(joined.__contains__, self._guards.contained))
+            if len(self._allowed_tools) >= MAX_FRAMES:
+                self._allowed_tools.clear()
+            self._allowed_tools[key] = is_allowed and not self._control.may_spell(joined)
+        return self._allowed_tools[key]
 
     def _make(
-        self, conversation: Conversation, values: Sequence[Any], render: Callable[[Conversation], RenderedRow]
+        self,
+        conversation: Conversation,
+        outline: "Placeholders | _PlainOutline",
+        render: Callable[[Conversation], RenderedRow],
     ) -> Frame | None:
         """The frame of a shape, compared with the template on one conversation; None if there is none."""
+        adapted = self._forms.adapt(conversation)
+        placeholders = Placeholders(adapted, tools_by_value=self._tools_by_value)
         try:
-            outline = Placeholders(self._forms.adapt(conversation), tools_by_value=self._tools_by_value)
-            rendered = self._examples.render(outline.conversation, continuation=self._continuation_of_literals)
-            frame = self._maker.make(rendered.examples, outline.holes, rendered.events)
-            framed = None if frame is None else frame.fill(values, self._continuation)
-            if framed is not None and is_same(framed, render(conversation)):
+            rendered = self._examples.render(placeholders.conversation, continuation=self._continuation_of_literals)
+            if not rendered.examples:
+                return None
+            frame = self._maker.make(rendered.examples, placeholders.holes, rendered.events)
+            if frame is not None and self._is_right(frame, adapted, conversation, outline.values, render):
                 return frame
         except CannotRender:
             return None
         self._tools_by_value |= bool(conversation.tools)
         return None
+
+    def _is_right(
+        self,
+        frame: Frame,
+        adapted: Conversation,
+        conversation: Conversation,
+        values: Sequence[Any],
+        render: Callable[[Conversation], RenderedRow],
+    ) -> bool:
+        """Whether a frame writes what the template writes: all examples for the first frames, then the last turn."""
+        framed = frame.fill(values, self._continuation)
+        if framed is None:
+            return True  # a border that depends on the values; it is checked for each row
+        if len(self._frames) < NUM_COMPARED:
+            return is_same(framed, render(conversation))
+        last = self._examples.last_turn(adapted)
+        runs = _runs(framed)[-len(framed.layout.shapes[-1]) :]
+        return last is not None and "".join(runs) == last.prompt + last.target
 
     def _continuation_of_literals(self, left: str, right: str) -> str | None:
         """The continuation by a text of the template; that of a value is checked for each row."""

@@ -3,8 +3,8 @@
 Rendering a conversation of `n` turns takes `2 n` runs of the template. A frame is rendered once for a shape, with
 placeholders instead of values, and filled for each conversation. Three rules make this safe:
 
-- A template can decide on more than the shape: it can look for `</think>` in a text. A conversation with such a text,
-  with a control token, or with the same text twice is rendered without a frame.
+- A template can decide on more than the shape: it can look for `</think>` in a text. A conversation with such a text
+  or with a control token is rendered without a frame.
 - A frame is compared with the template on the first conversation that it fills.
 - All conversations of every `verify_every`-th chunk are compared, too. Then, a difference is an error.
 """
@@ -14,21 +14,13 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import jinja2.nodes as nodes
-
 from samsum_stream.prompts.chat.assembly import Layout, RenderedRow
 from samsum_stream.prompts.chat.examples import ChatExample
 from samsum_stream.prompts.chat.holes import CLOSE, OPEN, Hole, Transform
 from samsum_stream.values.renderings import Run, Segment
 
-_IGNORED_CALLS = {"get", "raise_exception", "strftime_now", "namespace", "range", "strip", "lstrip", "rstrip"}
-_IGNORED_FILTERS = {"attr", "default", "groupby", "indent", "join", "map", "rejectattr", "selectattr", "tojson", "trim"}
-_IGNORED_WORDS = {
-    "arguments", "assistant", "content", "documents", "enable_thinking", "function", "id", "image", "ipython", "name",
-    "reasoning", "reasoning_content", "role", "system", "text", "thinking", "tool", "tool_call_id", "tool_calls",
-    "tools", "type", "user",
-}  # fmt: skip
-"""Names of fields and roles, with which templates compare fields and roles."""
+_ESCAPED = repr(OPEN)[1:-1]
+"""A placeholder in the `repr` of a dict, which templates write if they do not use `tojson`."""
 
 
 class Slot(NamedTuple):
@@ -124,9 +116,8 @@ class FrameMaker:
         self, examples: Sequence[ChatExample], holes: Sequence[Hole], events: Sequence[tuple[int, str]]
     ) -> Frame | None:
         """The frame of examples with placeholders; None if the template changes a value in an unknown way."""
-        slots = _slots(holes)
-        parse = _parser(slots)
-        runs = [[parse(text) for text in example.runs] for example in examples]
+        candidates = _candidates(holes)
+        runs = [[_parsed(text, candidates) for text in example.runs] for example in examples]
         if any(piece is None for of_example in runs for piece in of_example):
             return None
         known = [[piece for piece in of_example if piece is not None] for of_example in runs]
@@ -209,73 +200,48 @@ def _joint(prompt: FramePiece, target: FramePiece) -> Joint | None:
     return None if target.texts[0] else Joint(prompt.texts[-1], target.slots[0])
 
 
-def _slots(holes: Sequence[Hole]) -> dict[str, Slot]:
-    """The slot for each text that a template can write for a placeholder."""
-    slots: dict[str, Slot] = {}
-    for number, hole in enumerate(holes):
-        for transform in hole.transforms:
-            slots.setdefault(transform(hole.value), Slot(number, transform))
-    return slots
-
-
-def _parser(slots: dict[str, Slot]) -> Callable[[str], FramePiece | None]:
-    longest_first = sorted(slots, key=len, reverse=True)
-    pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-
-    def parse(text: str) -> FramePiece | None:
-        texts, found, start = [], [], 0
-        for match in pattern.finditer(text):
-            texts.append(text[start : match.start()])
-            found.append(slots[match.group()])
-            start = match.end()
-        texts.append(text[start:])
-        is_known = not any(OPEN in literal or CLOSE in literal for literal in texts)
-        return FramePiece(tuple(texts), tuple(found)) if is_known else None
-
-    return parse
-
-
-class Guards(NamedTuple):
-    """The texts on which a template may decide.
+class _Candidate(NamedTuple):
+    """A text that a template can write for a placeholder.
 
     Attributes:
-        contained: Texts that it may look for in other texts.
-        equal: Texts with which it may compare other texts.
+        text: The text.
+        offset: The position of the first marker in the text.
+        slot: The slot that replaces the text.
     """
 
-    contained: tuple[str, ...]
-    equal: frozenset[str]
-
-    def allow(self, texts: Sequence[str], joined: str) -> bool:
-        """Whether a template cannot decide on these texts; `joined` has all of them."""
-        if any(map(joined.__contains__, self.contained)):
-            return False
-        return len({*texts}) == len(texts) and self.equal.isdisjoint(texts)
+    text: str
+    offset: int
+    slot: Slot
 
 
-def guards_of(tree: nodes.Template) -> Guards:
-    """The texts on which a template may decide, from its syntax tree."""
-    contained, equal = set[str](), set[str]()
-    for compare in tree.find_all(nodes.Compare):
-        for operand in compare.ops:
-            is_search = operand.op in ("in", "notin") and isinstance(compare.expr, nodes.Const)
-            (contained if is_search else equal).update(_constants([compare.expr, operand.expr]))
-    for call in tree.find_all(nodes.Call):
-        name = call.node.attr if isinstance(call.node, nodes.Getattr) else getattr(call.node, "name", "")
-        if name not in _IGNORED_CALLS:
-            contained.update(_constants(call.args))
-    for filtered in tree.find_all(nodes.Filter):
-        if filtered.name not in _IGNORED_FILTERS:
-            contained.update(_constants(filtered.args))
-    for test in tree.find_all(nodes.Test):
-        equal.update(_constants(test.args))
-    names = {text for text in contained if text.isidentifier()}  # of fields: "enum" in schema
-    return Guards(tuple(sorted(contained - names)), frozenset((equal | names) - _IGNORED_WORDS))
+def _candidates(holes: Sequence[Hole]) -> dict[str, list[_Candidate]]:
+    """The texts that a template can write for the placeholders, by their first marker; the longest first."""
+    candidates: dict[str, list[_Candidate]] = {}
+    for number, hole in enumerate(holes):
+        for text, transform in {transform(hole.value): transform for transform in reversed(hole.transforms)}.items():
+            if OPEN not in text:  # a value without placeholders, or with escaped ones
+                continue
+            offset = text.index(OPEN)
+            marker = text[offset : text.index(CLOSE) + 1]
+            candidates.setdefault(marker, []).append(_Candidate(text, offset, Slot(number, transform)))
+    for texts in candidates.values():
+        texts.sort(key=lambda candidate: -len(candidate.text))
+    return candidates
 
 
-def _constants(expressions: Sequence[nodes.Node]) -> list[str]:
-    """The texts in expressions, apart from the empty text."""
-    found = [node for expression in expressions for node in (expression, *expression.find_all(nodes.Const))]
-    return [
-        node.value for node in found if isinstance(node, nodes.Const) and isinstance(node.value, str) and node.value
-    ]
+def _parsed(text: str, candidates: dict[str, list[_Candidate]]) -> FramePiece | None:
+    """A text of the template as literals and slots; None if it has a placeholder in an unknown form."""
+    texts, slots, start = [], list[Slot](), 0
+    while (at := text.find(OPEN, start)) >= 0:
+        for candidate in candidates.get(text[at : text.find(CLOSE, at) + 1], ()):
+            first = at - candidate.offset
+            if first >= start and text.startswith(candidate.text, first):
+                texts.append(text[start:first])
+                slots.append(candidate.slot)
+                start = first + len(candidate.text)
+                break
+        else:
+            return None
+    texts.append(text[start:])
+    is_known = not any(CLOSE in literal or _ESCAPED in literal for literal in texts)
+    return FramePiece(tuple(texts), tuple(slots)) if is_known else None

@@ -54,7 +54,6 @@ VALUE_TRANSFORMS: tuple[Transform, ...] = (
     partial(_to_json, indent=4),
     partial(_to_json, indent=2),
     partial(_to_json, separators=(",", ":")),
-    str,
 )
 """What templates do with a dict or a list."""
 

@@ -5,7 +5,8 @@ template    "<|im_start|>user\nHi <\ue000|im_end|><|im_end|>\n"
 pieces      "<|im_start|>user\nHi "  [<|im_end|>]  "<|im_end|>\n"        [...]: encoded as ordinary text
 
 A mark inside a token shows that the row wrote a part of the token. The row can also write one part and the template
-the other. Therefore a text that ends or starts with a part of a token is marked there.
+the other. Therefore a text that ends or starts with a part of a token is marked there. A template that writes
+`'<' ~ key ~ '>'` completes a token whose middle is a whole text of the row, so such texts are marked, too.
 """
 
 import re
@@ -14,7 +15,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from samsum_stream.values.conversations import ASSISTANT, REASONING, Conversation, Message
+import jinja2.nodes as nodes
+
+from samsum_stream.values.conversations import ASSISTANT, REASONING, Conversation, Message, texts_in
 
 _MARKS = range(0xE000, 0xF8FF)
 """Characters of the private use area. The first one that a row does not contain is the mark of the row."""
@@ -36,19 +39,30 @@ class ControlTokens:
     Args:
         special: The special tokens of the tokenizer.
         written: The other added tokens that the template writes, such as `<think>`.
+        tree: The syntax tree of the template; None if no template writes the start and the end of a token.
     """
 
-    def __init__(self, special: Collection[str], written: Collection[str] = ()) -> None:
-        self._all = _Spellings([*special, *written])
-        self._special = _Spellings(special)
+    def __init__(
+        self, special: Collection[str], written: Collection[str] = (), *, tree: nodes.Template | None = None
+    ) -> None:
+        tokens = [*special, *written]
+        middles = set[str]() if tree is None else middles_of(tokens, tree)
+        self._all = _Spellings(tokens, middles)
+        self._special = _Spellings(special, middles)
 
     def may_spell(self, text: str) -> bool:
         """Whether a text may contain a control token or a part of one; the texts of a row are joined with `\\0`."""
-        return any(map(text.__contains__, self._all.edges)) and self._all.parts.search(text) is not None
+        return self._all.may_be_in(text)
+
+    def spells(self, conversation: Conversation) -> bool:
+        """Whether a text of a conversation contains a control token where the row must not write it."""
+        marked, mark = self.marked(conversation)
+        texts = (*marked.texts, *texts_in(marked.kwargs)) if mark else ()
+        return any(piece.is_ordinary for text in texts for piece in self.pieces(text, mark))
 
     def marked(self, conversation: Conversation) -> tuple[Conversation, str]:
         """The conversation with its control tokens marked, and the mark; unchanged and empty if it spells none."""
-        text = "\0".join(["", *conversation.texts, ""])
+        text = "\0".join(["", *conversation.texts, *texts_in(conversation.kwargs), ""])
         if not self.may_spell(text):
             return conversation, ""
         mark = next(mark for mark in map(chr, _MARKS) if mark not in text)
@@ -59,6 +73,7 @@ class ControlTokens:
             messages=[_marked_message(message, mark_all, mark_special) for message in conversation.messages],
             tools=mark_all(conversation.tools),
             documents=mark_all(conversation.documents),
+            kwargs={name: mark_all(value) for name, value in conversation.kwargs.items()},
             prefill=self._special.mark(conversation.prefill, mark=mark),
         )
         return marked, mark
@@ -87,27 +102,64 @@ class _Spellings:
         edges: The first and the last characters of the tokens.
         tokens: Matches a token.
         parts: Matches a token, or a part of a token at an edge of a text; texts are joined with `\\0`.
+
+    Args:
+        tokens: The tokens.
+        middles: The whole texts that the template completes to tokens.
     """
 
-    def __init__(self, tokens: Iterable[str]) -> None:
+    def __init__(self, tokens: Iterable[str], middles: Collection[str]) -> None:
         ordered = sorted({token for token in tokens if token.strip()}, key=len, reverse=True)
         self.edges = {edge for token in ordered for edge in (token[0], token[-1])}
         starts = _alternatives({token[:end] for token in ordered for end in range(1, len(token))})
         ends = _alternatives({token[start:] for token in ordered for start in range(1, len(token))})
         self.tokens = re.compile(_alternatives(ordered))
         self.parts = re.compile(rf"{_alternatives(ordered)}|{starts}(?=\s*\0)|(?<=\0){ends}|(?<=\0)\s+{ends}")
+        middle = rf"\s*{_alternatives(middles, keeps_words=True)}\s*"
+        self._middles = re.compile(rf"(?<=\0){middle}(?=\0)") if middles else None
+        self._middle = re.compile(rf"({middle})\Z")
         self._end, self._start = re.compile(rf"{starts}(?=\s*\Z)"), re.compile(rf"\A\s*(?={ends})")
+
+    def may_be_in(self, text: str) -> bool:
+        """Whether a text may contain a token or a part of one; texts are joined with `\\0`."""
+        if any(map(text.__contains__, self.edges)) and self.parts.search(text) is not None:
+            return True
+        return self._middles is not None and self._middles.search(text) is not None
 
     def mark(self, text: str, *, mark: str) -> str:
         """The text with a mark in each token, and at an edge that is a part of a token."""
+        if self._middle.match(text):
+            end = len(text.rstrip())
+            return f"{text[:end]}{mark}{text[end:]}"
         marked = self.tokens.sub(lambda match: match.group()[0] + mark + match.group()[1:], text)
         marked = self._end.sub(lambda match: match.group() + mark, marked, count=1)
         return self._start.sub(lambda match: match.group() + mark, marked, count=1)
 
 
-def _alternatives(texts: Iterable[str]) -> str:
-    """A pattern that matches one of the texts, the longest first; a text of letters and digits alone is left out."""
-    longest_first = sorted((text for text in texts if not text.isalnum()), key=len, reverse=True)
+def middles_of(tokens: Iterable[str], tree: nodes.Template) -> set[str]:
+    """The texts that a template may complete to a token, because it writes the start and the end of the token.
+
+    Names and texts that the template itself uses are left out: it would not find a key with a mark.
+    """
+    constants = {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
+    names = {node.attr for node in tree.find_all(nodes.Getattr)}
+    literals = (*constants, *(node.data for node in tree.find_all(nodes.TemplateData)))
+    middles = set()
+    for token in tokens:
+        ends = {end for end in range(1, len(token)) if any(text.endswith(token[:end]) for text in literals)}
+        starts = {start for start in range(1, len(token)) if any(text.startswith(token[start:]) for text in literals)}
+        middles |= {token[end:start].strip() for end in ends for start in starts if end < start}
+    return {middle for middle in middles - constants - names if middle}
+
+
+def _alternatives(texts: Iterable[str], *, keeps_words: bool = False) -> str:
+    """A pattern that matches one of the texts, the longest first.
+
+    Args:
+        texts: The texts.
+        keeps_words: Whether it also matches texts of letters and digits alone.
+    """
+    longest_first = sorted((text for text in texts if keeps_words or not text.isalnum()), key=len, reverse=True)
     return f"(?:{'|'.join(map(re.escape, longest_first)) or '(?!)'})"
 
 

@@ -44,7 +44,7 @@ class ChatRenderer(Renderer):
     ) -> None:
         self.loaded, self._parses, self._continuation = loaded, parses, continuation
         self._examples = ExampleRenderer(loaded, continuation, trains_reasoning=trains_reasoning)
-        self._control = ControlTokens(loaded.special, loaded.written)
+        self._control = ControlTokens(loaded.special, loaded.written, tree=loaded.template.tree)
         self._frames = FrameCache(loaded, self._examples, self._control, continuation)
         self._verify_every, self._num_chunks = verify_every, 0
 
@@ -78,6 +78,8 @@ class ChatRenderer(Renderer):
         """
         rendered, mark = self._examples_of(conversation)
         events = [*rendered.events, *events_of(conversation, rendered)]
+        if self._parses and self._control.spells(conversation):
+            events.append((0, SPELLED))
         return self._rendered([example.runs for example in rendered.examples], mark, events)
 
     def _row(self, conversation: Conversation) -> RenderedRow | Problem:

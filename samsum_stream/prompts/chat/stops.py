@@ -29,20 +29,21 @@ class Stops:
 
     Attributes:
         tokens: The texts of the tokens that can end a turn, the longest first.
-        eos: The eos that the template writes after the stop token of the last turn; empty if it writes none.
+        tail: What the template writes after the stop token of the last turn, without white space at its edges: an eos,
+            or a header that it always writes. Empty if it writes nothing.
         missing: For a template that writes no stop token after the last turn: the stop token of a turn, by whether the
             turn calls tools. Empty for other templates.
     """
 
     tokens: tuple[str, ...]
-    eos: str
+    tail: str
     missing: Mapping[bool, str]
 
     def cut(self, text: str, *, calls_tools: bool) -> str | None:
         """The text of a turn in final position, up to and including its stop token; None if it has no stop token."""
         if self.missing:
             return text + self.missing[calls_tools] if calls_tools in self.missing else None
-        turn = text.rstrip().removesuffix(self.eos).rstrip()
+        turn = text.rstrip().removesuffix(self.tail).rstrip()
         return turn if _last(turn, self.tokens) is not None else None
 
 
@@ -62,17 +63,32 @@ def find_stops(
     """
     tokens = tuple(sorted({token for token in added_tokens if token.strip()}, key=len, reverse=True))
     ending = _after_word(template, [_QUESTION, _ANSWER]).strip()
-    last = _last(ending, tokens)
-    if last is not None:
-        before = _last(ending.removesuffix(last).rstrip(), tokens)
-        return Stops(tokens, eos=eos if last == eos and before is not None else "", missing={})
+    tail = _tail(template, ending, tokens, eos=eos)
+    if _last(ending.removesuffix(tail).rstrip(), tokens) is not None:
+        return Stops(tokens, tail, missing={})
     missing = _missing(template, [token for token in tokens if token in stop_tokens])
     if False not in missing:
         raise ConfigError(
             f"the chat template writes {ending!r} after an assistant turn, and no stop token, so the model would never "
             "learn to stop; name the tokens at which generation stops under stop_tokens, or use another template"
         )
-    return Stops(tokens, eos="", missing=missing)
+    return Stops(tokens, tail="", missing=missing)
+
+
+def _tail(template: CompiledTemplate, ending: str, tokens: Sequence[str], *, eos: str) -> str:
+    """What is no part of the turn in the text that the template writes after the last turn.
+
+    That is what comes after the first token, if the template also writes it after a question, such as the header of the
+    next turn. It can also be an eos after another token. A template writes neither in the history.
+    """
+    history = _text(template, [_QUESTION, _ANSWER, _QUESTION]).rpartition(_WORD)[2].lstrip()
+    first = min((token for token in tokens if token in ending), key=ending.find, default="")
+    before, _, rest = ending.partition(first) if first else (ending, "", "")
+    rest, in_history = rest.lstrip(), history.removeprefix(before + first).lstrip()
+    if rest and not in_history.startswith(rest) and _text(template, [_QUESTION]).rstrip().endswith(rest):
+        return rest
+    follows_token = _last(ending.removesuffix(eos).rstrip(), tokens) is not None
+    return eos if ending.endswith(eos) and follows_token and not history.startswith(ending) else ""
 
 
 def _missing(template: CompiledTemplate, stop_tokens: Sequence[str]) -> dict[bool, str]:
@@ -100,6 +116,14 @@ def _after_word(template: CompiledTemplate, messages: Sequence[Message]) -> str:
     if _WORD not in text:
         raise ConfigError("the chat template does not write the content of an assistant turn; use another template")
     return text.rpartition(_WORD)[2]
+
+
+def _text(template: CompiledTemplate, messages: Sequence[Message]) -> str:
+    """The text of messages; empty if the template refuses them."""
+    try:
+        return template.render(Conversation(messages))
+    except TemplateRefusal:
+        return ""
 
 
 def _last(text: str, tokens: Iterable[str]) -> str | None:

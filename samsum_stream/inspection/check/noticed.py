@@ -1,0 +1,175 @@
+"""What is noticed in sampled rows beside their lengths, which shows how a chat template treats their conversations."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from samsum_stream.pipeline.encoder import RowEncoder
+from samsum_stream.prompts.chat.guards import guards_of
+from samsum_stream.prompts.chat.instruction_rendering import InstructionChatRenderer
+from samsum_stream.prompts.chat.loading import LoadedTemplate
+from samsum_stream.prompts.chat.marks import ControlTokens
+from samsum_stream.prompts.chat.rendering import ChatRenderer
+from samsum_stream.prompts.chat.template import TemplateRefusal
+from samsum_stream.prompts.rendering import RowRenderer
+from samsum_stream.training.stop_tokens import loaded_template
+from samsum_stream.values.conversations import ASSISTANT, Conversation, Message, reasoning_of
+from samsum_stream.values.rows import Conversations, Rows
+
+BOS_AT_START, BOS_INSIDE = "bos_at_start", "bos_inside"
+
+LOST, DECIDES = "lost: ", "decides: "
+"""What is lost, and the text on which a template decides, follow these in the names of what is noticed."""
+
+_BREAK = "\uf8ff"
+"""Breaks a text, so that a template does not find it. `ControlTokens` has other marks."""
+
+
+@dataclass
+class Noticed:
+    """What was noticed.
+
+    Attributes:
+        kinds: The kinds of content that the rows have.
+        rows: The rows for each name of what was noticed, as indices of the rows.
+        stop_ids: The ids of added tokens with which trained runs end.
+    """
+
+    kinds: set[type] = field(default_factory=set)
+    rows: dict[str, list[int]] = field(default_factory=dict)
+    stop_ids: set[int] = field(default_factory=set)
+
+    def add(self, name: str, row: int) -> None:
+        """Add a row, once for each name."""
+        if row not in (found := self.rows.setdefault(name, [])):
+            found.append(row)
+
+    def starting(self, start: str) -> Mapping[str, Sequence[int]]:
+        """The rows for each name that starts with a text, by the rest of the name."""
+        return {name.removeprefix(start): rows for name, rows in self.rows.items() if name.startswith(start)}
+
+
+class Vocabulary(NamedTuple):
+    """The ids of a tokenizer.
+
+    Attributes:
+        bos: The id of the bos; None if there is none, or if it is the eos too.
+        added: The ids of the added tokens.
+    """
+
+    bos: int | None
+    added: frozenset[int]
+
+
+class Noticer:
+    """Looks at the rows that a chat template writes.
+
+    Args:
+        encoder: Encodes the rows.
+        vocabulary: The ids of its tokenizer.
+    """
+
+    def __init__(self, encoder: RowEncoder, vocabulary: Vocabulary) -> None:
+        self._encoder, self._vocabulary = encoder, vocabulary
+        loaded = loaded_template(encoder.renderer)
+        self._conversations = None if loaded is None else _ConversationNoticer(loaded)
+
+    def look(self, parts: Iterable[tuple[Rows, int]]) -> Noticed:
+        """What is noticed in some rows, each part with the index of its first row. Only the first part is encoded."""
+        noticed = Noticed()
+        for rows, start in parts:
+            if len(rows):
+                self._look(rows, noticed, start=start)
+        return noticed
+
+    def _look(self, rows: Rows, noticed: Noticed, *, start: int) -> None:
+        noticed.kinds.add(type(rows.content))
+        if not uses_chat_template(self._encoder, type(rows.content)):
+            return
+        indices = (rows.indices + start).tolist()
+        if not start:
+            self._look_at_ids(rows, noticed)
+        if self._conversations is not None and isinstance(rows.content, Conversations):
+            for index, conversation in zip(indices, rows.content.conversations, strict=True):
+                for name in self._conversations.names(conversation):
+                    noticed.add(name, index)
+
+    def _look_at_ids(self, rows: Rows, noticed: Noticed) -> None:
+        chunk = self._encoder.encode(rows, epoch=0).chunk
+        examples, bos = chunk.tokens.split(), self._vocabulary.bos
+        starts = np.repeat(chunk.tokens.offsets[:-1], chunk.records["num_spans"])
+        last_ids = chunk.tokens.ids[chunk.spans[:, 1] + starts - 1]
+        noticed.stop_ids |= self._vocabulary.added & {*last_ids.tolist()}
+        for index, ids in zip(rows.indices[chunk.rows].tolist(), examples, strict=True):
+            if bos is not None and np.count_nonzero(ids == bos) > 1:
+                noticed.add(BOS_AT_START if (ids[:2] == bos).all() else BOS_INSIDE, index)
+
+
+def uses_chat_template(encoder: RowEncoder, kind: type) -> bool:
+    """Whether rows of a kind are written with a chat template."""
+    renderer = encoder.renderer
+    of_kind = renderer.renderers.get(kind) if isinstance(renderer, RowRenderer) else None
+    return isinstance(of_kind, ChatRenderer | InstructionChatRenderer)
+
+
+class _ConversationNoticer:
+    """Names what a template does with conversations."""
+
+    def __init__(self, loaded: LoadedTemplate) -> None:
+        self._loaded = loaded
+        self._control = ControlTokens(loaded.special, loaded.written)
+        guards = guards_of(loaded.template.tree).contained
+        self._guards = [text for text in guards if len(text) > 1 and not self._control.written_in(text)]
+
+    def names(self, conversation: Conversation) -> Iterator[str]:
+        """What is lost of a conversation, and the texts in it on which the template decides."""
+        if self._loaded.forms.lost:
+            yield from (f"{LOST}{part}" for part in parts_of(conversation) if part in self._loaded.forms.lost)
+        texts = "\0".join(_texts_of_others(conversation))
+        if found := [guard for guard in self._guards if guard in texts]:
+            marked = self._control.marked(self._loaded.forms.adapt(conversation))[0]
+            yield from (f"{DECIDES}{guard}" for guard in found if self._decides(marked, guard))
+
+    def _decides(self, conversation: Conversation, guard: str) -> bool:
+        """Whether the template writes another text if it does not find the guard."""
+        broken = [_without(message, guard) for message in conversation.messages]
+        text, other = (self._text(each) for each in (conversation, conversation.with_messages(broken)))
+        return text is not None and (other is None or other.replace(_BREAK, "") != text)
+
+    def _text(self, conversation: Conversation) -> str | None:
+        try:
+            return self._loaded.template.render(conversation)
+        except TemplateRefusal:
+            return None
+
+
+def parts_of(conversation: Conversation) -> Iterator[str]:
+    """The parts of a conversation that a template may lose, as `Forms.lost` names them."""
+    messages = conversation.messages
+    roles = {message["role"] for message in messages}
+    calls = [len(message.get("tool_calls") or ()) for message in messages]
+    has_part = {
+        "reasoning": any(map(reasoning_of, messages)),
+        "tool_calls": any(calls),
+        "parallel_calls": max(calls, default=0) > 1,
+        "system": bool(roles & {"system", "developer"}),
+        "tool_results": "tool" in roles,
+    }
+    return (part for part, is_there in has_part.items() if is_there)
+
+
+def _texts_of_others(conversation: Conversation) -> Iterable[str]:
+    """The contents of the messages that the model does not write."""
+    return (message["content"] for message in conversation.messages if _is_of_another(message))
+
+
+def _without(message: Message, guard: str) -> Message:
+    if not _is_of_another(message):
+        return message
+    return {**message, "content": message["content"].replace(guard, f"{guard[0]}{_BREAK}{guard[1:]}")}
+
+
+def _is_of_another(message: Message) -> bool:
+    return message["role"] != ASSISTANT and isinstance(message.get("content"), str)
