@@ -42,12 +42,13 @@ def output_folder(name: str, *, resume: bool) -> Path:
     return folder
 
 
-def open_stream(*, rows: Any = None, **changes: Any) -> SFTStream:
-    """The stream of `configs/quickstart.yaml`; its paths are relative to the top of the repository."""
+def open_stream(name: str = "quickstart.yaml", *, rows: Any = None, **changes: Any) -> SFTStream:
+    """The stream of a file in `configs/`; its paths are relative to the top of the repository."""
     os.chdir(ROOT)
+    path = Path("configs") / name
     if rows is None and not changes:
-        return SFTStream.from_yaml("configs/quickstart.yaml")
-    config = yaml.safe_load(Path("configs/quickstart.yaml").read_text(encoding="utf-8"))
+        return SFTStream.from_yaml(path)
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
     return SFTStream.from_config({**config, **changes}, rows=rows)
 
 

@@ -37,7 +37,7 @@ PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").glob
 COMMANDS = ("samsum-stream", "python", "pytest", "pip", "ruff", "mypy", "bash", "source", "pre-commit")
 LANGUAGES = {"python", "yaml", "bash", ""}
 
-CONFIGS = {"sources.md": "configs/mixture.yaml"}
+CONFIGS = {"sources.md": "configs/mixture.yaml", "conversations.md": "configs/conversations_openai.yaml"}
 """The config of a page's `stream`, if it is not that of the quickstart."""
 
 ENDING = {"epochs": 1, "batch_size": 2, "packing_config": {"kwargs": {"max_length": 256}}}

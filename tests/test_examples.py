@@ -196,6 +196,17 @@ def test_ends_with_a_summary_generated_from_the_inference_prompt(folder: Path, n
     assert "\nReference: Bronwyn tells Takumi" in shown
 
 
+def test_train_tools_trains_on_conversations_and_generates_a_turn(folder: Path) -> None:
+    finished = start(project(folder, "tools"), "train_tools.py", "--max-steps", str(NUM_STEPS))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    logged = losses(finished.stdout)
+    assert float(logged[NUM_STEPS]) < 0.9 * float(logged[1])
+    shown, generated = finished.stdout.split("== A generated turn ==")
+    assert re.search(r"\n┃ >>><call>\w+ {[^}]*}</call>⟦<\|eos\|>⟧<<<↵\n  tool↵\n", shown)
+    assert generated.startswith("\n<|bos|>system\nYou help in a kitchen. Use the tools.\nset_timer(name, minutes): ")
+    assert "\nuser\nEggs for six minutes, please.<|eos|>\nassistant\n" in generated
+
+
 def test_why_it_matters_draws_a_picture_and_prints_a_table(folder: Path, tmp_path: Path) -> None:
     copy, picture = project(folder, "why"), tmp_path / "new" / "picture.png"
     finished = start(copy, "why_it_matters.py", "--labels", "500", "--points", "1", "--output", str(picture))

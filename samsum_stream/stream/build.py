@@ -81,9 +81,9 @@ def build_parts(
     packing = config.packing_config
     faults = Faults(config.fault_config.on_bad_row == "skip", config.fault_config.max_bad_rows)
     first_rows = first_rows_of(config, source, faults)
-    kinds = {type(rows.content) for rows in first_rows}
+    kinds: set[type] = {type(rows.content) for rows in first_rows}
     formats = choose_formats(config, prompt, template, tokenizer, kinds)
-    _require_truncation(config, kinds)
+    _require_truncation(config, kinds, formats.chat_kinds)
     if Instructions in kinds and Instructions not in formats.chat_kinds and not prompt.has_border:
         logger.warning(
             "nothing separates the input from the response: neither the prompt nor the format marks the start of the "
@@ -212,12 +212,18 @@ def build_encoder(
     return RowEncoder(renderer, example_tokenizer, skips=config.fault_config.on_bad_row == "skip")
 
 
-def _require_truncation(config: StreamConfig, kinds: Collection[type]) -> None:
+def _require_truncation(config: StreamConfig, kinds: set[type], chat_kinds: Collection[type]) -> None:
     method = config.truncation_config.method
-    if kinds == {Conversations} and method in ("contexts", "input"):
+    of_chat = kinds & {*chat_kinds}
+    if method in ("contexts", "input") and (kinds == {Conversations} or of_chat == kinds):
         raise ConfigError(
             f"{config.where('truncation_config', 'method')}: conversations have no {method} that could be cut, got "
             f'"{method}"; write turns to remove the oldest turns, last_turns to remove the last ones, or drop'
+        )
+    if method == "turns" and Conversations in kinds - of_chat:
+        raise ConfigError(
+            f"{config.where('truncation_config', 'method')}: turns needs a chat template; write prompt_format_config: "
+            "{method: ChatTemplate}, or truncation_config: {method: last_turns}"
         )
 
 

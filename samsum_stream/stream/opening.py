@@ -46,6 +46,7 @@ def rules_of_conversations(config: StreamConfig) -> ConversationRules:
         consecutive=section.consecutive,
         system=section.system,
         turns=config.loss_config.turns,
+        keeps_reasoning=section.reasoning != "drop",
     )
 
 

@@ -123,7 +123,7 @@ def tokenizer_texts(tokenizer: PreTrainedTokenizerBase, *, base_model: str | Non
         special=[token.content for token in added.values() if token.special],
         added=[token.content for token in added.values()],
         eos=str(tokenizer.eos_token),
-        stop_tokens=[added[number].content for number in stop_ids if number in added],
+        stop_tokens=[*(added[number].content for number in stop_ids if number in added), str(tokenizer.eos_token)],
         folder=folder if folder.is_dir() else None,
     )
 

@@ -24,7 +24,13 @@ def runs_offline(path: Path) -> bool:
     return all(isinstance(path, str) and path.startswith("examples/") for path in paths)
 
 
+def has_chat_template(path: Path) -> bool:
+    section = load_config(path).prompt_format_config
+    return section is not None and section.method == "ChatTemplate"
+
+
 OFFLINE = [path for path in CONFIGS if runs_offline(path)]
+OF_CONVERSATIONS = [path for path in CONFIGS if has_chat_template(path)]
 
 
 @EVERY_CONFIG
@@ -46,8 +52,20 @@ def test_a_config_with_files_of_the_repository_streams_a_batch(path: Path, monke
     assert (batch["labels"] != -100).any()
 
 
-@EVERY_CONFIG
-def test_every_config_gives_batches_of_rows_in_memory(
+@pytest.mark.parametrize("path", OF_CONVERSATIONS, ids=lambda path: path.name)
+def test_a_config_of_conversations_trains_the_turns_of_all_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(TOP)
+    stream = SFTStream.from_yaml(path).with_run(epochs=1)
+    trained = [stream.tokenizer.decode(e.input_ids[a:b]) for pack in stream for e in pack.examples for a, b in e.spans]
+    assert len(trained) >= stream.stats.rows == stream.stats.examples >= 12
+    assert all(text.count("<|eos|>") == 1 and text.endswith("<|eos|>") for text in trained)
+
+
+OF_INSTRUCTIONS = [path for path in CONFIGS if path not in OF_CONVERSATIONS]
+
+
+@pytest.mark.parametrize("path", OF_INSTRUCTIONS, ids=lambda path: path.name)
+def test_every_config_of_instructions_gives_batches_of_rows_in_memory(
     path: Path, caplog: pytest.LogCaptureFixture, small_tokenizer: object
 ) -> None:
     """Includes configs that need the network: their column names are tested with other rows and another tokenizer."""

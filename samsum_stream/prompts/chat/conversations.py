@@ -1,5 +1,6 @@
 """Conversations to the texts of their examples, by the slow and certain way: the template writes every turn."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ from samsum_stream.prompts.chat.losses import losses
 from samsum_stream.prompts.chat.turns import Turn, Unrenderable, common_prefix_length, with_other_words
 from samsum_stream.values.conversations import REASONING, Conversation, Message
 from samsum_stream.values.renderings import Problem
+
+_INLINE = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
+"""Reasoning in the content of a message."""
 
 _REMEDIES = {
     "prompt_is_no_prefix": "set template_kwargs or thinking of the ChatTemplate to what this data needs, or use "
@@ -117,9 +121,8 @@ class ExampleRenderer:
                 conversation, turn, {**message, "content": f"{conversation.prefill}\u2603{rest}"}
             )
             length = len(turn.target[:length].rstrip(" "))  # C1: the model writes the spaces at the end of a prompt
-        if not self._trains_reasoning and any(name in message for name in REASONING):
-            reasoning = {name: message[name] for name in REASONING if name in message}
-            length = max(length, self._length_before(conversation, turn, {**with_other_words(message), **reasoning}))
+        if not self._trains_reasoning and has_reasoning(message):
+            length = max(length, self._length_before(conversation, turn, with_other_answer(message)))
         return turn._replace(prompt=turn.prompt + turn.target[:length], target=turn.target[length:])
 
     def _length_before(self, conversation: Conversation, turn: Turn, message: Message) -> int:
@@ -137,6 +140,21 @@ class ExampleRenderer:
             f"message {turn.message}: the chat template writes earlier turns in another way than they were trained, "
             f"and on_rewritten_history is error; {remedy}set on_rewritten_history to split or last_round",
         )
+
+
+def has_reasoning(message: Message) -> bool:
+    """Whether a message has reasoning, in a field or inline."""
+    return any(name in message for name in REASONING) or bool(_INLINE.match(message["content"]))
+
+
+def with_other_answer(message: Message) -> Message:
+    """The message with the same reasoning and other words after it."""
+    other = with_other_words(message)
+    kept = {name: message[name] for name in REASONING if name in message}
+    if inline := _INLINE.match(message["content"]):
+        rest = {"content": message["content"][inline.end() :]}
+        kept["content"] = inline.group() + str(with_other_words(rest)["content"])
+    return {**other, **kept}
 
 
 def _of_last_round(turns: Sequence[Turn], conversation: Conversation) -> list[Turn]:

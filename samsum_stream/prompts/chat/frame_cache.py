@@ -143,7 +143,8 @@ class FrameCache:
 
     def _continuation_of_literals(self, left: str, right: str) -> str | None:
         """The continuation by a text of the template; that of a value is checked for each row."""
-        return right if right.lstrip().startswith(OPEN) else self._continuation(left, right)
+        literal = right.partition(OPEN)[0]
+        return self._continuation(left, right) if literal.strip() else right
 
 
 class _PlainOutline(NamedTuple):

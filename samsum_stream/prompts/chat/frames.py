@@ -51,10 +51,11 @@ class FramePiece(NamedTuple):
 
 
 class Joint(NamedTuple):
-    """The border between a prompt and a target that starts with a value: the text before it, and the value."""
+    """A border of a trained turn: the text of the template before it, the one after it, and the value that follows."""
 
     left: str
-    right: Slot
+    right: str
+    value: Slot
 
 
 class Frame(NamedTuple):
@@ -81,7 +82,7 @@ class Frame(NamedTuple):
     def fill(self, values: Sequence[Any], continuation: Callable[[str, str], str | None]) -> RenderedRow | None:
         """The examples of a conversation; None if a token would cross the border of a turn."""
         for joint in self.joints:
-            right = joint.right.transform(values[joint.right.value])
+            right = joint.right + joint.value.transform(values[joint.value.value])
             if continuation(joint.left, right) != right:
                 return None
         filled = tuple([transform(values[value]) for value, transform in self.slots])
@@ -121,7 +122,7 @@ class FrameMaker:
         if any(piece is None for of_example in runs for piece in of_example):
             return None
         known = [[piece for piece in of_example if piece is not None] for of_example in runs]
-        joints = [_joint(runs[number], runs[number + 1]) for runs in known for number in range(0, len(runs) - 2, 2)]
+        joints = [joint for of_example in known for joint in _joints(of_example)]
         split = [[self._split(piece) for piece in of_example] for of_example in known]
         shared = _merged(split) if len(split) > 1 else [[[piece] for piece in of_example] for of_example in known]
         index_of = {piece: number for number, piece in enumerate(dict.fromkeys(_flat(shared)))}
@@ -131,7 +132,7 @@ class FrameMaker:
             pieces=tuple(index_of),
             layout=Layout.of(shapes, [run for runs in indices for run in runs]),
             runs=indices,
-            joints=tuple(joint for joint in joints if joint is not None),
+            joints=tuple(joints),
             events=tuple(events),
             template=OPEN.join(piece.template for piece in index_of),
             slots=tuple(slot for piece in index_of for slot in piece.slots),
@@ -195,9 +196,16 @@ def _joined(one: FramePiece, other: FramePiece) -> FramePiece:
     return FramePiece((*one.texts[:-1], middle, *other.texts[1:]), one.slots + other.slots)
 
 
-def _joint(prompt: FramePiece, target: FramePiece) -> Joint | None:
-    """The joint between a prompt and its target; None if the target starts with a text of the template."""
-    return None if target.texts[0] else Joint(prompt.texts[-1], target.slots[0])
+def _joints(runs: Sequence[FramePiece]) -> list[Joint]:
+    """The borders of all turns but the last that values can change: nothing follows the last turn.
+
+    A value can always change the border before a target, and the border after it only if the value comes first there.
+    """
+    return [
+        Joint(left.texts[-1], right.texts[0], right.slots[0])
+        for number, (left, right) in enumerate(pairwise(runs[:-1]))
+        if right.slots and (number % 2 == 0 or not right.texts[0].strip())
+    ]
 
 
 class _Candidate(NamedTuple):

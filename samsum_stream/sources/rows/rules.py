@@ -53,6 +53,7 @@ class ConversationRules:
         consecutive: What two assistant turns in succession are: an error, or one turn.
         system: Whether system messages are kept.
         turns: The assistant turns that are trained: all, the last one, or those after the last user message.
+        keeps_reasoning: Whether the reasoning of assistant turns is kept.
     """
 
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class ConversationRules:
     consecutive: Literal["error", "merge"] = "error"
     system: Literal["keep", "drop"] = "keep"
     turns: Literal["all", "last", "last_round"] = "all"
+    keeps_reasoning: bool = True
 
     def __post_init__(self) -> None:
         for name in self.fields:

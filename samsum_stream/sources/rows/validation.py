@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from samsum_stream.errors import RowError
+from samsum_stream.errors import RowError, SourceError
 from samsum_stream.sources.rows.columns import EXTRAS, Columns
 from samsum_stream.sources.rows.conversations.build import Builder, is_chat
 from samsum_stream.sources.rows.conversations.extras import Extras, extras_of
@@ -85,6 +85,7 @@ def _validated(raw: RawColumns, columns: Columns, locate: Locator, *, is_unicode
             value = {field: values[0] for field, values in raw.items() if field in columns.required and values}
             raise _Field("completion", columns.origin("completion"), locate).error(0, rule=_ONE_KIND, value=value)
     if columns.form == "completion" and not columns.is_chat:
+        _refuse_extras(columns, locate)
         prompts, completions = _prompts_and_answers(raw, ("prompt", "completion"), columns, locate, is_unicode)
         content = Completions(prompts, completions)
     elif columns.form == "messages" or columns.form == "completion":
@@ -96,6 +97,15 @@ def _validated(raw: RawColumns, columns: Columns, locate: Locator, *, is_unicode
         if columns.is_chat:
             content = Conversations(_conversations_of_texts(raw, content, columns, locate))
     return Rows(content, shards=locate.shards, rows=locate.rows)
+
+
+def _refuse_extras(columns: Columns, locate: Locator) -> None:
+    """Raise `SourceError` if `columns:` names fields that a prompt and a completion of text cannot have."""
+    if named := [field for field in EXTRAS if field in columns.named]:
+        raise SourceError(
+            f"{locate.source.name}: columns names {', '.join(named)}, which only conversations have, and prompt and "
+            "completion are texts; write both as lists of messages, or remove these columns from `columns:`"
+        )
 
 
 def _with_kind(raw: RawColumns, columns: Columns, locate: Locator) -> Columns:

@@ -118,6 +118,22 @@ def test_an_eos_behind_the_stop_token_is_not_trained() -> None:
     assert targets_of("eos_at_the_end", [user("Hi"), assistant("<|endoftext|>")]) == ["<|endoftext|><|end|>"]
 
 
+def test_a_header_that_the_template_always_writes_is_not_trained() -> None:
+    source = r"{% for m in messages %}{{ '<|' ~ m.role ~ '|>' ~ m.content ~ '<|end|>\n' }}{% endfor %}<|assistant|>"
+    first, second = finder_of(source).turns(Conversation(PLAIN))
+    assert isinstance(first, Turn)
+    assert isinstance(second, Turn)
+    assert (first.target, second.target) == ("Hello you.<|end|>", "Fine.<|end|>")
+
+
+def test_an_eos_that_the_history_has_too_is_trained() -> None:
+    source = r"{% for m in messages %}{{ '<|' ~ m.role ~ '|>' ~ m.content }}{% if m.role == 'assistant' %}"
+    source += r"{{ '</answer><|endoftext|>' }}{% endif %}{% endfor %}{{ '<|assistant|>' if add_generation_prompt }}"
+    first, _ = finder_of(source).turns(Conversation(PLAIN))
+    assert isinstance(first, Turn)
+    assert first.target == "Hello you.</answer><|endoftext|>"
+
+
 def test_a_stop_token_that_only_the_next_turn_writes_is_added() -> None:
     assert targets_of("no_stop_token", TOOLS)[1:] == ["It is 42.<|user|>", "Fine.<|user|>"]
     assert targets_of("no_stop_token", TOOLS)[0].endswith("</tool_call><|observation|>")
@@ -232,7 +248,7 @@ def require_the_texts_of_transformers(source: str, conversation: Conversation) -
         text = reference.apply_chat_template(messages, **options)
         written = turn.target.removesuffix(finder.stops.missing.get(bool(messages[-1].get("tool_calls")), ""))
         if written:  # the template may drop all that the turn contains
-            assert text.rpartition(written)[2].strip() in ("", finder.stops.eos)
+            assert text.rpartition(written)[2].strip() in ("", finder.stops.tail)
         if text.startswith(turn.prompt):
             assert text.startswith(turn.prompt + written)
     return len(turns)

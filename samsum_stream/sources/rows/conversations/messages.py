@@ -80,7 +80,7 @@ def _turn(message: Any, rules: ConversationRules, number: int, is_completion: bo
         what = "tool calls" if content.calls else "reasoning"
         raise Problem(f"a message with {what} must have the role assistant, got {role!r}; fix its role")
     train = _train(fields["train"], rules) if role == ASSISTANT else None
-    return Turn(_normal(role, content, fields), number, train, is_completion)
+    return Turn(_normal(role, content, fields, rules), number, train, is_completion)
 
 
 def _first(message: Mapping[str, Any], names: tuple[str, ...]) -> Any:
@@ -132,9 +132,9 @@ def _content(message: Mapping[str, Any], fields: Mapping[str, Any], rules: Conve
     return Content(text, reasoning, calls)
 
 
-def _normal(role: str, content: Content, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _normal(role: str, content: Content, fields: Mapping[str, Any], rules: ConversationRules) -> dict[str, Any]:
     message: dict[str, Any] = {"role": role, "content": content.text}
-    if not is_blank(content.reasoning):
+    if rules.keeps_reasoning and not is_blank(content.reasoning):
         message["reasoning_content"] = content.reasoning
     if content.calls:
         message["tool_calls"] = list(content.calls)
