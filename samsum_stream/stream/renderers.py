@@ -86,6 +86,7 @@ def build_renderer(config: StreamConfig, formats: Formats, *, bos: str, eos: str
         Conversations: ConversationRenderer(formats.prompt, bos=bos, eos=eos, continuation=joints.continuation),
     }
     if formats.chat is not None:
+        joints.prepare()
         chat = ChatRenderer(
             formats.chat,
             joints.continuation,

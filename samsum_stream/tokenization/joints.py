@@ -43,6 +43,10 @@ class Joints:
         self._known: dict[tuple[str, str], bool] = {}
         self._last_left = self._last_tail = ""
 
+    def prepare(self) -> None:
+        """Read the vocabulary now, which takes a moment, and not before the first batch."""
+        _ = self._joined
+
     @cached_property
     def _joined(self) -> frozenset[str]:
         return _characters_before_spaces(self._backend)
@@ -88,12 +92,11 @@ class Joints:
         return is_exact
 
     def _compare(self, left: str, right: str) -> bool:
-        joined, first, second = self._backend.encode([left + right, left, *self._marked(right)]).split()
-        rest = second[len(self._border.sentinel) :]
-        return bool(np.array_equal(joined, np.concatenate([first, rest])))
+        [marked] = self._border.mark([right], np.ones(1, np.bool_))
+        return self._ids(left + right) == self._ids(left) + self._ids(marked)[len(self._border.sentinel) :]
 
-    def _marked(self, text: str) -> list[str]:
-        return self._border.mark([text], np.ones(1, np.bool_))
+    def _ids(self, text: str) -> list[int]:
+        return list(self._backend.tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def _pattern(tokens: Iterable[AddedToken]) -> re.Pattern[str]:
