@@ -3,13 +3,15 @@ r"""Whether two texts can be encoded separately: whether the ids of both togethe
     "...<|im_end|>\n<|im_start|>assistant\n" + "Yes, I can.<|im_end|>"
                     <|im_start|>assistant\n  + "Yes,"                    the part that decides
 
-An added token is a barrier: no other token crosses it. Where no token of the vocabulary contains a character and a
-space after it, a text can also be cut between the two. Therefore the first word decides, and results can be cached.
+An added token is a barrier: no other token crosses it. Where no token of the vocabulary contains two characters, a text
+can also be cut between the two. Therefore the characters at the joint often decide, and else the first word, whose
+result is kept.
 """
 
 import re
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from tokenizers import AddedToken
@@ -41,15 +43,43 @@ class Joints:
         self._added = _pattern(token for token in added if not token.lstrip)
         self._swallows = tuple(token.content for token in added if token.rstrip)
         self._known: dict[tuple[str, str], bool] = {}
+        self._followers: dict[str, frozenset[str]] = {}
         self._last_left = self._last_tail = ""
 
     def prepare(self) -> None:
         """Read the vocabulary now, which takes a moment, and not before the first batch."""
-        _ = self._joined
+        _ = self._joined, self._is_byte_level
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_vocabulary"}
+
+    @cached_property
+    def _vocabulary(self) -> str:
+        return "\n".join(self._backend.tokenizer.get_vocab(with_added_tokens=False))
 
     @cached_property
     def _joined(self) -> frozenset[str]:
-        return _characters_before_spaces(self._backend)
+        return _characters_before_spaces(self._vocabulary)
+
+    @cached_property
+    def _is_byte_level(self) -> bool:
+        """Whether each ASCII character of a text is one character of the vocabulary, which no normalizer changes."""
+        normalizer = self._backend.tokenizer.normalizer
+        is_unchanged = normalizer is None or type(normalizer).__name__ == "NFC"
+        return self._border.is_plain and is_unchanged and "\u0120" in self._vocabulary
+
+    def _is_apart(self, left: str, right: str) -> bool:
+        """Whether no token has the last character of `left` and the first one of `right`.
+
+        White space before the border must be one character: the pre-tokenizer of GPT-2 looks ahead in longer runs.
+        """
+        last, first = left[-1:], right[:1]
+        if not ("!" <= first <= "~" and (last == "\n" or "!" <= last <= "~")) or left[-2:-1].isspace():
+            return False
+        if last not in self._followers:
+            pattern = re.escape(last.replace("\n", "\u010a")) + "(.)"
+            self._followers[last] = frozenset(re.findall(pattern, self._vocabulary))
+        return self._is_byte_level and first not in self._followers[last]
 
     def continuation(self, left: str, right: str) -> str | None:
         """The text to encode after `left`, so that both together have the ids of `left + right`.
@@ -61,7 +91,9 @@ class Joints:
             right = right.lstrip()
         if left != self._last_left:  # the texts before turns are mostly the same
             self._last_left, self._last_tail = left, self._tail(left)
-        return right if self._is_exact(self._last_tail, self._head(right)) else None
+        if self._is_apart(self._last_tail, right) or self._is_exact(self._last_tail, self._head(right)):
+            return right
+        return None
 
     def _tail(self, text: str) -> str:
         """The end of a text, from its last added token on."""
@@ -104,7 +136,6 @@ def _pattern(tokens: Iterable[AddedToken]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
-def _characters_before_spaces(backend: HFBackend) -> frozenset[str]:
+def _characters_before_spaces(vocabulary: str) -> frozenset[str]:
     """The characters that some token of the vocabulary has before a space, and white space."""
-    vocabulary = "\n".join(backend.tokenizer.get_vocab(with_added_tokens=False))
     return frozenset(re.findall(rf"([^{_SPACES}\n])(?=[{_SPACES}])", vocabulary)) | frozenset(" \n\t\r")

@@ -15,6 +15,7 @@ one pass over the rows, which is the first one: a stream makes its frames in thi
 """
 
 import argparse
+import gc
 import gzip
 import json
 import os
@@ -79,6 +80,7 @@ def run_stream(rows: list[dict[str, Any]], tokenizer: Any, *, backend: str) -> f
         "truncation_config": {"method": "last_turns" if "messages" in rows[0] else "drop"},
     }
     stream = SFTStream.from_config(config, rows=rows, tokenizer=tokenizer)
+    gc.collect()  # of what the imports left
     start, packs = time.perf_counter(), iter(stream)
     while batch := list(islice(packs, BATCH_SIZE)):
         stream.collator(batch)

@@ -14,6 +14,7 @@ from samsum_stream.inspection.lengths import KEPT, WHOLE, quantile
 from samsum_stream.inspection.simulation import packing_efficiency
 from samsum_stream.lanes.share import fitting_workers
 from samsum_stream.sources import SequentialSource
+from samsum_stream.training.stop_tokens import loaded_template
 from samsum_stream.values.counts import COUNTED, by_reason
 
 MANY = 0.01
@@ -78,7 +79,7 @@ def long_rows(facts: Facts) -> Iterator[Finding]:
             is_many = number >= MANY * sample.num_rows
             longest = int(lengths.max())
             fitting = _next_power_of_two(quantile(lengths, 1 - MANY) if is_many else longest)
-            or_else = ", or cut them: truncation_config.method input, contexts or right" if method == "drop" else ""
+            or_else = f", or cut them: truncation_config.method {_methods(facts)}" if method == "drop" else ""
             covered = f"{fitting:,} fits {'99%' if is_many else 'all'} of them"
             yield Finding(
                 "long_rows",
@@ -87,6 +88,12 @@ def long_rows(facts: Facts) -> Iterator[Finding]:
                 f"longest, {sample.place_of_first(lengths == longest)}, has {longest:,} tokens",
                 f"raise packing_config.kwargs.max_length ({covered}){or_else}",
             )
+
+
+def _methods(facts: Facts) -> str:
+    """The truncation methods that shorten the rows of a stream."""
+    is_chat = loaded_template(facts.pipeline.encoder.renderer) is not None
+    return "turns, last_turns or right" if is_chat else "input, contexts or right"
 
 
 def longer_than_model(facts: Facts) -> Iterator[Finding]:

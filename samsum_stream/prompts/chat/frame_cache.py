@@ -20,7 +20,7 @@ from samsum_stream.values.conversations import Conversation, texts_in
 MAX_FRAMES = 2048
 """The shapes that are remembered."""
 
-NUM_COMPARED = 16
+NUM_COMPARED = 4
 """The first frames whose first conversation is compared in all examples. That of later ones is compared in the last."""
 
 
@@ -110,7 +110,9 @@ class FrameCache:
     ) -> Frame | None:
         """The frame of a shape, compared with the template on one conversation; None if there is none."""
         adapted = self._forms.adapt(conversation)
-        placeholders = Placeholders(adapted, tools_by_value=self._tools_by_value)
+        placeholders = outline
+        if not isinstance(placeholders, Placeholders):
+            placeholders = Placeholders(adapted, tools_by_value=self._tools_by_value)
         try:
             rendered = self._examples.render(placeholders.conversation, continuation=self._continuation_of_literals)
             if not rendered.examples:

@@ -9,8 +9,10 @@ placeholders instead of values, and filled for each conversation. Three rules ma
 - All conversations of every `verify_every`-th chunk are compared, too. Then, a difference is an error.
 """
 
+import json
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -226,15 +228,22 @@ def _candidates(holes: Sequence[Hole]) -> dict[str, list[_Candidate]]:
     """The texts that a template can write for the placeholders, by their first marker; the longest first."""
     candidates: dict[str, list[_Candidate]] = {}
     for number, hole in enumerate(holes):
-        for text, transform in {transform(hole.value): transform for transform in reversed(hole.transforms)}.items():
-            if OPEN not in text:  # a value without placeholders, or with escaped ones
-                continue
+        value = hole.value if isinstance(hole.value, str) else json.dumps(hole.value, ensure_ascii=False)
+        for text, transform in _written(value, isinstance(hole.value, str), hole.transforms):
             offset = text.index(OPEN)
             marker = text[offset : text.index(CLOSE) + 1]
             candidates.setdefault(marker, []).append(_Candidate(text, offset, Slot(number, transform)))
     for texts in candidates.values():
         texts.sort(key=lambda candidate: -len(candidate.text))
     return candidates
+
+
+@lru_cache(4096)
+def _written(value: str, is_text: bool, transforms: tuple[Transform, ...]) -> list[tuple[str, Transform]]:
+    """The different texts that templates write for a placeholder; a value that is no text is given as JSON."""
+    placeholder = value if is_text else json.loads(value)
+    texts = {transform(placeholder): transform for transform in reversed(transforms)}
+    return [(text, transform) for text, transform in texts.items() if OPEN in text]
 
 
 def _parsed(text: str, candidates: dict[str, list[_Candidate]]) -> FramePiece | None:

@@ -100,13 +100,13 @@ class Placeholders:
         self._ids: dict[str, str] = {}
         self.is_known = True
         self._tools_by_value = tools_by_value
+        tools_shape, tools = self._tools(conversation.tools)  # first, so that they have the same numbers in all rows
         shapes = []
         messages = []
         for message in conversation.messages:
             shape, replaced = self._message(message)
             shapes.append(shape)
             messages.append(replaced)
-        tools_shape, tools = self._tools(conversation.tools)
         kwargs = _to_json(conversation.kwargs, sort_keys=True, default=str) if conversation.kwargs else ""
         if conversation.documents or conversation.prefill:
             self.is_known = False

@@ -96,12 +96,12 @@ class ChatRenderer(Renderer):
 
     def _examples_of(self, conversation: Conversation) -> tuple[RenderedExamples, str]:
         """The examples of a conversation, and the mark of control tokens in their texts."""
-        marked, mark = self._marked(self.loaded.forms.adapt(conversation))
+        marked, mark = self._adapted(conversation)
         continuation = self._continuation_of_marked(mark) if mark else None
         return self._examples.render(marked, continuation=continuation), mark
 
     def _prompt(self, conversation: Conversation) -> tuple[str, str]:
-        marked, mark = self._marked(self.loaded.forms.adapt(conversation))
+        marked, mark = self._adapted(conversation)
         try:
             return self._examples.prompt(marked), mark
         except TemplateRefusal as refusal:
@@ -109,8 +109,10 @@ class ChatRenderer(Renderer):
                 Problem("messages", "template_refuses", f"the chat template refuses: {refusal}")
             ) from None
 
-    def _marked(self, conversation: Conversation) -> tuple[Conversation, str]:
-        return (conversation, "") if self._parses else self._control.marked(conversation)
+    def _adapted(self, conversation: Conversation) -> tuple[Conversation, str]:
+        """The conversation in the form of the template, with marks, and the mark; tags of the form have no marks."""
+        marked, mark = (conversation, "") if self._parses else self._control.marked(conversation)
+        return self.loaded.forms.adapt(marked), mark
 
     def _continuation_of_marked(self, mark: str) -> Continuation:
         """The continuation of texts with marks: an ordinary piece is encoded separately, and needs no check."""

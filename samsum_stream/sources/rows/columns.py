@@ -244,7 +244,9 @@ def missing_column(field: str, column: str, known: Collection[str]) -> str:
     names = list(map(str, known))
     line = f"{field}: {closest(column, names) or '...'}"
     is_usual = field in ("input", "response") and column == field
-    if is_usual and len(names) > 1 and {"input", "response"}.isdisjoint(names):
+    if is_usual and {"instruction", "output"} <= {*names}:  # Alpaca, whose column `input` is a context
+        line = f"input: instruction, {'contexts: input, ' if 'input' in names else ''}response: output"
+    elif is_usual and len(names) > 1 and {"input", "response"}.isdisjoint(names):
         line = f"input: {names[0]}, response: {names[1]}"
     return (
         f"field {field!r} has no column {column!r} to come from; {did_you_mean(column, names)}; "
