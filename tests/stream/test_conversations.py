@@ -8,6 +8,8 @@ from samsum_stream import ConfigError, RowError, SFTStream, SourceError
 from tests.contracts.conversations import small_tokenizer
 from tests.prompts.chat.templates import CHATML, FORGETS_REASONING
 
+_USER_FIRST = "{% if not messages or messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}"
+
 ROW = {
     "messages": [
         {"role": "user", "content": "one"},
@@ -89,7 +91,7 @@ def test_the_columns_of_alpaca_are_named_with_the_instruction() -> None:
 
 
 def test_a_row_that_the_template_refuses_is_a_bad_row() -> None:
-    template = "{% if not messages or messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}" + CHATML
+    template = _USER_FIRST + CHATML
     rows = [ROW, {"messages": [{"role": "assistant", "content": "Hi"}]}]
     with pytest.raises(RowError, match=r"rows:1 .*refuses the messages \(user first\); fix the row"):
         list(stream_of(rows, template=template))
