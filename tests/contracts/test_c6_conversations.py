@@ -92,9 +92,9 @@ def mixed_source(folder: Path) -> dict[str, Any]:
 CASES: dict[str, dict[str, Any]] = {
     "list": {"workers": 0, "epochs": None},
     "gzip jsonl": {"workers": 2, "epochs": 1, "fault_config": SKIP, "template": "refuses"},
-    "mixture of kinds": {"workers": 0, "epochs": 1},
 }
 SLOW_CASES: dict[str, dict[str, Any]] = {
+    "mixture of kinds": {"workers": 0, "epochs": 1},
     "turns": {"workers": 3, "epochs": 1, "truncation_config": {"method": "turns"}, "method": "greedy"},
     "sequence from a callable": {"workers": 2, "epochs": None, "loss_config": {"prompts": True}},
     "generator from a callable": {"workers": 0, "epochs": 1},
