@@ -161,10 +161,11 @@ class ExampleTokenizer:
         return records
 
     def _too_long(self, renderings: Renderings, index: int, *, num_tokens: int) -> RowError:
+        methods = "drop, turns, last_turns or right" if renderings.is_complete else "drop, contexts, input or right"
         return RowError(
             f"{self.runs.position(renderings, index)}: the row has {num_tokens:,} tokens and max_length is "
             f"{self.max_length:,}, with truncation_config.method error; raise packing_config.kwargs.max_length, or "
-            "choose drop or another truncation_config.method"
+            f"choose {methods}"
         )
 
 
