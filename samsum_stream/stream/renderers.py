@@ -126,6 +126,7 @@ def tokenizer_texts(tokenizer: PreTrainedTokenizerBase, *, base_model: str | Non
         eos=str(tokenizer.eos_token),
         stop_tokens=[*(added[number].content for number in stop_ids if number in added), str(tokenizer.eos_token)],
         folder=folder if folder.is_dir() else None,
+        barriers=[token.content for token in added.values() if token.special and not token.lstrip],
     )
 
 

@@ -82,6 +82,8 @@ def _looks_like_folder(base_model: str) -> bool:
 
 def generation_stop_ids(base_model: str) -> list[int]:
     """The ids at which the generation of a model stops (`eos_token_id` of its generation config); empty if unknown."""
+    if not base_model:  # a tokenizer that was made, and not loaded
+        return []
     try:
         ids = GenerationConfig.from_pretrained(base_model).eos_token_id
     except (OSError, ValueError):

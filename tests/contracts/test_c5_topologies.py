@@ -40,7 +40,7 @@ chains = st.lists(
 
 
 @pytest.mark.parametrize("index", range(NUM_IN_MEMORY))
-@settings(max_examples=15)
+@settings(max_examples=40)
 @given(chain=chains)
 def test_any_chain_of_topologies_gives_the_sequence_of_one_process(
     references: list[Reference], index: int, chain: list[Phase]

@@ -36,7 +36,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 
 @pytest.mark.parametrize(
     ("num_kills", "ranks_after", "limit"),
-    [(2, (1,), "endless"), *(pytest.param(20, (2, 1, 4), limit, marks=pytest.mark.slow) for limit in LIMITS)],
+    [(2, (1, 4), "endless"), *(pytest.param(20, (2, 1, 4), limit, marks=pytest.mark.slow) for limit in LIMITS)],
 )
 def test_a_killed_trainer_resumes_with_other_numbers_of_ranks(
     num_kills: int, ranks_after: tuple[int, ...], limit: str, jobs: Jobs, tmp_path: Path

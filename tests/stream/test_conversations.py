@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken
 
 from samsum_stream import ConfigError, RowError, SFTStream, SourceError
 from tests.contracts.conversations import small_tokenizer
 from tests.prompts.chat.templates import CHATML, FORGETS_REASONING
 
+ROLES = ("user", "assistant") * 2
 _USER_FIRST = "{% if not messages or messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}"
 
 ROW = {
@@ -98,3 +100,37 @@ def test_a_row_that_the_template_refuses_is_a_bad_row() -> None:
     stream = stream_of(rows, template=template, fault_config={"on_bad_row": "skip", "max_bad_rows": 5})
     assert len(list(stream)) == 1
     assert stream.stats.skipped == {"template_refuses": 1}
+
+
+def ids_of(rows: list[dict[str, Any]], *, template: str, frames: bool, strips: bool = False) -> list[list[int]]:
+    """The ids of all examples, with a special token that includes the white space before it if `strips`."""
+    tokenizer = small_tokenizer()
+    tokens = ["<|im_start|>", "<|im_end|>"]
+    tokenizer.add_tokens([AddedToken(token, special=True, lstrip=strips) for token in tokens], special_tokens=True)
+    tokenizer.chat_template = template
+    config = {
+        "prompt_format_config": {"method": "ChatTemplate", "kwargs": {"frames": frames}},
+        "packing_config": {"method": "none"},
+        "shuffle": False,
+        "lanes": 1,
+    }
+    stream = SFTStream.from_config(config, rows=rows, tokenizer=tokenizer)
+    return [example.input_ids.tolist() for pack in stream for example in pack.examples]
+
+
+def test_a_frame_is_compared_also_if_the_first_conversation_cannot_fill_it() -> None:
+    """The answer of the first row starts with a newline, so a token crosses its border; long answers get a star."""
+    template = CHATML.replace("~ m.content ~", "~ m.content ~ ('*' if m.content | length > 9 else '') ~")
+    rows = [
+        {"messages": [{"role": role, "content": text} for role, text in zip(ROLES, texts, strict=True)]}
+        for texts in (["a", "\nb", "c", "d"], ["e", "f", "g", "h"])
+    ]
+    assert ids_of(rows, template=template, frames=True) == ids_of(rows, template=template, frames=False)
+
+
+def test_texts_are_not_cut_before_a_token_that_includes_white_space() -> None:
+    rows = [{"messages": [{**message, "content": f"{message['content']} "} for message in ROW["messages"]]}] * 2
+    with_frames, without = (
+        ids_of(rows, template=FORGETS_REASONING, frames=frames, strips=True) for frames in (True, False)
+    )
+    assert with_frames == without

@@ -62,14 +62,12 @@ class FrameCache:
         shape, values = outline.shape, outline.values
         if not outline.is_known or not self._allows(outline, conversation.tools):
             return None
-        if conversation.kwargs and self._control.may_spell("\0".join(["", *texts_in(conversation.kwargs), ""])):
-            return None
-        if shape not in self._frames:
-            if len(self._frames) >= MAX_FRAMES:
-                self._frames.pop(next(iter(self._frames)))
-            self._frames[shape] = self._make(conversation, outline, render)
-        frame = self._frames[shape]
+        is_new = shape not in self._frames
+        frame = self._make(conversation, outline) if is_new else self._frames[shape]
         row = None if frame is None else frame.fill(values, self._continuation)
+        if is_new and (frame is None or row is not None):  # a frame that cannot be filled yet is not compared yet
+            row = row if row is not None and self._is_right(row, conversation, render) else None
+            self._remember(shape, None if row is None else frame, conversation)
         if row is None or not conversation.num_removed:
             return row
         return row._replace(events=(*row.events, (0, "turns.after_last_turn")))
@@ -102,44 +100,36 @@ class FrameCache:
             self._allowed_tools[key] = is_allowed and not self._control.may_spell(joined)
         return self._allowed_tools[key]
 
-    def _make(
-        self,
-        conversation: Conversation,
-        outline: "Placeholders | _PlainOutline",
-        render: Callable[[Conversation], RenderedRow],
-    ) -> Frame | None:
-        """The frame of a shape, compared with the template on one conversation; None if there is none."""
-        adapted = self._forms.adapt(conversation)
+    def _remember(self, shape: Hashable, frame: Frame | None, conversation: Conversation) -> None:
+        if len(self._frames) >= MAX_FRAMES:
+            self._frames.pop(next(iter(self._frames)))
+        self._frames[shape] = frame
+        self._tools_by_value |= frame is None and bool(conversation.tools)
+
+    def _make(self, conversation: Conversation, outline: "Placeholders | _PlainOutline") -> Frame | None:
+        """The frame of a shape, not compared with the template yet; None if there is none."""
         placeholders = outline
         if not isinstance(placeholders, Placeholders):
+            adapted = self._forms.adapt(conversation)
             placeholders = Placeholders(adapted, tools_by_value=self._tools_by_value)
         try:
             rendered = self._examples.render(placeholders.conversation, continuation=self._continuation_of_literals)
-            if not rendered.examples:
-                return None
-            frame = self._maker.make(rendered.examples, placeholders.holes, rendered.events)
-            if frame is not None and self._is_right(frame, adapted, conversation, outline.values, render):
-                return frame
         except CannotRender:
             return None
-        self._tools_by_value |= bool(conversation.tools)
-        return None
+        if not rendered.examples:
+            return None
+        return self._maker.make(rendered.examples, placeholders.holes, rendered.events)
 
     def _is_right(
-        self,
-        frame: Frame,
-        adapted: Conversation,
-        conversation: Conversation,
-        values: Sequence[Any],
-        render: Callable[[Conversation], RenderedRow],
+        self, framed: RenderedRow, conversation: Conversation, render: Callable[[Conversation], RenderedRow]
     ) -> bool:
         """Whether a frame writes what the template writes: all examples for the first frames, then the last turn."""
-        framed = frame.fill(values, self._continuation)
-        if framed is None:
-            return True  # a border that depends on the values; it is checked for each row
-        if len(self._frames) < NUM_COMPARED:
-            return is_same(framed, render(conversation))
-        last = self._examples.last_turn(adapted)
+        try:
+            if len(self._frames) < NUM_COMPARED:
+                return is_same(framed, render(conversation))
+            last = self._examples.last_turn(self._forms.adapt(conversation))
+        except CannotRender:
+            return False
         runs = _runs(framed)[-len(framed.layout.shapes[-1]) :]
         return last is not None and "".join(runs) == last.prompt + last.target
 
@@ -183,5 +173,5 @@ def _runs(row: RenderedRow) -> list[str]:
 
 def _barriers(loaded: LoadedTemplate) -> re.Pattern[str]:
     """Matches the special tokens before which a text can be cut."""
-    longest_first = sorted((token for token in loaded.special if token.strip()), key=len, reverse=True)
+    longest_first = sorted((token for token in loaded.barriers if token.strip()), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")

@@ -88,7 +88,7 @@ class Placeholders:
         holes: The placeholders, with what templates do with them.
         values: The values, in the same order.
         texts: The contents and the reasoning of the messages.
-        other_texts: The other texts of the messages.
+        other_texts: The other texts of the messages, and those of the variables of the row.
         shape: What is left of the conversation.
     """
 
@@ -107,6 +107,7 @@ class Placeholders:
             shape, replaced = self._message(message)
             shapes.append(shape)
             messages.append(replaced)
+        self.other_texts += texts_in(conversation.kwargs)
         kwargs = _to_json(conversation.kwargs, sort_keys=True, default=str) if conversation.kwargs else ""
         if conversation.documents or conversation.prefill:
             self.is_known = False

@@ -26,6 +26,7 @@ class TokenizerTexts:
         special_tokens: The special tokens by their names in templates, such as `bos_token`.
         special: The texts of all special tokens.
         added: The texts of all added tokens, the special ones included.
+        barriers: The special tokens that include no white space before them: a text can be cut before such a token.
         eos: The text of the eos.
         stop_tokens: The texts of the tokens at which the model's generation stops.
         folder: The folder of the tokenizer, if it is local.
@@ -38,6 +39,7 @@ class TokenizerTexts:
     eos: str
     stop_tokens: Collection[str] = ()
     folder: Path | None = None
+    barriers: Collection[str] = ()
 
     def control_tokens(self, source: str) -> tuple[str, ...]:
         """The added tokens that are not special and that a template writes, such as `<think>`."""
@@ -55,6 +57,7 @@ class LoadedTemplate:
         forms: The form in which the template takes messages.
         special: The special tokens that a row must not write.
         written: The other added tokens that the template writes.
+        barriers: The special tokens before which a text can be cut.
     """
 
     settings: ChatTemplate
@@ -62,6 +65,7 @@ class LoadedTemplate:
     forms: Forms
     special: Collection[str]
     written: Collection[str]
+    barriers: Collection[str]
 
     @property
     def identity(self) -> str:
@@ -94,7 +98,7 @@ def load_template(
     stops = find_stops(template, added_tokens=texts.added, eos=texts.eos, stop_tokens=stop_tokens)
     finder = TurnFinder(template, stops, chooses_thinking=settings.thinking == AUTO)
     forms = find_forms(finder, reasoning=reasoning)
-    return LoadedTemplate(settings, finder, forms, texts.special, texts.control_tokens(source))
+    return LoadedTemplate(settings, finder, forms, texts.special, texts.control_tokens(source), texts.barriers)
 
 
 def template_source(template: str | None, texts: TokenizerTexts) -> str:
