@@ -12,6 +12,7 @@ from samsum_stream.prompts.prompt import Prompt
 from samsum_stream.prompts.segments import fixed, prompt_of, text_of
 from samsum_stream.prompts.shortening import SHORTENERS, LongMessage
 from samsum_stream.values.arrays import Int64Array
+from samsum_stream.values.conversations import Conversation
 from samsum_stream.values.renderings import (
     Fit,
     Renderings,
@@ -22,7 +23,7 @@ from samsum_stream.values.renderings import (
     of_one_example,
     runs_of,
 )
-from samsum_stream.values.rows import Instructions, Rows, has_blank, is_blank
+from samsum_stream.values.rows import Conversations, Instructions, Rows, has_blank, is_blank
 
 
 class Renderer(Protocol):
@@ -150,6 +151,12 @@ def instructions_of(rows: Rows) -> Instructions:
     """The content of rows with an input and a response."""
     assert isinstance(rows.content, Instructions)
     return rows.content
+
+
+def conversations_of(rows: Rows) -> Sequence[Conversation]:
+    """The content of rows of conversations."""
+    assert isinstance(rows.content, Conversations)
+    return rows.content.conversations
 
 
 def message_of(rows: Rows, index: int) -> Message:

@@ -18,7 +18,7 @@ from samsum_stream.errors import RowError
 from samsum_stream.prompts.chat.examples import Continuation
 from samsum_stream.prompts.exchanges import USER, Exchanges, exchanges_of
 from samsum_stream.prompts.prompt import Prompt
-from samsum_stream.prompts.rendering import Renderer, without_bos, without_eos
+from samsum_stream.prompts.rendering import Renderer, conversations_of, without_bos, without_eos
 from samsum_stream.prompts.segments import (
     Pieces,
     fixed,
@@ -33,7 +33,7 @@ from samsum_stream.prompts.segments import (
 from samsum_stream.values.conversations import ASSISTANT, Conversation
 from samsum_stream.values.examples import Event
 from samsum_stream.values.renderings import Problem, Renderings, Segment, runs_of
-from samsum_stream.values.rows import Conversations, Rows
+from samsum_stream.values.rows import Rows
 
 
 class ConversationRenderer(Renderer):
@@ -50,7 +50,7 @@ class ConversationRenderer(Renderer):
         self.prompt, self.bos, self.eos, self.continuation = prompt, bos, eos, continuation
 
     def render(self, rows: Rows) -> Renderings:
-        conversations = _conversations_of(rows)
+        conversations = conversations_of(rows)
         found = dict(enumerate(exchanges_of(conversation, last=ASSISTANT) for conversation in conversations))
         problems = {index: problem for index, problem in found.items() if isinstance(problem, Problem)}
         good = {index: self._examples(each) for index, each in found.items() if isinstance(each, Exchanges)}
@@ -69,7 +69,7 @@ class ConversationRenderer(Renderer):
         Raises:
             RowError: a format cannot write the conversation.
         """
-        exchanges = _required(_without_last_answer(_conversations_of(rows)[index]), last=USER).only(())
+        exchanges = _required(_without_last_answer(conversations_of(rows)[index]), last=USER).only(())
         history, before = self._history(exchanges)
         pieces = strip_spaces([*before, *self._start(exchanges)])
         return _appended(history, merge(pieces) if history else without_bos(merge(strip_start(pieces)), self.bos))
@@ -80,7 +80,7 @@ class ConversationRenderer(Renderer):
         Raises:
             RowError: a format cannot write the conversation.
         """
-        return text_of(self._segments(_required(_conversations_of(rows)[index], last=ASSISTANT)))
+        return text_of(self._segments(_required(conversations_of(rows)[index], last=ASSISTANT)))
 
     def _examples(self, exchanges: Exchanges) -> Sequence[Sequence[Segment]]:
         """The examples of a conversation, without the bos and the eos."""
@@ -152,11 +152,6 @@ class ConversationRenderer(Renderer):
         if not segments[-1].from_row and segments[-1].text.endswith(self.eos):
             return segments
         return merge([*segments, Segment(self.eos, from_row=False, trained=is_trained)])
-
-
-def _conversations_of(rows: Rows) -> Sequence[Conversation]:
-    assert isinstance(rows.content, Conversations)
-    return rows.content.conversations
 
 
 def _events(conversation: Conversation, index: int, num_examples: int) -> Iterator[Event]:

@@ -14,10 +14,10 @@ from samsum_stream.prompts.chat.frame_cache import FrameCache, require_same
 from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens, Piece
 from samsum_stream.prompts.chat.template import TemplateRefusal
-from samsum_stream.prompts.rendering import Renderer
+from samsum_stream.prompts.rendering import Renderer, conversations_of
 from samsum_stream.values.conversations import Conversation
 from samsum_stream.values.renderings import Fit, Problem, Renderings, Run, Segment, Shape, Shortened
-from samsum_stream.values.rows import Conversations, Rows
+from samsum_stream.values.rows import Rows
 
 SPELLED = "special_tokens_in_rows"
 
@@ -176,12 +176,6 @@ class ChatRenderer(Renderer):
             )
             for number, run in enumerate(runs)
         )
-
-
-def conversations_of(rows: Rows) -> Sequence[Conversation]:
-    """The content of rows of conversations."""
-    assert isinstance(rows.content, Conversations)
-    return rows.content.conversations
 
 
 def events_of(conversation: Conversation, rendered: RenderedExamples) -> list[tuple[int, str]]:
