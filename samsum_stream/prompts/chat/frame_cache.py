@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from samsum_stream.errors import BackendMismatchError
@@ -16,6 +16,8 @@ from samsum_stream.prompts.chat.holes import CLOSE, OPEN, Placeholders, texts_of
 from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens
 from samsum_stream.values.conversations import Conversation, texts_in
+
+Tools = Sequence[Mapping[str, Any]] | None
 
 MAX_FRAMES = 2048
 """The shapes that are remembered."""
@@ -40,8 +42,8 @@ class FrameCache:
         self._examples, self._control, self._continuation = examples, control, continuation
         self._forms = loaded.forms
         self._guards = guards_of(loaded.template.tree)
+        self._is_on = loaded.settings.frames and self._guards.are_all
         self._maker = FrameMaker(control.written_in, _barriers(loaded))
-        self._is_on = loaded.settings.frames
         self._frames: dict[Hashable, Frame | None] = {}
         self._tools_by_value = False
         self._allowed_tools: dict[str, bool] = {}
@@ -80,21 +82,22 @@ class FrameCache:
         roles = tuple([message["role"] for message in conversation.messages])
         return _PlainOutline((roles, tuple(conversation.trained_turns)), texts, texts)
 
-    def _allows(self, outline: "Placeholders | _PlainOutline", tools: object) -> bool:
+    def _allows(self, outline: "Placeholders | _PlainOutline", tools: Tools) -> bool:
         """Whether no text of a conversation can change what the template does."""
         joined = "\0".join(["", *outline.texts, *outline.other_texts, ""])
-        if OPEN in joined or CLOSE in joined or not self._guards.allow(outline.texts, joined):
+        if OPEN in joined or CLOSE in joined or not self._guards.allow(outline.texts, outline.other_texts, joined):
             return False
         return not self._control.may_spell(joined) and self._allows_tools(tools)
 
-    def _allows_tools(self, tools: object) -> bool:
+    def _allows_tools(self, tools: Tools) -> bool:
         """The same for tools, which many rows share."""
         if tools is None:
             return True
         key = json.dumps(tools, ensure_ascii=False)
         if key not in self._allowed_tools:
             joined = "\0".join(["", *texts_in(tools), ""])
-            is_allowed = OPEN not in joined and not any(map(joined.__contains__, self._guards.contained))
+            names = [str(tool["function"]["name"]) for tool in tools]
+            is_allowed = OPEN not in joined and self._guards.allow((), names, joined)
             if len(self._allowed_tools) >= MAX_FRAMES:
                 self._allowed_tools.clear()
             self._allowed_tools[key] = is_allowed and not self._control.may_spell(joined)

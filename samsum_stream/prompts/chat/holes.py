@@ -24,6 +24,9 @@ OPEN, CLOSE = "\ue0f0", "\ue0f1"
 _BEFORE, _AFTER = "\n\n\n   ", "   \n\n\n"
 """White space at the edges of a placeholder, which shows what is stripped. Templates do not write as much of it."""
 
+_CASES = "aB"
+"""Letters in a placeholder, which show a change of their case."""
+
 _PLAIN_FIELDS = {"role", "content"}
 _NAME = re.compile(r"[\w.:/-]+\Z", re.ASCII)
 _ID_LENGTH = 9
@@ -130,7 +133,7 @@ class Placeholders:
                 shape.append((field, not value))
                 replaced[field] = self._text(value) if value else value
             elif field == "tool_call_id":
-                shape.append((field, len(value) == _ID_LENGTH, value in self._ids))
+                shape.append((field, len(value) == _ID_LENGTH, self._index(value)))
                 replaced[field] = self._id(value)
             else:
                 shape.append(field)
@@ -140,8 +143,9 @@ class Placeholders:
     def _call(self, call: Mapping[str, Any]) -> tuple[Hashable, Mapping[str, Any]]:
         function = call["function"]
         arguments = function["arguments"]
-        has_short_id = len(call.get("id", "")) == _ID_LENGTH
-        shape = (tuple(call), tuple(function), type(arguments).__name__, not arguments, has_short_id)
+        call_id = call.get("id", "")
+        id_shape = (len(call_id) == _ID_LENGTH, self._index(call_id))
+        shape = (tuple(call), tuple(function), type(arguments).__name__, not arguments, id_shape)
         replaced: dict[str, Any] = {**call, "function": {**function, "name": self._name(function["name"])}}
         if "id" in call:
             replaced["id"] = self._id(call["id"])
@@ -190,12 +194,17 @@ class Placeholders:
             self.is_known = False
         return str(self._add(self._new(), value, NAME_TRANSFORMS))
 
+    def _index(self, value: str) -> int:
+        """Which id this is of those so far, so that conversations of one shape have the same equal ids."""
+        return next((index for index, known in enumerate(self._ids) if known == value), len(self._ids))
+
     def _id(self, value: str) -> str:
         if value not in self._ids:
             if not _NAME.match(value):
                 self.is_known = False
-            number = str(len(self.holes)).rjust(_ID_LENGTH - 2 + 2 * (len(value) != _ID_LENGTH), "0")
-            self._ids[value] = self._add(f"{OPEN}{number}{CLOSE}", value, NAME_TRANSFORMS)
+            length = _ID_LENGTH - 2 + 2 * (len(value) != _ID_LENGTH)
+            number = str(len(self.holes)).rjust(length - len(_CASES), "0")
+            self._ids[value] = self._add(f"{OPEN}{_CASES}{number}{CLOSE}", value, NAME_TRANSFORMS)
         return self._ids[value]
 
     def _value(self, value: Any) -> Any:
@@ -205,7 +214,7 @@ class Placeholders:
         return self._add({new: new}, value, VALUE_TRANSFORMS)
 
     def _new(self) -> str:
-        return f"{OPEN}{len(self.holes)}{CLOSE}"
+        return f"{OPEN}{_CASES}{len(self.holes)}{CLOSE}"
 
     def _add(self, placeholder: Any, value: Any, transforms: tuple[Transform, ...]) -> Any:
         self.holes.append(Hole(placeholder, transforms))

@@ -1,0 +1,140 @@
+"""Frames: conversations of one shape have the texts that the template writes for each of them."""
+
+from typing import Any
+
+import pytest
+
+from samsum_stream import SFTStream
+from tests.contracts.conversations import small_tokenizer
+from tests.prompts.chat.templates import HEADER
+
+CONTENT = "m.content"
+NEUTRAL = ["1", "2", "one", "twenty one"]
+
+
+def template(text: str = CONTENT, *, before: str = "") -> str:
+    """A template that writes `text` for each message but those of the assistant."""
+    return (
+        r"{% for m in messages %}{% if m.tool_calls %}{% set ns.calls = m.tool_calls %}{% endif %}"
+        r"{{ '<|im_start|>' ~ m.role ~ '\n' }}"
+        + before
+        + "{% if m.role == 'assistant' %}{{ m.content }}{% else %}{{ "
+        + text
+        + " }}{% endif %}"
+        r"{% for c in m.tool_calls or [] %}{{ '[' ~ c.id ~ c.function.name ~ (c.function.arguments | tojson) ~ ']' }}"
+        r"{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}" + HEADER
+    ).replace("{% for m", "{% set ns = namespace(calls=[]) %}{% for m", 1)
+
+
+def ids_of(rows: list[dict[str, Any]], source: str, *, frames: bool) -> list[list[int]]:
+    tokenizer = small_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = source
+    config = {
+        "packing_config": {"method": "none"},
+        "shuffle": False,
+        "lanes": 1,
+        "prompt_format_config": {"method": "ChatTemplate", "kwargs": {"frames": frames}},
+    }
+    stream = SFTStream.from_config(config, rows=rows, tokenizer=tokenizer)
+    return [example.input_ids.tolist() for pack in stream for example in pack.examples]
+
+
+def assert_same(rows: list[dict[str, Any]], source: str) -> None:
+    assert ids_of(rows, source, frames=True) == ids_of(rows, source, frames=False)
+
+
+def chat(text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "1 2"}]}
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("m.content[:20]", "long " * 30),
+        ("m.content | truncate(20)", "long " * 30),
+        ("m.content if m.content | length < 100 else 'long'", "long " * 30),
+        ("m.content if m.content | wordcount < 20 else 'long'", "long " * 30),
+        ("m.content if m.content.split() | length < 20 else 'long'", "long " * 30),
+        ("m.content if m.content.splitlines() | length < 20 else 'long'", "long\n" * 30),
+        ("m.content if m.content.count('long') < 20 else 'long'", "long " * 30),
+        ("m.content | upper", "Hello"),
+        ("m.content.title()", "hello"),
+        ("m.content | replace('l', 'r')", "Hello"),
+        ("m.content.strip('He')", "Hello"),
+        ("'an error' if 'fail' in m.content | lower else m.content", "It FAILS"),
+        ("'an error' if m.content | lower == 'fail' else m.content", "FAIL"),
+        ("'an error' if m.content | trim == 'fail' else m.content", " fail "),
+        ("'an error' if m.content[:4] == 'fail' else m.content", "fails"),
+        ("'json' if m.content[0] == '{' else m.content", "{}"),
+        ("'json' if m.content | first == '{' else m.content", "{}"),
+        ("'json' if m.content.startswith('{') else m.content", "{}"),
+        ("'a number' if m.content | int > 5 else m.content", "7"),
+        ("'upper' if m.content is upper else m.content", "UPPER"),
+        ("'upper' if m.content.isupper() else m.content", "UPPER"),
+        ("'twice' if m.content == messages[-1].content else m.content", "1 2"),
+    ],
+)
+def test_a_text_on_which_a_template_decides(expression: str, text: str) -> None:
+    assert_same([*map(chat, NEUTRAL), chat(text), chat("three")], template(expression))
+
+
+def test_a_text_that_a_template_compares_with_a_variable() -> None:
+    before = r"{% set end = '</think>' %}"
+    source = template("m.content.split(end)[-1] if end in m.content else m.content", before=before)
+    assert_same([*map(chat, NEUTRAL), chat("hm</think>hi")], source)
+
+
+def call(number: int, *, name: str, value: str) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "id": f"call{number:05}",
+        "function": {"name": name, "arguments": {"question": value}},
+    }
+
+
+def tool_chat(
+    results: list[int], *, ids: tuple[int, int] = (1, 2), names: tuple[str, str] = ("find", "ask"), value: str = "x"
+) -> dict[str, Any]:
+    """Two parallel calls, with their results in the order of `results`."""
+    calls = [call(number, name=name, value=value) for number, name in zip(ids, names, strict=True)]
+    answers = [{"role": "tool", "tool_call_id": f"call{ids[number]:05}", "content": f"{number}"} for number in results]
+    return {
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "", "tool_calls": calls},
+            *answers,
+            {"role": "assistant", "content": "Bye"},
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(m.tool_call_id or '') ~ m.content",
+        "(ns.calls | selectattr('id', 'equalto', m.tool_call_id) | map(attribute='function.name') | join) ~ m.content",
+        "(ns.calls[0].id == m.tool_call_id if ns.calls else '') ~ m.content",
+    ],
+)
+def test_results_in_another_order(expression: str) -> None:
+    rows = [tool_chat(results, ids=ids) for ids in [(1, 2), (7, 8)] for results in [[0, 1], [1, 0], [0, 1]]]
+    assert_same(rows, template(expression))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'python' if ns.calls and ns.calls[-1].function.name == 'python' else m.content",
+        "'same' if ns.calls and ns.calls[0].function.name == ns.calls[1].function.name else m.content",
+        "'long' if ns.calls and ns.calls[0].function.arguments | tojson | length > 50 else m.content",
+    ],
+)
+def test_a_call_on_which_a_template_decides(expression: str) -> None:
+    rows = [tool_chat([0, 1], ids=(number, number + 1)) for number in (1, 3, 5)]
+    attacks = [
+        tool_chat([0, 1], names=("find", "python")),
+        tool_chat([0, 1], names=("ask", "ask")),
+        tool_chat([0, 1], value="long " * 30),
+    ]
+    assert_same([*rows, *attacks], template(expression))
