@@ -25,6 +25,9 @@ MAX_CACHED = 1 << 16
 MAX_CACHED_LENGTH = 128
 """The characters of a joint whose result is kept."""
 
+_VISIBLE = frozenset(map(chr, range(ord("!"), ord("~") + 1)))
+"""The characters of ASCII that are no white space."""
+
 _SPACES = " \u0120\u2581"
 """A space in a text and in the vocabularies of byte-level and of SentencePiece tokenizers."""
 
@@ -43,8 +46,9 @@ class Joints:
         self._added = _pattern(token for token in added if not token.lstrip)
         self._swallows = tuple(token.content for token in added if token.rstrip)
         self._known: dict[tuple[str, str], bool] = {}
-        self._followers: dict[str, frozenset[str]] = {}
-        self._last_left = self._last_tail = ""
+        self._firsts_of_swallowing = {token.content[0] for token in added if token.lstrip}
+        self._apart: dict[str, frozenset[str]] = {}
+        self._apart_by_character: dict[str, frozenset[str]] = {}
 
     def prepare(self) -> None:
         """Read the vocabulary now, which takes a moment, and not before the first batch."""
@@ -68,18 +72,28 @@ class Joints:
         is_unchanged = normalizer is None or type(normalizer).__name__ == "NFC"
         return self._border.is_plain and is_unchanged and "\u0120" in self._vocabulary
 
-    def _is_apart(self, left: str, right: str) -> bool:
-        """Whether no token has the last character of `left` and the first one of `right`.
+    def _apart_after(self, left: str) -> frozenset[str]:
+        """The first characters of texts that can be encoded separately after `left`: no token joins both sides.
 
         White space before the border must be one character: the pre-tokenizer of GPT-2 looks ahead in longer runs.
         """
-        last, first = left[-1:], right[:1]
-        if not ("!" <= first <= "~" and (last == "\n" or "!" <= last <= "~")) or left[-2:-1].isspace():
-            return False
-        if last not in self._followers:
-            pattern = re.escape(last.replace("\n", "\u010a")) + "(.)"
-            self._followers[last] = frozenset(re.findall(pattern, self._vocabulary))
-        return self._is_byte_level and first not in self._followers[last]
+        if (known := self._apart.get(left)) is not None:
+            return known
+        last = left[-1:]
+        is_plain = last in _VISIBLE or (last == "\n" and not left[-2:-1].isspace())
+        apart = self._apart_after_character(last) if is_plain and not left.endswith(self._swallows) else frozenset()
+        if len(left) <= MAX_CACHED_LENGTH and len(self._apart) < MAX_CACHED:
+            self._apart[left] = apart
+        return apart
+
+    def _apart_after_character(self, last: str) -> frozenset[str]:
+        if not self._is_byte_level:
+            return frozenset()
+        if last not in self._apart_by_character:
+            followers = re.findall(re.escape(last.replace("\n", "\u010a")) + "(.)", self._vocabulary)
+            swallows_before = self._firsts_of_swallowing if last == "\n" else ()
+            self._apart_by_character[last] = _VISIBLE.difference(followers, swallows_before)
+        return self._apart_by_character[last]
 
     def continuation(self, left: str, right: str) -> str | None:
         """The text to encode after `left`, so that both together have the ids of `left + right`.
@@ -87,13 +101,11 @@ class Joints:
         Returns:
             `right`, without the white space that a token at the end of `left` includes; None if no text has these ids.
         """
+        if right[:1] in self._apart_after(left):
+            return right
         if self._swallows and left.endswith(self._swallows):
             right = right.lstrip()
-        if left != self._last_left:  # the texts before turns are mostly the same
-            self._last_left, self._last_tail = left, self._tail(left)
-        if self._is_apart(self._last_tail, right) or self._is_exact(self._last_tail, self._head(right)):
-            return right
-        return None
+        return right if self._is_exact(self._tail(left), self._head(right)) else None
 
     def _tail(self, text: str) -> str:
         """The end of a text, from its last added token on."""

@@ -180,10 +180,10 @@ class Renderings:
     @cached_property
     def layout(self) -> "RunLayout":
         """The runs of each example."""
-        if len(self.shapes) == 1:  # nearly always
+        if len(self.shapes) == 1:  # nearly always for rows of one turn
             layout = _layout_of_one_shape(self.shapes[0], len(self))
         else:
-            layout = _layout([self.shapes[index] for index in self.shape_of.tolist()])
+            layout = _layout(self.shapes, self.shape_of)
         return layout.without_eos() if self.is_complete else layout
 
     @cached_property
@@ -256,24 +256,27 @@ class RunLayout(NamedTuple):
         return (starts[self.borders] - starts[self.origins] + self.eos).astype(np.int32)
 
 
-def _layout(shapes: Sequence[Shape]) -> RunLayout:
-    """The layout of examples with these shapes."""
-    offsets = offsets_of([len(shape) for shape in shapes])
-    borders = np.flatnonzero([run.trained for shape in shapes for run in shape])[:, None] + (0, 1)
+def _layout(shapes: Sequence[Shape], shape_of: Int64Array) -> RunLayout:
+    """The layout of examples with the shapes at these indices, shape `[n]`."""
+    trained = [np.array([run.trained for run in shape], np.bool_) for shape in shapes]
+    num_trained, has_eos = np.array([(runs.sum(), runs[-1:].any()) for runs in trained], np.int64).reshape(-1, 2).T
+    offsets = offsets_of(np.array([*map(len, shapes)], np.int64)[shape_of])
+    of_examples = [trained[index] for index in shape_of.tolist()]
+    borders = np.flatnonzero(np.concatenate([*of_examples, np.empty(0, np.bool_)]))[:, None] + (0, 1)
     origins = np.searchsorted(offsets, borders[:, :1], side="right") - 1
     return RunLayout(
         offsets=offsets,
         borders=borders,
         origins=offsets[origins],
         eos=(borders == offsets[origins + 1]).astype(np.int64),
-        num_trained=np.array([sum(run.trained for run in shape) for shape in shapes], np.int64),
-        has_eos=np.array([bool(shape) and shape[-1].trained for shape in shapes], np.bool_),
+        num_trained=num_trained[shape_of],
+        has_eos=has_eos[shape_of].astype(np.bool_),
     )
 
 
 @lru_cache(maxsize=64)
 def _layout_of_one_shape(shape: Shape, number: int) -> RunLayout:
-    return _layout([shape] * number)
+    return _layout((shape,), np.zeros(number, np.int64))
 
 
 def runs_of(segments: Sequence[Segment]) -> tuple[list[str], Shape]:

@@ -61,7 +61,7 @@ def renderings_of(
     row_of = np.repeat([index for index, _ in good], [len(row.layout.shapes) for _, row in good]).astype(np.int64)
     firsts = np.searchsorted(row_of, np.arange(len(rendered)))
     shapes = [shape for _, row in good for shape in row.layout.shapes]
-    index_of = {shape: index for index, shape in enumerate(dict.fromkeys(shapes))}
+    different, shape_of = _numbered(shapes)
     number = len(rendered)
 
     def part_of(example: int) -> tuple[int, int]:
@@ -76,8 +76,8 @@ def renderings_of(
 
     return Renderings(
         texts=[text for _, row in good for text in row.texts],
-        shapes=tuple(index_of),
-        shape_of=np.array([index_of[shape] for shape in shapes], np.int64),
+        shapes=different,
+        shape_of=shape_of,
         rows=row_of,
         shards=np.zeros(number, np.int32) if rows is None else rows.shards,
         numbers=np.zeros(number, np.int64) if rows is None else rows.rows,
@@ -88,6 +88,17 @@ def renderings_of(
         problems={index: row for index, row in enumerate(rendered) if isinstance(row, Problem)},
         events=[Event(index, part, name) for index, row in good for part, name in row.events],
     )
+
+
+def _numbered(shapes: Sequence[Shape]) -> tuple[tuple[Shape, ...], Int64Array]:
+    """The different shapes, and the index of each shape among them.
+
+    A shape is long and slow to hash, and rows of one frame have the same object, so objects are compared first.
+    """
+    objects = {id(shape): shape for shape in shapes}
+    index_of = {shape: index for index, shape in enumerate(dict.fromkeys(objects.values()))}
+    index_of_object = {key: index_of[shape] for key, shape in objects.items()}
+    return tuple(index_of), np.array([index_of_object[id(shape)] for shape in shapes], np.int64)
 
 
 def _pieces(rows: Sequence[RenderedRow]) -> Pieces | None:

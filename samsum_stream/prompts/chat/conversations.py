@@ -46,6 +46,13 @@ class RenderedExamples(NamedTuple):
     events: list[tuple[int, str]]
 
 
+class RenderedTurn(NamedTuple):
+    """A turn, and what was noticed; None is a turn that is not trained."""
+
+    turn: Turn | None
+    event: str
+
+
 class ExampleRenderer:
     """Renders conversations.
 
@@ -57,7 +64,7 @@ class ExampleRenderer:
 
     def __init__(self, loaded: LoadedTemplate, continuation: Continuation, *, trains_reasoning: bool = True) -> None:
         self.loaded, self.continuation = loaded, continuation
-        self._trains_reasoning = trains_reasoning
+        self.trains_reasoning = trains_reasoning
 
     def render(self, conversation: Conversation, *, continuation: Continuation | None = None) -> RenderedExamples:
         """The examples of a conversation in the form that the template takes.
@@ -83,33 +90,38 @@ class ExampleRenderer:
         Raises:
             CannotRender: the turn cannot be rendered.
         """
-        return self._turn(conversation, conversation.trained_turns[-1], [])
+        return self.turn(conversation, conversation.trained_turns[-1]).turn
 
     def prompt(self, conversation: Conversation) -> str:
         """The text that the model gets at inference after the messages of a conversation."""
         if conversation.prefill:
-            turn = self._turn(conversation, len(conversation.messages) - 1, [])
+            turn = self.turn(conversation, len(conversation.messages) - 1).turn
             return "" if turn is None else turn.prompt
         return self.loaded.template.render(conversation, add_generation_prompt=True)
 
     def _turns(self, conversation: Conversation, events: list[tuple[int, str]]) -> Iterator[Turn]:
         for index in conversation.trained_turns:
-            turn = self._turn(conversation, index, events)
-            if turn is not None and turn.target:
-                yield turn
+            rendered = self.turn(conversation, index)
+            if rendered.event:
+                events.append((0, rendered.event))
+            if rendered.turn is not None and rendered.turn.target:
+                yield rendered.turn
 
-    def _turn(self, conversation: Conversation, index: int, events: list[tuple[int, str]]) -> Turn | None:
+    def turn(self, conversation: Conversation, index: int) -> RenderedTurn:
+        """The assistant turn at the index of a message. It depends on the messages up to this one only.
+
+        Raises:
+            CannotRender: the turn cannot be rendered, and `on_unrenderable_turn` is `error`, or a part of it is lost.
+        """
         turn = self.loaded.finder.turn(conversation, index)
         if isinstance(turn, Unrenderable):
             if self.loaded.settings.on_unrenderable_turn != SKIP:
                 raise CannotRender(_unrenderable(turn))
-            events.append((0, f"turns.{turn.reason}"))
-            return None
+            return RenderedTurn(None, f"turns.{turn.reason}")
         if lost := losses(conversation.messages[index], turn.target):
             raise CannotRender(_lost(index, lost))
-        if turn.thinking is not None:
-            events.append((0, f"turns.thinking_{'on' if turn.thinking else 'off'}"))
-        return self._with_longer_prompt(conversation, turn)
+        event = "" if turn.thinking is None else f"turns.thinking_{'on' if turn.thinking else 'off'}"
+        return RenderedTurn(self._with_longer_prompt(conversation, turn), event)
 
     def _with_longer_prompt(self, conversation: Conversation, turn: Turn) -> Turn:
         """The turn, with the start that is not trained in its prompt: a prefill, or reasoning."""
@@ -121,7 +133,7 @@ class ExampleRenderer:
                 conversation, turn, {**message, "content": f"{conversation.prefill}\u2603{rest}"}
             )
             length = len(turn.target[:length].rstrip(" "))  # C1: the model writes the spaces at the end of a prompt
-        if not self._trains_reasoning and has_reasoning(message):
+        if not self.trains_reasoning and has_reasoning(message):
             length = max(length, self._length_before(conversation, turn, with_other_answer(message)))
         return turn._replace(prompt=turn.prompt + turn.target[:length], target=turn.target[length:])
 

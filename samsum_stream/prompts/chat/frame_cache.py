@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from samsum_stream.errors import BackendMismatchError
 from samsum_stream.errors.wording import quoted
 from samsum_stream.prompts.chat.assembly import RenderedRow
-from samsum_stream.prompts.chat.conversations import CannotRender, ExampleRenderer
+from samsum_stream.prompts.chat.conversations import CannotRender, ExampleRenderer, RenderedTurn
 from samsum_stream.prompts.chat.examples import Continuation
 from samsum_stream.prompts.chat.frames import Frame, FrameMaker
 from samsum_stream.prompts.chat.guards import guards_of
@@ -16,6 +17,8 @@ from samsum_stream.prompts.chat.holes import CLOSE, OPEN, Placeholders, texts_of
 from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens
 from samsum_stream.values.conversations import Conversation, texts_in
+
+_role_of = itemgetter("role")
 
 Tools = Sequence[Mapping[str, Any]] | None
 
@@ -41,6 +44,7 @@ class FrameCache:
     ) -> None:
         self._examples, self._control, self._continuation = examples, control, continuation
         self._forms = loaded.forms
+        self._outlines = _PlaceholderRenderer(examples)
         self._guards = guards_of(loaded.template.tree)
         self._is_on = loaded.settings.frames and self._guards.are_all
         self._maker = FrameMaker(control.written_in, _barriers(loaded))
@@ -49,7 +53,7 @@ class FrameCache:
         self._allowed_tools: dict[str, bool] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_frames": {}, "_allowed_tools": {}}
+        return {**self.__dict__, "_frames": {}, "_allowed_tools": {}, "_outlines": _PlaceholderRenderer(self._examples)}
 
     def row(self, conversation: Conversation, render: Callable[[Conversation], RenderedRow]) -> RenderedRow | None:
         """The examples of a conversation; None if it has no frame.
@@ -79,7 +83,7 @@ class FrameCache:
         texts = texts_of_plain(conversation.messages) if is_plain else None
         if texts is None:
             return Placeholders(self._forms.adapt(conversation), tools_by_value=self._tools_by_value)
-        roles = tuple([message["role"] for message in conversation.messages])
+        roles = tuple(map(_role_of, conversation.messages))
         return _PlainOutline((roles, tuple(conversation.trained_turns)), texts, texts)
 
     def _allows(self, outline: "Placeholders | _PlainOutline", tools: Tools) -> bool:
@@ -116,7 +120,7 @@ class FrameCache:
             adapted = self._forms.adapt(conversation)
             placeholders = Placeholders(adapted, tools_by_value=self._tools_by_value)
         try:
-            rendered = self._examples.render(placeholders.conversation, continuation=self._continuation_of_literals)
+            rendered = self._outlines.render(placeholders.conversation, continuation=self._continuation_of_literals)
         except CannotRender:
             return None
         if not rendered.examples:
@@ -140,6 +144,22 @@ class FrameCache:
         """The continuation by a text of the template; that of a value is checked for each row."""
         literal = right.partition(OPEN)[0]
         return self._continuation(left, right) if literal.strip() else right
+
+
+class _PlaceholderRenderer(ExampleRenderer):
+    """Renders conversations of placeholders: those that start with messages of the same shapes have the same turns."""
+
+    def __init__(self, examples: ExampleRenderer) -> None:
+        super().__init__(examples.loaded, examples.continuation, trains_reasoning=examples.trains_reasoning)
+        self._turns_so_far: dict[str, RenderedTurn] = {}
+
+    def turn(self, conversation: Conversation, index: int) -> RenderedTurn:
+        key = repr((conversation.messages[: index + 1], conversation.tools, conversation.kwargs))
+        if key not in self._turns_so_far:
+            if len(self._turns_so_far) >= MAX_FRAMES:
+                self._turns_so_far.clear()
+            self._turns_so_far[key] = super().turn(conversation, index)
+        return self._turns_so_far[key]
 
 
 class _PlainOutline(NamedTuple):

@@ -83,9 +83,9 @@ class Frame(NamedTuple):
 
     def fill(self, values: Sequence[Any], continuation: Callable[[str, str], str | None]) -> RenderedRow | None:
         """The examples of a conversation; None if a token would cross the border of a turn."""
-        for joint in self.joints:
-            right = joint.right + joint.value.transform(values[joint.value.value])
-            if continuation(joint.left, right) != right:
+        for left, literal, (value, transform) in self.joints:
+            right = literal + transform(values[value])
+            if continuation(left, right) != right:
                 return None
         filled = tuple([transform(values[value]) for value, transform in self.slots])
         return RenderedRow(

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from samsum_stream.values.conversations import REASONING, Conversation, Message, texts_in
@@ -27,7 +28,8 @@ _BEFORE, _AFTER = "\n\n\n   ", "   \n\n\n"
 _CASES = "aB"
 """Letters in a placeholder, which show a change of their case."""
 
-_PLAIN_FIELDS = {"role", "content"}
+_PLAIN_FIELDS = ("role", "content")
+_content_of = itemgetter("content")
 _NAME = re.compile(r"[\w.:/-]+\Z", re.ASCII)
 _ID_LENGTH = 9
 """The length of the ids of tool calls that Mistral's templates require."""
@@ -77,10 +79,12 @@ class Hole(NamedTuple):
 
 def texts_of_plain(messages: Sequence[Message]) -> list[str] | None:
     """The contents of messages that have only a role and a content; None if one has more, or is blank."""
-    for message in messages:
-        if message.keys() != _PLAIN_FIELDS:
-            return None
-    texts = [message["content"] for message in messages]
+    if set(map(len, messages)) != {len(_PLAIN_FIELDS)}:
+        return None
+    try:
+        texts = [*map(_content_of, messages)]
+    except KeyError:
+        return None
     return None if not all(texts) or any(map(str.isspace, texts)) else texts
 
 
