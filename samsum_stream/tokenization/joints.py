@@ -3,9 +3,8 @@ r"""Whether two texts can be encoded separately: whether the ids of both togethe
     "...<|im_end|>\n<|im_start|>assistant\n" + "Yes, I can.<|im_end|>"
                     <|im_start|>assistant\n  + "Yes,"                    the part that decides
 
-An added token is a barrier: no other token crosses it. Where no token of the vocabulary contains two characters, a text
-can also be cut between the two. Therefore the characters at the joint often decide, and else the first word, whose
-result is kept.
+An added token is a barrier: no other token crosses it. A text can also be cut between a newline and a sign that no
+token of the vocabulary has after a newline. Elsewhere the words at the joint are encoded, and their result is kept.
 """
 
 import re
@@ -25,9 +24,6 @@ MAX_CACHED = 1 << 16
 MAX_CACHED_LENGTH = 128
 """The characters of a joint whose result is kept."""
 
-_VISIBLE = frozenset(map(chr, range(ord("!"), ord("~") + 1)))
-"""The characters of ASCII that are no white space."""
-
 _SPACES = " \u0120\u2581"
 """A space in a text and in the vocabularies of byte-level and of SentencePiece tokenizers."""
 
@@ -43,16 +39,15 @@ class Joints:
     def __init__(self, backend: HFBackend, border: Border) -> None:
         self._backend, self._border = backend, border
         added = [token for token in backend.tokenizer.get_added_tokens_decoder().values() if token.content.strip()]
-        self._added = _pattern(token for token in added if not token.lstrip)
+        self._added = _pattern(token for token in added if not token.lstrip and not token.single_word)
         self._swallows = tuple(token.content for token in added if token.rstrip)
+        self._swallowers = tuple(token.content for token in added if token.lstrip)
         self._known: dict[tuple[str, str], bool] = {}
-        self._firsts_of_swallowing = {token.content[0] for token in added if token.lstrip}
-        self._apart: dict[str, frozenset[str]] = {}
-        self._apart_by_character: dict[str, frozenset[str]] = {}
+        self._apart: dict[tuple[str, str], bool] = {}
 
     def prepare(self) -> None:
         """Read the vocabulary now, which takes a moment, and not before the first batch."""
-        _ = self._joined, self._is_byte_level
+        _ = self._joined, self._is_byte_level, self._after_newline
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_vocabulary"}
@@ -70,30 +65,28 @@ class Joints:
         """Whether each ASCII character of a text is one character of the vocabulary, which no normalizer changes."""
         normalizer = self._backend.tokenizer.normalizer
         is_unchanged = normalizer is None or type(normalizer).__name__ == "NFC"
-        return self._border.is_plain and is_unchanged and "\u0120" in self._vocabulary
+        return is_unchanged and "\u0120" in self._vocabulary
 
-    def _apart_after(self, left: str) -> frozenset[str]:
-        """The first characters of texts that can be encoded separately after `left`: no token joins both sides.
+    def _is_apart(self, left: str, first: str) -> bool:
+        """Whether no token crosses the border between `left` and a text that starts with the character `first`.
 
-        White space before the border must be one character: the pre-tokenizer of GPT-2 looks ahead in longer runs.
+        Between two signs this does not follow from the vocabulary: the words of `!.Net` are `!.` and `Net`.
         """
-        if (known := self._apart.get(left)) is not None:
-            return known
-        last = left[-1:]
-        is_plain = last in _VISIBLE or (last == "\n" and not left[-2:-1].isspace())
-        apart = self._apart_after_character(last) if is_plain and not left.endswith(self._swallows) else frozenset()
-        if len(left) <= MAX_CACHED_LENGTH and len(self._apart) < MAX_CACHED:
-            self._apart[left] = apart
-        return apart
+        if not self._border.is_plain:  # a text is encoded in another way after a token
+            return False
+        ends = [match.end() for match in self._added.finditer(left, max(len(left) - 256, 0))]
+        if ends[-1:] == [len(left)]:
+            return not left.endswith(self._swallows)
+        if (
+            left[-1:] != "\n" or left[-2:-1].isspace() or not "!" <= first <= "~"
+        ):  # GPT-2's words end before white space
+            return False
+        return self._is_byte_level and first not in self._after_newline
 
-    def _apart_after_character(self, last: str) -> frozenset[str]:
-        if not self._is_byte_level:
-            return frozenset()
-        if last not in self._apart_by_character:
-            followers = re.findall(re.escape(last.replace("\n", "\u010a")) + "(.)", self._vocabulary)
-            swallows_before = self._firsts_of_swallowing if last == "\n" else ()
-            self._apart_by_character[last] = _VISIBLE.difference(followers, swallows_before)
-        return self._apart_by_character[last]
+    @cached_property
+    def _after_newline(self) -> frozenset[str]:
+        """The characters that follow a newline in some token, or start a token that includes the newline before it."""
+        return frozenset(re.findall("\u010a(.)", self._vocabulary)) | {token[0] for token in self._swallowers}
 
     def continuation(self, left: str, right: str) -> str | None:
         """The text to encode after `left`, so that both together have the ids of `left + right`.
@@ -101,7 +94,12 @@ class Joints:
         Returns:
             `right`, without the white space that a token at the end of `left` includes; None if no text has these ids.
         """
-        if right[:1] in self._apart_after(left):
+        key = (left, right[:1])
+        if (is_apart := self._apart.get(key)) is None:
+            is_apart = self._is_apart(*key)
+            if len(left) <= MAX_CACHED_LENGTH and len(self._apart) < MAX_CACHED:
+                self._apart[key] = is_apart
+        if is_apart:
             return right
         if self._swallows and left.endswith(self._swallows):
             right = right.lstrip()
