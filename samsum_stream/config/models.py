@@ -14,44 +14,20 @@ from pydantic import (
     model_validator,
 )
 
+from samsum_stream.config.fields import (
+    COLUMN_NAMES,
+    MESSAGE_FIELDS,
+    ROLES,
+    CountOrRate,
+    Int32,
+    Name,
+    NaturalInt,
+    PositiveInt,
+    Weight,
+)
 from samsum_stream.config.problems import Locations
 from samsum_stream.config.rules import Rule, problems_of, several
 from samsum_stream.errors.wording import did_you_mean
-
-Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31), Rule("a whole number of 32 bits, -2147483648 to 2147483647")]
-PositiveInt = Annotated[int, Field(ge=1), Rule("a whole number of 1 or more")]
-NaturalInt = Annotated[int, Field(ge=0), Rule("a whole number of 0 or more")]
-CountOrRate = (
-    Annotated[int, Field(ge=0), Rule("a number of 0 or more")]
-    | Annotated[float, Field(ge=0, allow_inf_nan=False), Rule("a number of 0 or more")]
-)
-Weight = (  # these bounds keep the arithmetic of shares far from the limits of a float
-    Annotated[int, Field(gt=0, le=10**15), Rule("a number above 0, from 1e-15 to 1e15")]
-    | Annotated[float, Field(ge=1e-15, le=1e15, allow_inf_nan=False), Rule("a number above 0, from 1e-15 to 1e15")]
-)
-Name = Annotated[str, Field(min_length=1), Rule("non-empty text")]
-
-COLUMN_NAMES = (
-    "input",
-    "response",
-    "contexts",
-    "context",
-    "history",
-    "messages",
-    "prompt",
-    "completion",
-    "system",
-    "tools",
-    "documents",
-    "template_kwargs",
-)
-"""The keys that `columns` can have."""
-
-MESSAGE_FIELDS = ("role", "content", "reasoning", "train", "tool_calls", "tool_call_id", "name")
-"""The keys that `conversation_config.fields` can have."""
-
-ROLES = ("system", "user", "assistant", "tool", "developer", "function_call")
-"""The values that `conversation_config.roles` can have."""
 
 COLLATOR_KWARGS: dict[str, tuple[str, ...]] = {
     "packed": ("attention",),

@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from samsum_stream.config.models import COLLATOR_KWARGS, COLUMN_NAMES, MIXTURE, MixtureKwargs, PositiveInt, StreamConfig
+from samsum_stream.config.fields import COLUMN_NAMES, PositiveInt
+from samsum_stream.config.models import COLLATOR_KWARGS, MIXTURE, MixtureKwargs, StreamConfig
 from samsum_stream.prompts import FORMATS_OF_CONFIG, PROMPTS
 from samsum_stream.sources import SOURCES
 

@@ -13,7 +13,8 @@ from itertools import groupby, islice
 from operator import attrgetter
 
 from samsum_stream.prompts.message import Message
-from samsum_stream.values.renderings import Run, Segment, Shape
+from samsum_stream.values.renderings import Segment
+from samsum_stream.values.runs import Run, Shape
 
 _PROBE = " \0 "
 _STRIP_OF: dict[str, Callable[[str], str]] = {

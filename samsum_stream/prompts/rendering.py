@@ -17,13 +17,13 @@ from samsum_stream.values.renderings import (
     Fit,
     Renderings,
     Segment,
-    Shape,
     Shortened,
     join_runs,
     of_one_example,
     runs_of,
 )
 from samsum_stream.values.rows import Conversations, Instructions, Rows, has_blank, is_blank
+from samsum_stream.values.runs import Shape
 
 
 class Renderer(Protocol):

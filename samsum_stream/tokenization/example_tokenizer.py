@@ -16,7 +16,8 @@ from samsum_stream.tokenization.trained_prompts import with_prompts_trained
 from samsum_stream.tokenization.truncation import METHODS, TokenizedExample
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged, offsets_of
 from samsum_stream.values.examples import EXAMPLE_RECORD, Chunk, Event, Records
-from samsum_stream.values.renderings import Fit, Renderings, RunLayout
+from samsum_stream.values.renderings import Fit, Renderings
+from samsum_stream.values.runs import RunLayout
 
 
 class _Examples(NamedTuple):

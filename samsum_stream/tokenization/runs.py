@@ -12,8 +12,9 @@ from samsum_stream.tokenization.backends import Backend
 from samsum_stream.tokenization.border import Border
 from samsum_stream.tokenization.special_tokens import SpecialTokens
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged
-from samsum_stream.values.renderings import Renderings, Segment, Shape
+from samsum_stream.values.renderings import Renderings, Segment
 from samsum_stream.values.rows import RowPosition
+from samsum_stream.values.runs import Shape
 
 
 class RunEncoder:

@@ -6,15 +6,16 @@ runs        not trained                                     | trained
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged, offsets_of, sums_of
+from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged, sums_of
 from samsum_stream.values.examples import Event
+from samsum_stream.values.runs import Run, RunLayout, Shape, layout_of
 
 
 class Segment(NamedTuple):
@@ -29,24 +30,6 @@ class Segment(NamedTuple):
     text: str
     from_row: bool
     trained: bool
-
-
-class Run(NamedTuple):
-    """Neighbouring segments that are all trained or all not trained. Each run is encoded separately.
-
-    Attributes:
-        trained: Whether the run is trained.
-        continues: Whether the run starts in the middle of a text, and not at its start.
-        fixed: The texts in the run that the format wrote.
-    """
-
-    trained: bool
-    continues: bool
-    fixed: tuple[str, ...]
-
-
-Shape = tuple[Run, ...]
-"""The runs of an example, with the texts of the format only. Examples of one format mostly share one shape."""
 
 
 class Problem(NamedTuple):
@@ -178,12 +161,9 @@ class Renderings:
         )
 
     @cached_property
-    def layout(self) -> "RunLayout":
+    def layout(self) -> RunLayout:
         """The runs of each example."""
-        if len(self.shapes) == 1:  # nearly always for rows of one turn
-            layout = _layout_of_one_shape(self.shapes[0], len(self))
-        else:
-            layout = _layout(self.shapes, self.shape_of)
+        layout = layout_of(self.shapes, self.shape_of)
         return layout.without_eos() if self.is_complete else layout
 
     @cached_property
@@ -217,66 +197,6 @@ class Renderings:
         if len(columns) == 1:
             return columns[0][None].repeat(len(self), axis=0).ravel()
         return np.concatenate([columns[index] for index in self.shape_of.tolist()] or [np.empty(0, np.int64)])
-
-
-class RunLayout(NamedTuple):
-    """Where the `m` runs and the `k` trained runs of `n` examples are.
-
-    Attributes:
-        offsets: The first run of each example, then the number of runs, shape `[n + 1]`.
-        borders: Each trained run, and the run after it, shape `[k, 2]`.
-        origins: The first run of the example of each trained run, shape `[k, 1]`.
-        eos: The number of eos tokens before each of `borders`: 1 after a trained run that ends its example.
-        num_trained: The number of trained runs of each example, shape `[n]`.
-        has_eos: Whether an eos follows the last run of each example, because this run is trained, shape `[n]`.
-    """
-
-    offsets: Int64Array
-    borders: Int64Array
-    origins: Int64Array
-    eos: Int64Array
-    num_trained: Int64Array
-    has_eos: BoolArray
-
-    @property
-    def example_of_run(self) -> Int64Array:
-        """The index of the example of each run, shape `[m]`."""
-        return np.repeat(np.arange(len(self.num_trained)), self.offsets[1:] - self.offsets[:-1])
-
-    def without_eos(self) -> "RunLayout":
-        """The same runs, and no eos after them."""
-        return self._replace(eos=np.zeros_like(self.eos), has_eos=np.zeros_like(self.has_eos))
-
-    def spans(self, starts: Int64Array) -> Int32Array:
-        """The trained spans of all examples with their eos, shape `[k, 2]`; tokens count from the start of an example.
-
-        Args:
-            starts: The first token of each run, then the number of tokens, without any eos, shape `[m + 1]`.
-        """
-        return (starts[self.borders] - starts[self.origins] + self.eos).astype(np.int32)
-
-
-def _layout(shapes: Sequence[Shape], shape_of: Int64Array) -> RunLayout:
-    """The layout of examples with the shapes at these indices, shape `[n]`."""
-    trained = [np.array([run.trained for run in shape], np.bool_) for shape in shapes]
-    num_trained, has_eos = np.array([(runs.sum(), runs[-1:].any()) for runs in trained], np.int64).reshape(-1, 2).T
-    offsets = offsets_of(np.array([*map(len, shapes)], np.int64)[shape_of])
-    of_examples = [trained[index] for index in shape_of.tolist()]
-    borders = np.flatnonzero(np.concatenate([*of_examples, np.empty(0, np.bool_)]))[:, None] + (0, 1)
-    origins = np.searchsorted(offsets, borders[:, :1], side="right") - 1
-    return RunLayout(
-        offsets=offsets,
-        borders=borders,
-        origins=offsets[origins],
-        eos=(borders == offsets[origins + 1]).astype(np.int64),
-        num_trained=num_trained[shape_of],
-        has_eos=has_eos[shape_of].astype(np.bool_),
-    )
-
-
-@lru_cache(maxsize=64)
-def _layout_of_one_shape(shape: Shape, number: int) -> RunLayout:
-    return _layout((shape,), np.zeros(number, np.int64))
 
 
 def runs_of(segments: Sequence[Segment]) -> tuple[list[str], Shape]:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from samsum_stream.prompts import FORMATS, Message, Prompt, PromptFormat
 from samsum_stream.prompts.rendering import PromptRenderer, message_of
 from samsum_stream.prompts.segments import prompt_of, text_of
-from samsum_stream.values.renderings import Renderings, Run, Segment, runs_of
+from samsum_stream.values.renderings import Renderings, Segment, runs_of
 from samsum_stream.values.rows import Instructions, Rows
+from samsum_stream.values.runs import Run
 
 BOS, EOS = "<s>", "</s>"
 PROMPTS: dict[str, dict[str, Any]] = {

@@ -7,8 +7,9 @@ import numpy as np
 
 from samsum_stream.values.arrays import Int64Array, Ragged, offsets_of
 from samsum_stream.values.examples import Event
-from samsum_stream.values.renderings import Fit, Pieces, Problem, Renderings, Segment, Shape, Shortened, cannot_shorten
+from samsum_stream.values.renderings import Fit, Pieces, Problem, Renderings, Segment, Shortened, cannot_shorten
 from samsum_stream.values.rows import Rows
+from samsum_stream.values.runs import Shape
 
 ShortenRow = Callable[[int, int, str, Fit], Shortened | None]
 """Like `Shorten`, for an example that is given by the index of its row and its number in the row."""

@@ -18,12 +18,13 @@ from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens
 from samsum_stream.values.conversations import Conversation, texts_in
 
-_role_of = itemgetter("role")
-
 Tools = Sequence[Mapping[str, Any]] | None
 
 MAX_FRAMES = 2048
 """The shapes that are remembered."""
+
+MAX_TURNS = 512
+"""The turns of placeholders that are remembered."""
 
 NUM_COMPARED = 4
 """The first frames whose first conversation is compared in all examples. That of later ones is compared in the last."""
@@ -44,7 +45,7 @@ class FrameCache:
     ) -> None:
         self._examples, self._control, self._continuation = examples, control, continuation
         self._forms = loaded.forms
-        self._outlines = _PlaceholderRenderer(examples)
+        self._of_placeholders = _PlaceholderRenderer(examples)
         self._guards = guards_of(loaded.template.tree)
         self._is_on = loaded.settings.frames and self._guards.are_all
         self._maker = FrameMaker(control.written_in, _barriers(loaded))
@@ -53,7 +54,7 @@ class FrameCache:
         self._allowed_tools: dict[str, bool] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_frames": {}, "_allowed_tools": {}, "_outlines": _PlaceholderRenderer(self._examples)}
+        return {**self.__dict__, "_frames": {}, "_allowed_tools": {}}
 
     def row(self, conversation: Conversation, render: Callable[[Conversation], RenderedRow]) -> RenderedRow | None:
         """The examples of a conversation; None if it has no frame.
@@ -83,7 +84,7 @@ class FrameCache:
         texts = texts_of_plain(conversation.messages) if is_plain else None
         if texts is None:
             return Placeholders(self._forms.adapt(conversation), tools_by_value=self._tools_by_value)
-        roles = tuple(map(_role_of, conversation.messages))
+        roles = tuple(map(itemgetter("role"), conversation.messages))
         return _PlainOutline((roles, tuple(conversation.trained_turns)), texts, texts)
 
     def _allows(self, outline: "Placeholders | _PlainOutline", tools: Tools) -> bool:
@@ -120,7 +121,9 @@ class FrameCache:
             adapted = self._forms.adapt(conversation)
             placeholders = Placeholders(adapted, tools_by_value=self._tools_by_value)
         try:
-            rendered = self._outlines.render(placeholders.conversation, continuation=self._continuation_of_literals)
+            rendered = self._of_placeholders.render(
+                placeholders.conversation, continuation=self._continuation_of_literals
+            )
         except CannotRender:
             return None
         if not rendered.examples:
@@ -151,15 +154,18 @@ class _PlaceholderRenderer(ExampleRenderer):
 
     def __init__(self, examples: ExampleRenderer) -> None:
         super().__init__(examples.loaded, examples.continuation, trains_reasoning=examples.trains_reasoning)
-        self._turns_so_far: dict[str, RenderedTurn] = {}
+        self._turn_of: dict[str, RenderedTurn] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_turn_of": {}}
 
     def turn(self, conversation: Conversation, index: int) -> RenderedTurn:
         key = repr((conversation.messages[: index + 1], conversation.tools, conversation.kwargs))
-        if key not in self._turns_so_far:
-            if len(self._turns_so_far) >= MAX_FRAMES:
-                self._turns_so_far.clear()
-            self._turns_so_far[key] = super().turn(conversation, index)
-        return self._turns_so_far[key]
+        if key not in self._turn_of:
+            if len(self._turn_of) >= MAX_TURNS:
+                self._turn_of.clear()
+            self._turn_of[key] = super().turn(conversation, index)
+        return self._turn_of[key]
 
 
 class _PlainOutline(NamedTuple):

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from samsum_stream.prompts.chat.assembly import Layout, RenderedRow
 from samsum_stream.prompts.chat.examples import ChatExample
 from samsum_stream.prompts.chat.holes import CLOSE, OPEN, Hole, Transform
-from samsum_stream.values.renderings import Run, Segment
+from samsum_stream.values.renderings import Segment
+from samsum_stream.values.runs import Run
 
 _ESCAPED = repr(OPEN)[1:-1]
 """A placeholder in the `repr` of a dict, which templates write if they do not use `tojson`."""

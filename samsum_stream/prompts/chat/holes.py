@@ -28,8 +28,6 @@ _BEFORE, _AFTER = "\n\n\n   ", "   \n\n\n"
 _CASES = "aB"
 """Letters in a placeholder, which show a change of their case."""
 
-_PLAIN_FIELDS = ("role", "content")
-_content_of = itemgetter("content")
 _NAME = re.compile(r"[\w.:/-]+\Z", re.ASCII)
 _ID_LENGTH = 9
 """The length of the ids of tool calls that Mistral's templates require."""
@@ -79,10 +77,10 @@ class Hole(NamedTuple):
 
 def texts_of_plain(messages: Sequence[Message]) -> list[str] | None:
     """The contents of messages that have only a role and a content; None if one has more, or is blank."""
-    if set(map(len, messages)) != {len(_PLAIN_FIELDS)}:
+    if set(map(len, messages)) != {2}:
         return None
     try:
-        texts = [*map(_content_of, messages)]
+        texts = [*map(itemgetter("content"), messages)]
     except KeyError:
         return None
     return None if not all(texts) or any(map(str.isspace, texts)) else texts
@@ -206,8 +204,8 @@ class Placeholders:
         if value not in self._ids:
             if not _NAME.match(value):
                 self.is_known = False
-            length = _ID_LENGTH - 2 + 2 * (len(value) != _ID_LENGTH)
-            number = str(len(self.holes)).rjust(length - len(_CASES), "0")
+            length = _ID_LENGTH + 2 * (len(value) != _ID_LENGTH)
+            number = str(len(self.holes)).rjust(length - len(f"{OPEN}{_CASES}{CLOSE}"), "0")
             self._ids[value] = self._add(f"{OPEN}{_CASES}{number}{CLOSE}", value, NAME_TRANSFORMS)
         return self._ids[value]
 

@@ -16,8 +16,9 @@ from samsum_stream.prompts.chat.marks import ControlTokens, Piece
 from samsum_stream.prompts.chat.template import TemplateRefusal
 from samsum_stream.prompts.rendering import Renderer, conversations_of
 from samsum_stream.values.conversations import Conversation
-from samsum_stream.values.renderings import Fit, Problem, Renderings, Run, Segment, Shape, Shortened
+from samsum_stream.values.renderings import Fit, Problem, Renderings, Segment, Shortened
 from samsum_stream.values.rows import Rows
+from samsum_stream.values.runs import Run, Shape
 
 SPELLED = "special_tokens_in_rows"
 

@@ -5,28 +5,31 @@ from typing import Any
 import pytest
 
 from samsum_stream import SFTStream
-from tests.contracts.conversations import small_tokenizer
+from samsum_stream.prompts.chat.guards import guards_of
+from samsum_stream.prompts.chat.template import CompiledTemplate
+from tests.contracts.conversations import TWELVE, all_templates, small_tokenizer
 from tests.prompts.chat.templates import HEADER
 
-CONTENT = "m.content"
-NEUTRAL = ["1", "2", "one", "twenty one"]
+NEUTRAL = ["1000", "2000", "some", "twenty one"]
+CALLS = (
+    r"{% for c in m.tool_calls or [] %}"
+    r"{{ '[' ~ c.id ~ c.function.name ~ (c.function.arguments | tojson) ~ ']' }}"
+    r"{% endfor %}"
+)
 
 
-def template(text: str = CONTENT, *, before: str = "") -> str:
-    """A template that writes `text` for each message but those of the assistant."""
+def template(text: str, *, before: str = "") -> str:
+    """A template that writes `text` for each message but those of the assistant; `ns.calls` are the last tool calls."""
     return (
+        r"{% set ns = namespace(calls=[]) %}"
         r"{% for m in messages %}{% if m.tool_calls %}{% set ns.calls = m.tool_calls %}{% endif %}"
         r"{{ '<|im_start|>' ~ m.role ~ '\n' }}"
-        + before
-        + "{% if m.role == 'assistant' %}{{ m.content }}{% else %}{{ "
-        + text
-        + " }}{% endif %}"
-        r"{% for c in m.tool_calls or [] %}{{ '[' ~ c.id ~ c.function.name ~ (c.function.arguments | tojson) ~ ']' }}"
-        r"{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}" + HEADER
-    ).replace("{% for m", "{% set ns = namespace(calls=[]) %}{% for m", 1)
+        f"{before}{{% if m.role == 'assistant' %}}{{{{ m.content }}}}{{% else %}}{{{{ {text} }}}}{{% endif %}}{CALLS}"
+        r"{{ '<|im_end|>\n' }}{% endfor %}" + HEADER
+    )
 
 
-def ids_of(rows: list[dict[str, Any]], source: str, *, frames: bool) -> list[list[int]]:
+def stream_of(rows: list[dict[str, Any]], source: str, *, frames: bool = True) -> SFTStream:
     tokenizer = small_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.chat_template = source
@@ -36,12 +39,16 @@ def ids_of(rows: list[dict[str, Any]], source: str, *, frames: bool) -> list[lis
         "lanes": 1,
         "prompt_format_config": {"method": "ChatTemplate", "kwargs": {"frames": frames}},
     }
-    stream = SFTStream.from_config(config, rows=rows, tokenizer=tokenizer)
-    return [example.input_ids.tolist() for pack in stream for example in pack.examples]
+    return SFTStream.from_config(config, rows=rows, tokenizer=tokenizer)
 
 
 def assert_same(rows: list[dict[str, Any]], source: str) -> None:
-    assert ids_of(rows, source, frames=True) == ids_of(rows, source, frames=False)
+    """The ids of all rows are the same with and without frames."""
+    found, expected = (
+        [example.input_ids.tolist() for pack in stream_of(rows, source, frames=frames) for example in pack.examples]
+        for frames in (True, False)
+    )
+    assert found == expected
 
 
 def chat(text: str) -> dict[str, Any]:
@@ -72,6 +79,8 @@ def chat(text: str) -> dict[str, Any]:
         ("'a number' if m.content | int > 5 else m.content", "7"),
         ("'upper' if m.content is upper else m.content", "UPPER"),
         ("'upper' if m.content.isupper() else m.content", "UPPER"),
+        ("'short' if m.content | length < 3 else m.content", "ok"),
+        ("'short' if m.content | trim | length == 1 else m.content", "A "),
         ("'twice' if m.content == messages[-1].content else m.content", "1 2"),
     ],
 )
@@ -79,10 +88,42 @@ def test_a_text_on_which_a_template_decides(expression: str, text: str) -> None:
     assert_same([*map(chat, NEUTRAL), chat(text), chat("three")], template(expression))
 
 
-def test_a_text_that_a_template_compares_with_a_variable() -> None:
-    before = r"{% set end = '</think>' %}"
-    source = template("m.content.split(end)[-1] if end in m.content else m.content", before=before)
-    assert_same([*map(chat, NEUTRAL), chat("hm</think>hi")], source)
+@pytest.mark.parametrize(
+    ("before", "expression"),
+    [
+        (r"{% set end = '</think>' %}", "m.content.split(end)[-1]"),
+        (r"{% set end = '</think>' %}", "'reasoning' if end in m.content else m.content"),
+        (r"{% set end = '</think>' %}{% set other = end %}", "'reasoning' if other in m.content else m.content"),
+        (
+            r"{% for end in ['</think>', '[/T]'] %}{% if end in m.content %}{{ 'reasoning' }}{% endif %}{% endfor %}",
+            "m.content",
+        ),
+        (r"{% set ends = ['hm</think>hi'] %}", "'reasoning' if m.content in ends else m.content"),
+    ],
+)
+def test_a_text_that_a_template_compares_with_a_variable(before: str, expression: str) -> None:
+    assert_same([*map(chat, NEUTRAL), chat("hm</think>hi")], template(expression, before=before))
+
+
+def test_a_shape_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The template runs for the first conversation of a shape, and not for the others."""
+    runs, render = [], CompiledTemplate.render
+
+    def counted(self: CompiledTemplate, *args: Any, **kwargs: Any) -> str:
+        runs.append(1)
+        return render(self, *args, **kwargs)
+
+    monkeypatch.setattr(CompiledTemplate, "render", counted)
+    for rows in ([chat(f"question {n}") for n in range(200)], [tool_chat([0, 1], ids=(n, n + 1)) for n in range(200)]):
+        stream = stream_of(rows, template("m.content"))
+        runs.clear()
+        assert len([*stream]) == 200
+        assert len(runs) < 20
+
+
+@pytest.mark.parametrize("name", TWELVE)
+def test_well_known_templates_have_frames(name: str) -> None:
+    assert guards_of(CompiledTemplate(all_templates()[name], special_tokens={}).tree).are_all
 
 
 def call(number: int, *, name: str, value: str) -> dict[str, Any]:
