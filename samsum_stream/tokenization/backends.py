@@ -10,11 +10,7 @@ import numpy as np
 import tokenizers
 
 from samsum_stream.errors import TokenizerError
-from samsum_stream.values.arrays import Int32Array, Ragged, offsets_of
-
-MAX_TEXTS = 768
-"""The texts of one call of `tokenizers`. The results of more texts do not fit into the cache of the processor, because
-they take much more memory than the ids: the turns of 128 conversations take a fifth longer in one call."""
+from samsum_stream.values.arrays import Ragged, offsets_of
 
 
 class Backend(Protocol):
@@ -52,16 +48,11 @@ class HFBackend:
         return self.tokenizer.to_str()
 
     def encode(self, texts: Sequence[str]) -> Ragged:
-        batches = [self._encode(texts[start : start + MAX_TEXTS]) for start in range(0, len(texts), MAX_TEXTS)]
-        ids = [ids for ids, _ in batches] or [np.empty(0, np.int32)]
-        return Ragged(np.concatenate(ids), offsets_of([length for _, lengths in batches for length in lengths]))
-
-    def _encode(self, texts: Sequence[str]) -> tuple[Int32Array, list[int]]:
-        """The ids of all texts, and the number of ids of each text."""
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         ids = [encoding.ids for encoding in encodings]
         lengths = [len(sequence) for sequence in ids]
-        return np.fromiter(itertools.chain.from_iterable(ids), np.int32, sum(lengths)), lengths
+        flat = np.fromiter(itertools.chain.from_iterable(ids), np.int32, sum(lengths))
+        return Ragged(flat, offsets_of(lengths))
 
     def encode_ordinary(self, text: str) -> list[int]:
         """The ids of `text`; a special token that the text spells is encoded as ordinary text."""
