@@ -7,6 +7,7 @@ a worker died                 WorkerError from the `for` that reads, never while
 """
 
 import logging
+import re
 import signal
 import threading
 import time
@@ -93,12 +94,17 @@ class _Workers:
         """Handle an error of the DataLoader: its `timeout` is over, or a worker died; raise any other error again."""
         if not self.processes or not str(error).startswith("DataLoader "):
             raise error
-        awaited = self._awaited
-        if self.dead or self.processes[awaited].exitcode is not None:
-            raise self._death_error(next(iter(self.dead), awaited)) from error
+        awaited = [number for number in (self._awaited,) if self.processes[number].exitcode is not None]
+        if dead := [*self.dead, *self._named_in(error), *awaited]:
+            raise self._death_error(dead[0]) from error
         if not str(error).startswith("DataLoader timed out"):
             raise error
         self._warn_or_give_up(time.monotonic() - self.since)
+
+    def _named_in(self, error: RuntimeError) -> list[int]:
+        """The workers whose pids an error names. Such a worker may have exited with 0, as one does that is done."""
+        pids = {int(pid) for pid in re.findall(r"\d+", str(error))}
+        return [number for number, process in enumerate(self.processes) if process.pid in pids]
 
     def _warn_or_give_up(self, waited: float) -> None:
         is_over = 0 < self.timeout <= waited

@@ -104,6 +104,21 @@ def test_the_error_names_the_lane_and_the_position_of_a_worker_that_dies(fault: 
     assert 0 < next_row(loader, 0) <= AT
 
 
+class RowsOfSlowWorker(Rows):
+    """The other worker needs some seconds for its first row."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == 1 and parent_process() is not None:
+            time.sleep(3)
+        return super().__getitem__(index)
+
+
+def test_a_worker_that_exits_is_named_while_the_loader_waits_for_another_one() -> None:
+    stream = make_stream(RowsOfSlowWorker(exit_with_zero), lanes=2, shuffle=False, epochs=None)
+    with pytest.raises(WorkerError, match=r"^worker 0 of 2 \(pid \d+\) exited with status 0: "):
+        read_on(stream.loader(num_workers=2), [])
+
+
 def names_py_spy(message: str) -> bool:
     """Whether the message names the command that shows the stack of the worker."""
     return re.search(r"\(pid (\d+)\) .* run `py-spy dump --pid \1`", message) is not None
