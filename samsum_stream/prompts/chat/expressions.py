@@ -92,25 +92,35 @@ class Constants:
             self._remember(assignment.target, assignment.node)
         for loop in tree.find_all(nodes.For):
             self._remember(loop.target, loop.iter)
+        for keyword in tree.find_all(nodes.Keyword):  # namespace(end="</think>")
+            self._remember(nodes.Name(keyword.key, "store"), keyword.value)
 
     def of(self, expressions: Iterable[nodes.Node]) -> list[str]:
         """The texts in expressions."""
         parts = [part for expression in expressions for part in _with_parts(expression)]
-        variables = [part.name for part in parts if isinstance(part, nodes.Name)]
+        variables = [name for name in map(_variable, parts) if name]
         return [*_texts(parts), *(text for name in variables for text in self._of_variable.get(name, ()))]
 
     def are_all(self, expression: nodes.Node) -> bool:
         """Whether an expression is a constant, or a variable that a template sets to constants."""
-        is_set = isinstance(expression, nodes.Name) and expression.name in self._of_variable
-        return is_set or isinstance(expression, nodes.Literal)
+        return _variable(expression) in self._of_variable or isinstance(expression, nodes.Literal)
 
     def _remember(self, target: nodes.Node, value: nodes.Node) -> None:
-        if isinstance(target, nodes.Name) and self.are_all(value):
-            self._of_variable.setdefault(target.name, []).extend(self.of([value]))
+        if self.are_all(value):
+            for part in target.items if isinstance(target, nodes.Tuple) else [target]:
+                self._of_variable.setdefault(_variable(part), []).extend(self.of([value]))
 
 
 def _with_parts(expression: nodes.Node) -> list[nodes.Node]:
-    return [expression, *expression.find_all((nodes.Const, nodes.Name))]
+    return [expression, *expression.find_all((nodes.Const, nodes.Name, nodes.Getattr))]
+
+
+def _variable(expression: nodes.Node) -> str:
+    """The name of a variable, or of an attribute of a namespace; empty for other expressions."""
+    match expression:
+        case nodes.Name(name=name) | nodes.Getattr(attr=name) | nodes.NSRef(attr=name):
+            return str(name)
+    return ""
 
 
 def _texts(parts: Iterable[nodes.Node]) -> list[str]:

@@ -98,6 +98,12 @@ def test_a_text_on_which_a_template_decides(expression: str, text: str) -> None:
             r"{% for end in ['</think>', '[/T]'] %}{% if end in m.content %}{{ 'reasoning' }}{% endif %}{% endfor %}",
             "m.content",
         ),
+        (r"{% set ns.end = '</think>' %}", "'reasoning' if ns.end in m.content else m.content"),
+        (r"{% set o = namespace(end='</think>') %}", "'reasoning' if o.end in m.content else m.content"),
+        (
+            r"{% for end, name in [('</think>', 'A')] %}{% if end in m.content %}{{ name }}{% endif %}{% endfor %}",
+            "m.content",
+        ),
         (r"{% set ends = ['hm</think>hi'] %}", "'reasoning' if m.content in ends else m.content"),
     ],
 )
