@@ -90,6 +90,8 @@ def tokenizer_for(source: str, *, real: bool = False) -> transformers.PreTrained
     tokenizer = copy.deepcopy(load_tokenizer("qwen3") if real and FOLDER.is_dir() else small_tokenizer())
     if EOS in source or "<|im_end|>" not in source:
         tokenizer.eos_token = EOS
+    if "bos_token" in source and tokenizer.bos_token is None:
+        tokenizer.bos_token = "<s>"
     tokenizer.add_tokens(
         [
             AddedToken(token, special=token in _SPECIAL_TAGS or not _TAG.fullmatch(token), normalized=False)
