@@ -177,6 +177,7 @@ def rows_of(dataset: str) -> list[Row]:
     return [*rows[dataset]()]
 
 
+@cache
 def some_rows_of(dataset: str, number: int) -> list[Row]:
     """Short rows of a data set that have as many different shapes as possible; agents' conversations are cut."""
     rows = [_cut(row) for row in rows_of(dataset)] if dataset == "tau_bench" else rows_of(dataset)

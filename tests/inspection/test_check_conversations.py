@@ -45,6 +45,9 @@ BOS_OF_EACH_MESSAGE = CHATML.replace("'<|im_start|>'", "'<s><|im_start|>'")
 LOOKS_FOR_A_TEXT = CHATML.replace(
     "m.content ~ '<|im_end|>\\n'", "m.content ~ ('!' if '/loud' in m.content else '') ~ '<|im_end|>\\n'"
 )
+WRITES_TOOLS = r"{% if tools %}{{ tools | tojson }}{% endif %}" + CHATML.replace(
+    "m.content ~", "m.content ~ (m.tool_calls | tojson if m.tool_calls else '') ~"
+)
 LOSES_SYSTEM = CHATML.replace("for m in messages", "for m in messages if m.role != 'system'")
 NEVER_IN_FRONT = (
     r"{% for m in messages %}{{ '<|im_start|>' ~ m.role ~ '\n' }}"
@@ -280,6 +283,16 @@ def test_texts_on_which_a_template_decides(check: Check) -> None:
     assert '5.0% of the rows, such as rows/rows.jsonl:19, have "/loud"' in finding.reason
     assert names(check(chats(), LOOKS_FOR_A_TEXT)) == []
     assert names(check([*chats(19), chat("Hi", "Hello /loud")], LOOKS_FOR_A_TEXT)) == [], "the model may write it"
+
+
+def test_calls_of_tools_that_the_rows_do_not_have(check: Check) -> None:
+    call = {"type": "function", "function": {"name": "look", "arguments": {"at": "me"}}}
+    messages = [{"role": "user", "content": "Look"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    tool = {"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {}}}
+    finding = finding_of(check([*chats(19), {"messages": messages}], WRITES_TOOLS), "calls_without_tools")
+    assert finding.level == "warning"
+    assert "5.0% of the rows, such as rows/rows.jsonl:19, call tools and have no tools" in finding.reason
+    assert names(check([*chats(19), {"messages": messages, "tools": [tool]}], WRITES_TOOLS)) == []
 
 
 def test_content_that_a_template_loses(check: Check) -> None:

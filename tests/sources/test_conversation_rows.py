@@ -355,7 +355,8 @@ BAD: dict[str, tuple[Row, str, str, str]] = {
     "empty": (row_of(HI, assistant("")), "empty_response", "message 1", "text, reasoning or a tool call"),
     "blank": (row_of(HI, assistant(" \n")), "empty_response", "message 1", "text, reasoning or a tool call"),
     "untrained": (row_of(HI, assistant("a", weight=0)), "no_trained_turn", "messages'", "must have a turn to train"),
-    "weight": (row_of(HI, assistant("a", weight=0.5)), "wrong_type", "message 1", "must be 0, 1, true or false"),
+    "weight": (row_of(HI, assistant("a", weight=0.5)), "wrong_type", "message 1", "'weight' must be 0, 1, true"),
+    "null role": (row_of({"role": None, "content": "x"}, HELLO), "missing_field", "message 0", "got none or null"),
     "flag": (row_of(HI, assistant("a", train="no")), "wrong_type", "message 1", "'no'"),
     "surrogate": (row_of(HI, assistant("a\ud800")), "not_unicode", "message 1", "lone surrogates"),
     "surrogate in a call": (
@@ -388,7 +389,13 @@ BAD: dict[str, tuple[Row, str, str, str]] = {
     "tool": (row_of(HI, HELLO, tools=[3]), "wrong_type", "'tools'", "a tool must be a mapping"),
     "tools": (row_of(HI, HELLO, tools=3), "wrong_type", "'tools'", "must be a list"),
     "document": (row_of(HI, HELLO, documents=[3]), "wrong_type", "'documents'", "a text or a mapping"),
-    "kwargs": (row_of(HI, HELLO, template_kwargs={"tools": []}), "bad_conversation", "'template_kwargs'", "enable_th"),
+    "kwargs": (
+        row_of(HI, HELLO, template_kwargs={"tools": []}),
+        "bad_conversation",
+        "'template_kwargs'",
+        "a column of its own",
+    ),
+    "other kwargs": (row_of(HI, HELLO, template_kwargs={"a": 1}), "bad_conversation", "'template_kwargs'", "leave it"),
     "kwargs list": (row_of(HI, HELLO, template_kwargs=[1]), "wrong_type", "'template_kwargs'", "must be a mapping"),
     "other system": (row_of(SYSTEM, HI, HELLO, system="x"), "bad_conversation", "'system'", "must be the same"),
     "system": (row_of(HI, HELLO, system=3), "wrong_type", "'system'", "must be a text"),
@@ -436,6 +443,8 @@ def test_history_that_is_no_pair_is_bad() -> None:
     for history in ([["q"]], [["q", 3]], 3, "["):
         error = error_of({"input": "a", "response": "b", "history": history}, **columns)
         assert (error.field, "history" in str(error)) == ("history", True)
+    flat = error_of({"input": "a", "response": "b", "history": ["q", "r"]}, **columns)
+    assert "got str: 'q'; write the history as [[question, answer], ...]" in str(flat)
     error = error_of({"input": "a", "response": "b", "history": [["q", ""]]}, **columns)
     assert "message 1: an assistant turn must have a text" in str(error)
 

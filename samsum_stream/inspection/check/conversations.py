@@ -6,7 +6,7 @@ from samsum_stream.errors.wording import counted, quoted
 from samsum_stream.inspection.check.facts import Facts
 from samsum_stream.inspection.check.findings import Finding
 from samsum_stream.inspection.check.formats import kinds_of, other_format, texts_of
-from samsum_stream.inspection.check.noticed import BOS_AT_START, BOS_INSIDE, DECIDES, LOST
+from samsum_stream.inspection.check.noticed import BOS_AT_START, BOS_INSIDE, CALLS_WITHOUT_TOOLS, DECIDES, LOST
 from samsum_stream.prompts.chat.chat_template import SPLIT
 from samsum_stream.prompts.chat.forms import switch_name
 from samsum_stream.tokenization.loading import generation_stop_ids
@@ -152,6 +152,20 @@ def messages_after_the_last_turn(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def calls_without_tools(facts: Facts) -> Iterator[Finding]:
+    """Turns that call tools of which the prompt says nothing."""
+    for sample in facts.samples:
+        if rows := sample.noticed.rows.get(CALLS_WITHOUT_TOOLS):
+            yield Finding(
+                "calls_without_tools",
+                "warning" if len(rows) >= MANY * sample.num_rows else "note",
+                f"{sample.title}: {sample.share(len(rows))}, such as {sample.positions[rows[0]].place}, call tools and "
+                "have no tools, so the prompt does not say which tools there are",
+                "add the schemas to the rows as the column tools, or map another column to it with columns: "
+                "{tools: ...}; leave the rows as they are if their system message describes the tools",
+            )
+
+
 def texts_that_decide(facts: Facts) -> Iterator[Finding]:
     """Texts that no encoding can make harmless: the template looks for them in the messages."""
     for sample in facts.samples:
@@ -210,6 +224,7 @@ ON_CONVERSATIONS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     two_bos,
     turns_that_are_not_trained,
     messages_after_the_last_turn,
+    calls_without_tools,
     texts_that_decide,
     lost_content,
 )

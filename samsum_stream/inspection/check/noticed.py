@@ -18,7 +18,7 @@ from samsum_stream.training.stop_tokens import loaded_template
 from samsum_stream.values.conversations import ASSISTANT, Conversation, Message, reasoning_of
 from samsum_stream.values.rows import Conversations, Rows
 
-BOS_AT_START, BOS_INSIDE = "bos_at_start", "bos_inside"
+BOS_AT_START, BOS_INSIDE, CALLS_WITHOUT_TOOLS = "bos_at_start", "bos_inside", "calls_without_tools"
 
 LOST, DECIDES = "lost: ", "decides: "
 """What is lost, and the text on which a template decides, follow these in the names of what is noticed."""
@@ -124,9 +124,11 @@ class _ConversationNoticer:
         self._guards = [text for text in guards if len(text) > 1 and not self._control.written_in(text)]
 
     def names(self, conversation: Conversation) -> Iterator[str]:
-        """What is lost of a conversation, and the texts in it on which the template decides."""
-        if self._loaded.forms.lost:
-            yield from (f"{LOST}{part}" for part in parts_of(conversation) if part in self._loaded.forms.lost)
+        """What is lost or missing in a conversation, and the texts in it on which the template decides."""
+        parts = [*parts_of(conversation)]
+        yield from (f"{LOST}{part}" for part in parts if part in self._loaded.forms.lost)
+        if "tool_calls" in parts and not conversation.tools:
+            yield CALLS_WITHOUT_TOOLS
         texts = "\0".join(_texts_of_others(conversation))
         if found := [guard for guard in self._guards if guard in texts]:
             marked = self._control.marked(self._loaded.forms.adapt(conversation))[0]

@@ -13,7 +13,8 @@ from samsum_stream.prompts.checks import check_type
 AUTO = "auto"
 SPLIT, LAST_ROUND, ERROR, SKIP = "split", "last_round", "error", "skip"
 
-RESERVED = frozenset({"messages", "tools", "documents", "add_generation_prompt", "strftime_now", "chat_template"})
+OF_ROWS = frozenset({"messages", "tools", "documents"})
+RESERVED = OF_ROWS | {"add_generation_prompt", "strftime_now", "chat_template"}
 """The variables of a template that `template_kwargs` cannot set."""
 
 
@@ -54,9 +55,8 @@ class ChatTemplate:
             check_type("ChatTemplate.template", self.template, str)
         check_type("ChatTemplate.template_kwargs", self.template_kwargs, Mapping)
         for name in sorted(RESERVED & {*self.template_kwargs}):
-            raise ConfigError(
-                f"ChatTemplate.template_kwargs.{name}: the stream sets this variable; remove it from template_kwargs"
-            )
+            remedy = f"give the rows a column {name}" if name in OF_ROWS else "remove it from template_kwargs"
+            raise ConfigError(f"ChatTemplate.template_kwargs.{name}: the stream sets this variable; {remedy}")
         if self.stop_tokens is not None:
             check_type("ChatTemplate.stop_tokens", self.stop_tokens, Sequence)
         check_type("ChatTemplate.frames", self.frames, bool)

@@ -197,10 +197,12 @@ def _history(value: Any) -> list[tuple[str, str]]:
 
 
 def _pair(value: Any) -> tuple[str, str]:
-    pair = as_list(value, what="an entry of history", field="history") or []
+    is_text = isinstance(value, str) and not value.lstrip().startswith("[")
+    pair = [] if is_text else as_list(value, what="an entry of history", field="history") or []
     if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
         problem = f"an entry of history must be a question and an answer, two texts, got {typed_repr(value)}"
-        raise Problem(f"{problem}; fix the row", reason="wrong_type", field="history")
+        remedy = "write the history as [[question, answer], ...]"
+        raise Problem(f"{problem}; {remedy}", reason="wrong_type", field="history")
     return as_text(pair[0], what="a question"), as_text(pair[1], what="an answer")
 
 

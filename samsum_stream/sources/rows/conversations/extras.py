@@ -116,5 +116,10 @@ def _kwargs(value: Any) -> dict[str, Any]:
     for name in kwargs:
         if name not in TEMPLATE_KWARGS:
             problem = f"a row cannot set {name!r} for the template; {did_you_mean(str(name), TEMPLATE_KWARGS)}"
-            raise Problem(f"{problem}; leave it out of {field}", field=field)
+            remedy = (
+                "give it a column of its own"
+                if name in ("tools", "documents", "messages")
+                else f"leave it out of {field}"
+            )
+            raise Problem(f"{problem}; {remedy}", field=field)
     return kwargs

@@ -79,7 +79,7 @@ def _turn(message: Any, rules: ConversationRules, number: int, is_completion: bo
     if role != ASSISTANT and (content.calls or not is_blank(content.reasoning)):
         what = "tool calls" if content.calls else "reasoning"
         raise Problem(f"a message with {what} must have the role assistant, got {role!r}; fix its role")
-    train = _train(fields["train"], rules) if role == ASSISTANT else None
+    train = _train(message, rules) if role == ASSISTANT else None
     return Turn(_normal(role, content, fields, rules), number, train, is_completion)
 
 
@@ -95,7 +95,9 @@ def _role(value: Any, rules: ConversationRules) -> str:
     names = " or ".join(map(repr, rules.names["role"]))
     remedy = "or name it, as in `conversation_config: {fields: {role: ...}}`"
     if value is None:
-        raise Problem(f"a message must have a role in {names}; fix the row, {remedy}", reason="missing_field")
+        raise Problem(
+            f"a message must have a role in {names}, got none or null; fix the row, {remedy}", reason="missing_field"
+        )
     if not isinstance(value, str):
         raise Problem(
             f"the role in {names} must be a text, got {typed_repr(value)}; fix it, {remedy}", reason="wrong_type"
@@ -145,13 +147,15 @@ def _normal(role: str, content: Content, fields: Mapping[str, Any], rules: Conve
     return message
 
 
-def _train(value: Any, rules: ConversationRules) -> bool | None:
-    if value is None:
-        return None
-    if isinstance(value, Real | np.bool_) and value in (0, 1):
-        return bool(value)
-    problem = (
-        f"the field {' or '.join(map(repr, rules.names['train']))} must be 0, 1, true or false, got "
-        f"{typed_repr(value)}; other weights of turns are not supported, so write 0 or 1"
-    )
-    raise Problem(problem, reason="wrong_type")
+def _train(message: Mapping[str, Any], rules: ConversationRules) -> bool | None:
+    for name in rules.names["train"]:
+        value = message.get(name)
+        if isinstance(value, Real | np.bool_) and value in (0, 1):
+            return bool(value)
+        if value is not None:
+            raise Problem(
+                f"the field {name!r} must be 0, 1, true or false, got {typed_repr(value)}; other weights of turns are "
+                "not supported, so write 0 or 1",
+                reason="wrong_type",
+            )
+    return None
