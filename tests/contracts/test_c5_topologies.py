@@ -1,4 +1,7 @@
-"""C5: the global order is the same for every topology; C6: a state of one topology resumes on another."""
+"""C5: the global order is the same for every topology; C6: a state of one topology resumes on another.
+
+`python -m tests.chains` checks thousands of chains.
+"""
 
 import pytest
 from hypothesis import example, given, settings
@@ -40,7 +43,7 @@ chains = st.lists(
 
 
 @pytest.mark.parametrize("index", range(NUM_IN_MEMORY))
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(chain=chains)
 def test_any_chain_of_topologies_gives_the_sequence_of_one_process(
     references: list[Reference], index: int, chain: list[Phase]
