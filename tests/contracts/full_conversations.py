@@ -5,8 +5,8 @@
     python -m tests.contracts.full_conversations own              all conversations, models with their own tokenizers
     python -m tests.contracts.full_conversations --all            all of these
 
-`--only WORD` takes the templates with this word in their names, `--share 0/3` a third of the jobs, `--rows N` the first
-rows of each data set in the last two parts. `conversation_proof` explains the clauses.
+`--only WORD` takes the templates with this word in their names, `--share 0/3` a third of the jobs, `--rows N` N rows
+of each data set. `conversation_proof` explains the clauses.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def run(job: Job) -> Proof:
     logging.disable(logging.WARNING)
     source = all_templates()[job.template]
     if job.part == "templates":
-        rows = [row for dataset in DATASETS for row in some_rows_of(dataset, NUM_ROWS)]
+        rows = [row for dataset in DATASETS for row in some_rows_of(dataset, job.max_rows or NUM_ROWS)]
     else:
         rows = rows_of(job.dataset)[: job.max_rows]
     tokenizer = tokenizer_for(source, real=job.part == "twelve")
@@ -149,7 +149,11 @@ def main() -> int:
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--only", default="")
     parser.add_argument("--no-frames", action="store_true", help="render every conversation with its template")
-    parser.add_argument("--rows", type=int, help="of each data set in the parts `twelve` and `own`; default all")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        help=f"of each data set; default {NUM_ROWS} or all",
+    )
     parser.add_argument("--share", default="0/1", help="such as 0/3, the first of three shares of the jobs")
     arguments = parser.parse_args()
     if not FOLDER.is_dir():

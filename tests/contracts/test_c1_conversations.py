@@ -198,10 +198,26 @@ def stream_with(template: str) -> SFTStream:
     return stream_of(tokenizer_for(all_templates()[template]), [PLAIN])
 
 
+UNHURRIED = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
 @pytest.mark.parametrize("template", TWELVE)
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=8, suppress_health_check=UNHURRIED)
 @given(rows=st.lists(conversations(), min_size=1, max_size=2))
 def test_random_conversations_are_exact_or_counted_or_bad(template: str, rows: list[Row]) -> None:
+    require_exact_or_counted_or_bad(template, rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("template", TWELVE)
+@settings(max_examples=700, suppress_health_check=UNHURRIED)
+@given(rows=st.lists(conversations(), min_size=1, max_size=2))
+def test_a_thousand_random_conversations(template: str, rows: list[Row]) -> None:
+    require_exact_or_counted_or_bad(template, rows)
+
+
+def require_exact_or_counted_or_bad(template: str, rows: list[Row]) -> None:
+    """Prove rows twice, the second time with the frames of the first time."""
     stream = with_rows(stream_with(template), [*rows, *rows])
     require_all_counted(prove(stream, [*rows, *rows]))
     for row in rows:

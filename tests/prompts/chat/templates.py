@@ -89,7 +89,10 @@ SMALL = {
     "rewrites_the_past": REWRITES_THE_PAST,
 }
 
-_CONTROL = re.compile(r"<\|[^<>|\s]+\|>|<｜[^<>｜]+｜>|</?[a-z_]+>|\[/?[A-Z_]+\]|<[a-z_]+\|>|<\|[a-z_]+>")
+_CONTROL = re.compile(
+    r"<\|[^<>|\s]+\|>|<｜[^<>｜]+｜>|</?[a-z_]+>|\[/?[A-Z_]+\]|<[a-z_]+\|>|<\|[a-z_]+>"
+    r"|\[\|[a-z]+\|\]|<[a-z]+:[a-z_]+>|<SPECIAL_\d+>|\]~!?b[\[\]]|\[e~\["  # EXAONE, Seed, Nemotron Nano 2, MiniMax
+)
 
 
 def control_tokens(source: str) -> list[str]:
