@@ -102,6 +102,20 @@ def test_a_row_that_the_template_refuses_is_a_bad_row() -> None:
     assert stream.stats.skipped == {"template_refuses": 1}
 
 
+def test_a_turn_that_does_not_continue_its_prompt_is_a_bad_row_with_the_value_of_thinking_that_helps() -> None:
+    pair = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+    prefills = CHATML.replace("assistant\\n' }}", "assistant\\n' ~ ('' if enable_thinking else '<think></think>') }}")
+    with pytest.raises(
+        RowError, match=r'its prompt ends with "<think></think>"\); write thinking: true under prompt_fo'
+    ):
+        trained(stream_of([pair], template=prefills))
+    settings = {"method": "ChatTemplate", "kwargs": {"thinking": True}}
+    assert trained(stream_of([pair], template=prefills, prompt_format_config=settings)) == [["Hello<|im_end|>"]]
+    always = CHATML.replace("assistant\\n' }}", "assistant\\n<think>' }}")
+    with pytest.raises(RowError, match=r'its prompt ends with "<think>"\); set template_kwargs'):
+        trained(stream_of([pair], template=always))
+
+
 def ids_of(rows: list[dict[str, Any]], *, template: str, frames: bool, strips: bool = False) -> list[list[int]]:
     """The ids of all examples, with a special token that includes the white space before it if `strips`."""
     tokenizer = small_tokenizer()

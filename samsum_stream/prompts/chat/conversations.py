@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from samsum_stream.errors import RowError
+from samsum_stream.errors.wording import quoted
 from samsum_stream.prompts.chat.chat_template import ERROR, LAST_ROUND, SKIP
 from samsum_stream.prompts.chat.examples import ChatExample, Continuation, examples_of
 from samsum_stream.prompts.chat.forms import switch_name
@@ -17,10 +18,10 @@ from samsum_stream.values.renderings import Problem
 _INLINE = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 """Reasoning in the content of a message."""
 
+_KWARGS = "prompt_format_config.kwargs"
 _REMEDIES = {
-    "prompt_is_no_prefix": "set template_kwargs or thinking of the ChatTemplate to what this data needs, or use "
-    "another template",
-    "no_stop_token": "name the token under prompt_format_config.kwargs.stop_tokens, or use another template",
+    "prompt_is_no_prefix": "set template_kwargs to what this data needs, or use another template",
+    "no_stop_token": f"name the token under {_KWARGS}.stop_tokens, or use another template",
     "template_refuses": "fix the row, or use another template",
 }
 _RULES = {
@@ -116,7 +117,7 @@ class ExampleRenderer:
         turn = self.loaded.finder.turn(conversation, index)
         if isinstance(turn, Unrenderable):
             if self.loaded.settings.on_unrenderable_turn != SKIP:
-                raise CannotRender(_unrenderable(turn))
+                raise CannotRender(self._unrenderable(conversation, turn))
             return RenderedTurn(None, f"turns.{turn.reason}")
         if lost := losses(conversation.messages[index], turn.target):
             raise CannotRender(_lost(index, lost))
@@ -142,6 +143,21 @@ class ExampleRenderer:
         messages = [*conversation.messages[: turn.message], message]
         other = self.loaded.finder.turn(conversation.with_messages(messages), turn.message)
         return 0 if isinstance(other, Unrenderable) else common_prefix_length(turn.target, other.target)
+
+    def _unrenderable(self, conversation: Conversation, turn: Unrenderable) -> Problem:
+        details, remedy = turn.details, _REMEDIES[turn.reason]
+        if turn.reason == "prompt_is_no_prefix":
+            finder = self.loaded.finder
+            details = f"its prompt ends with {quoted(finder.not_continued(conversation, turn.message))}"
+            thinking = finder.thinking_that_continues(conversation, turn.message)
+            if thinking is not None:
+                value = str(thinking).lower()
+                remedy = (
+                    f"write thinking: {value} under {_KWARGS} if serving sets enable_thinking: {value}, or {remedy}"
+                )
+        skip = "" if turn.reason == "template_refuses" else "; or skip such turns with on_unrenderable_turn: skip"
+        rule = f"{_RULES[turn.reason]}{f' ({details})' if details else ''}"
+        return Problem("messages", turn.reason, f"message {turn.message}: {rule}; {remedy}{skip}")
 
     def _rewritten(self, turn: Turn) -> Problem:
         switch = switch_name(self.loaded.template)
@@ -174,13 +190,6 @@ def _of_last_round(turns: Sequence[Turn], conversation: Conversation) -> list[Tu
     last = turns[-1].message if turns else 0
     users = [index for index, message in enumerate(conversation.messages[:last]) if message["role"] == "user"]
     return [turn for turn in turns if not users or turn.message > users[-1]]
-
-
-def _unrenderable(turn: Unrenderable) -> Problem:
-    details = f" ({turn.details})" if turn.details else ""
-    remedy = _REMEDIES[turn.reason]
-    skip = "" if turn.reason == "template_refuses" else "; or skip such turns with on_unrenderable_turn: skip"
-    return Problem("messages", turn.reason, f"message {turn.message}: {_RULES[turn.reason]}{details}; {remedy}{skip}")
 
 
 def _lost(index: int, lost: Sequence[str]) -> Problem:

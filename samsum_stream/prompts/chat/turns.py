@@ -81,6 +81,21 @@ class TurnFinder:
         except TemplateRefusal as refusal:
             return Unrenderable(index, "template_refuses", str(refusal))
 
+    def not_continued(self, conversation: Conversation, index: int) -> str:
+        """The end of the prompt of a turn that the text with the turn does not have."""
+        prompt = self.template.render(conversation.first(index), add_generation_prompt=True)
+        return prompt[common_prefix_length(prompt, self.template.render(conversation.first(index + 1))) :]
+
+    def thinking_that_continues(self, conversation: Conversation, index: int) -> bool | None:
+        """The value of `enable_thinking` with which a turn continues its prompt; None if there is none."""
+        for thinking in (True, False) if THINKING in self.template.variables else ():
+            try:
+                if self._continued(conversation.with_kwargs(**{THINKING: thinking}), index):
+                    return thinking
+            except TemplateRefusal:
+                continue
+        return None
+
     def _turn(self, conversation: Conversation, index: int) -> Turn | Unrenderable:
         turn = self._continued(conversation, index) or self._with_thinking(conversation, index)
         turn = turn or self._spliced(conversation, index)
