@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import jinja2.nodes as nodes
 import numpy as np
 
 from samsum_stream.pipeline.encoder import RowEncoder
-from samsum_stream.prompts.chat.guards import guards_of
 from samsum_stream.prompts.chat.instruction_rendering import InstructionChatRenderer
 from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens
@@ -120,8 +120,9 @@ class _ConversationNoticer:
     def __init__(self, loaded: LoadedTemplate) -> None:
         self._loaded = loaded
         self._control = ControlTokens(loaded.special, loaded.written)
-        guards = guards_of(loaded.template.tree).contained
-        self._guards = [text for text in guards if len(text) > 1 and not self._control.written_in(text)]
+        constants = {node.value for node in loaded.template.tree.find_all(nodes.Const)}
+        texts = sorted(text for text in constants if isinstance(text, str) and len(text.strip()) > 1)
+        self._guards = [text for text in texts if not text.isidentifier() and not self._control.written_in(text)]
 
     def names(self, conversation: Conversation) -> Iterator[str]:
         """What is lost or missing in a conversation, and the texts in it on which the template decides."""

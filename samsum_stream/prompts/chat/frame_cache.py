@@ -3,20 +3,28 @@
 import json
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from samsum_stream.errors import BackendMismatchError
 from samsum_stream.errors.wording import quoted
 from samsum_stream.prompts.chat.assembly import RenderedRow
-from samsum_stream.prompts.chat.conversations import CannotRender, ExampleRenderer, RenderedTurn
+from samsum_stream.prompts.chat.conversations import (
+    CannotRender,
+    ExampleRenderer,
+    RenderedExamples,
+    RenderedTurn,
+)
 from samsum_stream.prompts.chat.examples import Continuation
-from samsum_stream.prompts.chat.frames import Frame, FrameMaker
-from samsum_stream.prompts.chat.guards import guards_of
-from samsum_stream.prompts.chat.holes import CLOSE, OPEN, Placeholders, texts_of_plain
+from samsum_stream.prompts.chat.frames import Frame, FrameMaker, Guards
+from samsum_stream.prompts.chat.holes import Placeholders, texts_of_plain
 from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens
-from samsum_stream.values.conversations import Conversation, texts_in
+from samsum_stream.prompts.chat.template import Undecided
+from samsum_stream.prompts.chat.tracing import CLOSE, OPEN, Trace, TracedTemplate
+from samsum_stream.values.conversations import Conversation, Message, texts_in
 
 Tools = Sequence[Mapping[str, Any]] | None
 
@@ -46,15 +54,15 @@ class FrameCache:
         self._examples, self._control, self._continuation = examples, control, continuation
         self._forms = loaded.forms
         self._of_placeholders = _PlaceholderRenderer(examples)
-        self._guards = guards_of(loaded.template.tree)
-        self._is_on = loaded.settings.frames and self._guards.are_all
+        self._is_on = loaded.settings.frames
         self._maker = FrameMaker(control.written_in, _barriers(loaded))
         self._frames: dict[Hashable, Frame | None] = {}
+        self._compared: set[Hashable] = set()
         self._tools_by_value = False
-        self._allowed_tools: dict[str, bool] = {}
+        self._allowed_tools: dict[Hashable, bool] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_frames": {}, "_allowed_tools": {}}
+        return {**self.__dict__, "_frames": {}, "_compared": set(), "_allowed_tools": {}}
 
     def row(self, conversation: Conversation, render: Callable[[Conversation], RenderedRow]) -> RenderedRow | None:
         """The examples of a conversation; None if it has no frame.
@@ -66,16 +74,22 @@ class FrameCache:
         if not self._is_on:
             return None
         outline = self._outline(conversation)
-        shape, values = outline.shape, outline.values
-        if not outline.is_known or not self._allows(outline, conversation.tools):
+        shape, joined = outline.shape, "\0".join(["", *outline.texts, *outline.other_texts, ""])
+        if not outline.is_known or OPEN in joined or CLOSE in joined or self._control.may_spell(joined):
             return None
-        is_new = shape not in self._frames
-        frame = self._make(conversation, outline) if is_new else self._frames[shape]
-        row = None if frame is None else frame.fill(values, self._continuation)
-        if is_new and (frame is None or row is not None):  # a frame that cannot be filled yet is not compared yet
-            row = row if row is not None and self._is_right(row, conversation, render) else None
-            self._remember(shape, None if row is None else frame, conversation)
-        if row is None or not conversation.num_removed:
+        if shape not in self._frames:
+            self._remember(shape, self._make(conversation, outline), conversation)
+        frame = self._frames[shape]
+        if frame is None or not self._allows(frame.guards, outline, joined, conversation.tools):
+            return None
+        row = frame.fill(outline.values, self._continuation)
+        if row is None:
+            return None
+        if shape not in self._compared and not self._is_right(row, conversation, render):
+            self._remember(shape, None, conversation)
+            return None
+        self._compared.add(shape)
+        if not conversation.num_removed:
             return row
         return row._replace(events=(*row.events, (0, "turns.after_last_turn")))
 
@@ -87,32 +101,35 @@ class FrameCache:
         roles = tuple(map(itemgetter("role"), conversation.messages))
         return _PlainOutline((roles, tuple(conversation.trained_turns)), texts, texts)
 
-    def _allows(self, outline: "Placeholders | _PlainOutline", tools: Tools) -> bool:
-        """Whether no text of a conversation can change what the template does."""
-        joined = "\0".join(["", *outline.texts, *outline.other_texts, ""])
-        if OPEN in joined or CLOSE in joined or not self._guards.allow(outline.texts, outline.other_texts, joined):
+    def _allows(self, guards: Guards, outline: "Placeholders | _PlainOutline", joined: str, tools: Tools) -> bool:
+        """Whether no value of a conversation can change what the template does."""
+        if not guards.allow_texts([*outline.texts, *outline.other_texts], joined):
             return False
-        return not self._control.may_spell(joined) and self._allows_tools(tools)
+        return guards.allow_values(outline.values) and self._allows_tools(guards, tools)
 
-    def _allows_tools(self, tools: Tools) -> bool:
+    def _allows_tools(self, guards: Guards, tools: Tools) -> bool:
         """The same for tools, which many rows share."""
         if tools is None:
             return True
-        key = json.dumps(tools, ensure_ascii=False)
+        key = (json.dumps(tools, ensure_ascii=False), guards.contained, guards.equal)
         if key not in self._allowed_tools:
-            joined = "\0".join(["", *texts_in(tools), ""])
-            names = [str(tool["function"]["name"]) for tool in tools]
-            is_allowed = OPEN not in joined and self._guards.allow((), names, joined)
+            texts = [*texts_in(tools)]
+            joined = "\0".join(["", *texts, ""])
+            is_allowed = self._tools_by_value or guards.allow_texts(texts, joined)
             if len(self._allowed_tools) >= MAX_FRAMES:
                 self._allowed_tools.clear()
-            self._allowed_tools[key] = is_allowed and not self._control.may_spell(joined)
+            self._allowed_tools[key] = is_allowed and OPEN not in joined and not self._control.may_spell(joined)
         return self._allowed_tools[key]
 
     def _remember(self, shape: Hashable, frame: Frame | None, conversation: Conversation) -> None:
         if len(self._frames) >= MAX_FRAMES:
-            self._frames.pop(next(iter(self._frames)))
+            oldest = next(iter(self._frames))
+            self._compared.discard(oldest)
+            del self._frames[oldest]
         self._frames[shape] = frame
-        self._tools_by_value |= frame is None and bool(conversation.tools)
+        if frame is None and conversation.tools and not self._tools_by_value:
+            self._tools_by_value = True
+            self._allowed_tools.clear()
 
     def _make(self, conversation: Conversation, outline: "Placeholders | _PlainOutline") -> Frame | None:
         """The frame of a shape, not compared with the template yet; None if there is none."""
@@ -120,22 +137,34 @@ class FrameCache:
         if not isinstance(placeholders, Placeholders):
             adapted = self._forms.adapt(conversation)
             placeholders = Placeholders(adapted, tools_by_value=self._tools_by_value)
+        self._of_placeholders.trace = Trace()
         try:
-            rendered = self._of_placeholders.render(
-                placeholders.conversation, continuation=self._continuation_of_literals
-            )
-        except CannotRender:
+            rendered = self._rendered(placeholders.conversation)
+            if not rendered.examples or not self._splits_without_edges(rendered, placeholders.conversation):
+                return None
+        except (CannotRender, Undecided):
             return None
-        if not rendered.examples:
-            return None
-        return self._maker.make(rendered.examples, placeholders.holes, rendered.events)
+        return self._maker.make(rendered.examples, placeholders.holes, rendered.events, self._of_placeholders.trace)
+
+    def _rendered(self, placeholders: Conversation) -> RenderedExamples:
+        return self._of_placeholders.render(placeholders, continuation=self._continuation_of_literals)
+
+    def _splits_without_edges(self, rendered: RenderedExamples, placeholders: Conversation) -> bool:
+        """Whether placeholders without white space at their edges need as many examples.
+
+        If a template strips the texts of the history only, the examples that a conversation needs depend on its texts.
+        """
+        if len(rendered.examples) == 1:
+            return True
+        stripped = placeholders.with_messages([*map(_without_edges, placeholders.messages)])
+        return _turns_of(rendered) == _turns_of(self._rendered(stripped))
 
     def _is_right(
         self, framed: RenderedRow, conversation: Conversation, render: Callable[[Conversation], RenderedRow]
     ) -> bool:
         """Whether a frame writes what the template writes: all examples for the first frames, then the last turn."""
         try:
-            if len(self._frames) < NUM_COMPARED:
+            if len(self._compared) < NUM_COMPARED:
                 return is_same(framed, render(conversation))
             last = self._examples.last_turn(self._forms.adapt(conversation))
         except CannotRender:
@@ -149,12 +178,29 @@ class FrameCache:
         return self._continuation(left, right) if literal.strip() else right
 
 
+def _without_edges(message: Message) -> Message:
+    return {field: value.strip() if isinstance(value, str) else value for field, value in message.items()}
+
+
+def _turns_of(rendered: RenderedExamples) -> list[list[int]]:
+    """The messages of the turns of each example."""
+    return [[turn.message for turn in example.turns] for example in rendered.examples]
+
+
 class _PlaceholderRenderer(ExampleRenderer):
-    """Renders conversations of placeholders: those that start with messages of the same shapes have the same turns."""
+    """Renders conversations of placeholders: those that start with messages of the same shapes have the same turns.
+
+    Attributes:
+        trace: What the template decided.
+    """
 
     def __init__(self, examples: ExampleRenderer) -> None:
-        super().__init__(examples.loaded, examples.continuation, trains_reasoning=examples.trains_reasoning)
-        self._turn_of: dict[str, RenderedTurn] = {}
+        self._template = TracedTemplate(examples.loaded.template)
+        finder = examples.loaded.finder.with_template(self._template)
+        loaded = replace(examples.loaded, finder=finder)
+        super().__init__(loaded, examples.continuation, trains_reasoning=examples.trains_reasoning)
+        self.trace = Trace()
+        self._turn_of: dict[str, tuple[RenderedTurn, Trace]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_turn_of": {}}
@@ -164,8 +210,10 @@ class _PlaceholderRenderer(ExampleRenderer):
         if key not in self._turn_of:
             if len(self._turn_of) >= MAX_TURNS:
                 self._turn_of.clear()
-            self._turn_of[key] = super().turn(conversation, index)
-        return self._turn_of[key]
+            self._turn_of[key] = self._template.trace_of(partial(super().turn, conversation, index))
+        turn, trace = self._turn_of[key]
+        self.trace.add(trace)
+        return turn
 
 
 class _PlainOutline(NamedTuple):

@@ -3,8 +3,9 @@
 Rendering a conversation of `n` turns takes `2 n` runs of the template. A frame is rendered once for a shape, with
 placeholders instead of values, and filled for each conversation. Three rules make this safe:
 
-- A template can decide on more than the shape: it can look for `</think>` in a text. A conversation with such a text
-  or with a control token is rendered without a frame.
+- A template can decide on more than the shape: it can look for `</think>` in a text. `tracing` finds on what the
+  template decides while it runs on the placeholders. Another conversation of the shape for which the decision may be
+  another one, or one with a control token, is rendered without a frame.
 - A frame is compared with the template on the first conversation that it fills.
 - All conversations of every `verify_every`-th chunk are compared, too. Then, a difference is an error.
 """
@@ -18,7 +19,8 @@ from typing import Any, NamedTuple
 
 from samsum_stream.prompts.chat.assembly import Layout, RenderedRow
 from samsum_stream.prompts.chat.examples import ChatExample
-from samsum_stream.prompts.chat.holes import CLOSE, OPEN, Hole, Transform
+from samsum_stream.prompts.chat.holes import Hole, Transform
+from samsum_stream.prompts.chat.tracing import CLOSE, OPEN, Trace
 from samsum_stream.values.renderings import Segment
 from samsum_stream.values.runs import Run
 
@@ -44,6 +46,10 @@ class FramePiece(NamedTuple):
         """The text with `%s` in each slot."""
         return "%s".join(text.replace("%", "%%") for text in self.texts)
 
+    def filled(self, values: Sequence[Any]) -> str:
+        """The text with values in the slots."""
+        return self.template % tuple([transform(values[value]) for value, transform in self.slots])
+
     def segments(self, values: Sequence[Any], *, trained: bool) -> list[Segment]:
         """The same text as segments."""
         segments = [Segment(self.texts[0], from_row=False, trained=trained)]
@@ -54,11 +60,41 @@ class FramePiece(NamedTuple):
 
 
 class Joint(NamedTuple):
-    """A border of a trained turn: the text of the template before it, the one after it, and the value that follows."""
+    """A border of a trained turn.
 
-    left: str
+    Attributes:
+        left: The text of the template before the border; with slots, if its end alone does not decide.
+        right: The text of the template after the border.
+        value: The value that follows `right`, if there is one.
+    """
+
+    left: FramePiece
     right: str
-    value: Slot
+    value: Slot | None
+
+
+class Guards(NamedTuple):
+    """For which conversations of a shape a frame holds.
+
+    Attributes:
+        contained: Texts that no value may contain.
+        equal: Texts that no value may be equal to, apart from white space at its edges.
+        different: Pairs of texts that must differ.
+    """
+
+    contained: tuple[str, ...] = ()
+    equal: frozenset[str] = frozenset()
+    different: tuple[tuple[FramePiece, FramePiece], ...] = ()
+
+    def allow_texts(self, texts: Sequence[str], joined: str) -> bool:
+        """Whether no text decides otherwise; `joined` has all of them."""
+        if any(map(joined.__contains__, self.contained)):
+            return False
+        return not self.equal or self.equal.isdisjoint(map(str.strip, texts))
+
+    def allow_values(self, values: Sequence[Any]) -> bool:
+        """Whether the texts that must differ do."""
+        return all(one.filled(values) != other.filled(values) for one, other in self.different)
 
 
 class Frame(NamedTuple):
@@ -69,6 +105,7 @@ class Frame(NamedTuple):
         layout: How the pieces form the examples.
         runs: The pieces of each run of each example.
         joints: The borders that must be checked for each conversation.
+        guards: For which conversations the frame holds.
         events: What was noticed when the frame was made.
         template: The templates of all pieces, joined with `OPEN`, which no value contains.
         slots: The slots of all pieces.
@@ -78,15 +115,16 @@ class Frame(NamedTuple):
     layout: Layout
     runs: tuple[tuple[tuple[int, ...], ...], ...]
     joints: tuple[Joint, ...]
+    guards: Guards
     events: tuple[tuple[int, str], ...]
     template: str
     slots: tuple[Slot, ...]
 
     def fill(self, values: Sequence[Any], continuation: Callable[[str, str], str | None]) -> RenderedRow | None:
         """The examples of a conversation; None if a token would cross the border of a turn."""
-        for left, literal, (value, transform) in self.joints:
-            right = literal + transform(values[value])
-            if continuation(left, right) != right:
+        for left, literal, slot in self.joints:
+            right = literal if slot is None else literal + slot.transform(values[slot.value])
+            if continuation(left.filled(values) if left.slots else left.texts[0], right) != right:
                 return None
         filled = tuple([transform(values[value]) for value, transform in self.slots])
         return RenderedRow(
@@ -117,15 +155,29 @@ class FrameMaker:
         self._written_in, self._barriers = written_in, barriers
 
     def make(
-        self, examples: Sequence[ChatExample], holes: Sequence[Hole], events: Sequence[tuple[int, str]]
+        self,
+        examples: Sequence[ChatExample],
+        holes: Sequence[Hole],
+        events: Sequence[tuple[int, str]],
+        trace: Trace,
     ) -> Frame | None:
-        """The frame of examples with placeholders; None if the template changes a value in an unknown way."""
+        """The frame of examples with placeholders; None if the template changes a value in an unknown way.
+
+        Args:
+            examples: The examples.
+            holes: The placeholders.
+            events: What was noticed.
+            trace: What the template decided.
+        """
         candidates = _candidates(holes)
         runs = [[_parsed(text, candidates) for text in example.runs] for example in examples]
         if any(piece is None for of_example in runs for piece in of_example):
             return None
         known = [[piece for piece in of_example if piece is not None] for of_example in runs]
-        joints = [joint for of_example in known for joint in _joints(of_example)]
+        guards = _guards(trace, candidates)
+        if guards is None:
+            return None
+        joints = [joint for of_example in known for joint in self._joints(of_example)]
         split = [[self._split(piece) for piece in of_example] for of_example in known]
         shared = _merged(split) if len(split) > 1 else [[[piece] for piece in of_example] for of_example in known]
         index_of = {piece: number for number, piece in enumerate(dict.fromkeys(_flat(shared)))}
@@ -136,10 +188,26 @@ class FrameMaker:
             layout=Layout.of(shapes, [run for runs in indices for run in runs]),
             runs=indices,
             joints=tuple(joints),
+            guards=guards,
             events=tuple(events),
             template=OPEN.join(piece.template for piece in index_of),
             slots=tuple(slot for piece in index_of for slot in piece.slots),
         )
+
+    def _joints(self, runs: Sequence[FramePiece]) -> list[Joint]:
+        """The borders of all turns but the last that values can change: nothing follows the last turn.
+
+        A value can always change the border before a target, and the border after it only if the value comes first
+        there. A value before a border cannot change it from the other side of a barrier.
+        """
+        joints = []
+        for number, (left, right) in enumerate(pairwise(runs[:-1])):
+            is_barred = not left.slots or self._barriers.search(left.texts[-1]) is not None
+            before = FramePiece(left.texts[-1:], ()) if is_barred else left
+            follows = right.slots and (number % 2 == 0 or not right.texts[0].strip())
+            if follows or before.slots:
+                joints.append(Joint(before, right.texts[0], right.slots[0] if right.slots else None))
+        return joints
 
     def _run(self, number: int, piece: FramePiece) -> Run:
         fixed = tuple(token for text in piece.texts for token in self._written_in(text))
@@ -199,16 +267,15 @@ def _joined(one: FramePiece, other: FramePiece) -> FramePiece:
     return FramePiece((*one.texts[:-1], middle, *other.texts[1:]), one.slots + other.slots)
 
 
-def _joints(runs: Sequence[FramePiece]) -> list[Joint]:
-    """The borders of all turns but the last that values can change: nothing follows the last turn.
-
-    A value can always change the border before a target, and the border after it only if the value comes first there.
-    """
-    return [
-        Joint(left.texts[-1], right.texts[0], right.slots[0])
-        for number, (left, right) in enumerate(pairwise(runs[:-1]))
-        if right.slots and (number % 2 == 0 or not right.texts[0].strip())
-    ]
+def _guards(trace: Trace, candidates: "dict[str, list[_Candidate]]") -> Guards | None:
+    """The guards of a trace; None if they have a placeholder in an unknown form."""
+    pairs = []
+    for one, other in sorted(trace.different):
+        left, right = _parsed(one, candidates), _parsed(other, candidates)
+        if left is None or right is None:
+            return None
+        pairs.append((left, right))
+    return Guards(tuple(sorted(trace.contained)), frozenset(trace.equal), tuple(pairs))
 
 
 class _Candidate(NamedTuple):

@@ -16,11 +16,9 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from samsum_stream.prompts.chat.tracing import CLOSE, ID_LENGTH, OPEN
 from samsum_stream.values.conversations import REASONING, Conversation, Message, texts_in
 from samsum_stream.values.rows import is_blank
-
-OPEN, CLOSE = "\ue0f0", "\ue0f1"
-"""The characters around the number of a placeholder."""
 
 _BEFORE, _AFTER = "\n\n\n   ", "   \n\n\n"
 """White space at the edges of a placeholder, which shows what is stripped. Templates do not write as much of it."""
@@ -29,8 +27,6 @@ _CASES = "aB"
 """Letters in a placeholder, which show a change of their case."""
 
 _NAME = re.compile(r"[\w.:/-]+\Z", re.ASCII)
-_ID_LENGTH = 9
-"""The length of the ids of tool calls that Mistral's templates require."""
 
 Transform = Callable[[Any], str]
 
@@ -135,7 +131,7 @@ class Placeholders:
                 shape.append((field, not value))
                 replaced[field] = self._text(value) if value else value
             elif field == "tool_call_id":
-                shape.append((field, len(value) == _ID_LENGTH, self._index(value)))
+                shape.append((field, len(value) == ID_LENGTH, self._index(value)))
                 replaced[field] = self._id(value)
             else:
                 shape.append(field)
@@ -146,7 +142,7 @@ class Placeholders:
         function = call["function"]
         arguments = function["arguments"]
         call_id = call.get("id", "")
-        id_shape = (len(call_id) == _ID_LENGTH, self._index(call_id))
+        id_shape = (len(call_id) == ID_LENGTH, self._index(call_id))
         shape = (tuple(call), tuple(function), type(arguments).__name__, not arguments, id_shape)
         replaced: dict[str, Any] = {**call, "function": {**function, "name": self._name(function["name"])}}
         if "id" in call:
@@ -175,6 +171,7 @@ class Placeholders:
             elif isinstance(value, Mapping) and value:
                 replaced[field] = self._value(value)
             else:
+                self.is_known &= not value or value is True
                 replaced[field] = value
         shape = tuple((field, type(value).__name__, not value) for field, value in function.items())
         whole = {**tool, "function": replaced}
@@ -204,7 +201,7 @@ class Placeholders:
         if value not in self._ids:
             if not _NAME.match(value):
                 self.is_known = False
-            length = _ID_LENGTH + 2 * (len(value) != _ID_LENGTH)
+            length = ID_LENGTH + 2 * (len(value) != ID_LENGTH)
             number = str(len(self.holes)).rjust(length - len(f"{OPEN}{_CASES}{CLOSE}"), "0")
             self._ids[value] = self._add(f"{OPEN}{_CASES}{number}{CLOSE}", value, NAME_TRANSFORMS)
         return self._ids[value]

@@ -27,6 +27,10 @@ class TemplateRefusal(Exception):
     """A template cannot write a conversation; the message is that of the template."""
 
 
+class Undecided(Exception):
+    """A template does something with a value that a placeholder cannot show (`tracing`)."""
+
+
 class CompiledTemplate:
     """A chat template and the variables that are the same for all conversations.
 
@@ -51,7 +55,7 @@ class CompiledTemplate:
         self.source, self._arguments = source, (special_tokens, kwargs, date)
         self._variables = {**special_tokens, **(kwargs or {}), "strftime_now": date.strftime}
         try:
-            self._template: jinja2.Template = chat_template_utils._compile_jinja_template(source)
+            self.compiled: jinja2.Template = chat_template_utils._compile_jinja_template(source)
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(
                 f"the chat template is not a Jinja template: line {error.lineno}: {error.message}; fix the template"
@@ -66,7 +70,7 @@ class CompiledTemplate:
     @cached_property
     def tree(self) -> jinja2.nodes.Template:
         """The syntax tree of the template."""
-        return self._template.environment.parse(self.source)
+        return self.compiled.environment.parse(self.source)
 
     @cached_property
     def variables(self) -> frozenset[str]:
@@ -84,13 +88,15 @@ class CompiledTemplate:
             TemplateRefusal: the template raises an error, or cannot use a value of the conversation.
         """
         try:
-            return self._template.render(
+            return self.compiled.render(
                 **{**self._variables, **conversation.kwargs},
                 messages=[_with_reasoning_names(message) for message in conversation.messages],
                 tools=conversation.tools,
                 documents=conversation.documents,
                 add_generation_prompt=add_generation_prompt,
             )
+        except Undecided:
+            raise
         except Exception as error:  # a template computes with the values of a row, so any error can occur
             reason = str(error) if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: {error}"
             raise TemplateRefusal(reason) from error

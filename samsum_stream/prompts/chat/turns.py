@@ -13,6 +13,7 @@ final position, up to its stop token. Three ways to find the target are tried in
    consecutive assistant turns, which some templates join.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -69,6 +70,12 @@ class TurnFinder:
     def __init__(self, template: CompiledTemplate, stops: Stops, *, chooses_thinking: bool = True) -> None:
         self.template, self.stops = template, stops
         self._chooses_thinking = chooses_thinking and THINKING in template.variables
+
+    def with_template(self, template: CompiledTemplate) -> "TurnFinder":
+        """The finder for another form of the same template."""
+        finder = copy.copy(self)
+        finder.template = template
+        return finder
 
     def turns(self, conversation: Conversation) -> Iterator[Turn | Unrenderable]:
         """Each trained turn of a conversation, in order."""
@@ -133,7 +140,9 @@ class TurnFinder:
             for message in (turn, with_other_words(turn))
         )
         start = text.rfind(header, 0, common_prefix_length(text, other))
-        return None if start < 0 else Turn(index, prompt, text[start + len(header) :])
+        if start < 0 or text.count(header, 0, start + len(header)) != prompt.count(header):
+            return None  # there is no header of this turn
+        return Turn(index, prompt, text[start + len(header) :])
 
 
 def with_other_words(message: Message) -> Message:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from samsum_stream import SFTStream
-from samsum_stream.prompts.chat.guards import guards_of
 from samsum_stream.prompts.chat.template import CompiledTemplate
-from tests.contracts.conversations import TWELVE, all_templates, small_tokenizer
+from tests.contracts.conversations import TWELVE, all_templates, small_tokenizer, tokenizer_for
+from tests.contracts.conversations import stream_of as contract_stream_of
 from tests.prompts.chat.templates import HEADER
 
 NEUTRAL = ["1000", "2000", "some", "twenty one"]
@@ -51,8 +51,11 @@ def assert_same(rows: list[dict[str, Any]], source: str) -> None:
     assert found == expected
 
 
-def chat(text: str) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "1 2"}]}
+def chat(text: str, answer: str = "1 2", *more: str) -> dict[str, Any]:
+    """A conversation of a user and an assistant in turn."""
+    roles = ("user", "assistant") * (1 + len(more))
+    texts = zip(roles, (text, answer, *more), strict=False)
+    return {"messages": [{"role": role, "content": content} for role, content in texts]}
 
 
 @pytest.mark.parametrize(
@@ -82,6 +85,21 @@ def chat(text: str) -> dict[str, Any]:
         ("'short' if m.content | length < 3 else m.content", "ok"),
         ("'short' if m.content | trim | length == 1 else m.content", "A "),
         ("'twice' if m.content == messages[-1].content else m.content", "1 2"),
+        ("m.content ~ ('' if m.content[-1] in '.!?' else '.')", "Hello!"),
+        ("m.content.strip(' ')", "  Hello  "),
+        ("m.content.strip('\\r\\n')", "Hello\r\n"),
+        ("m.content | trim | indent(4)", "two\nlines"),
+        ("'thinking' if 'thinking' in m.content else m.content", "I am thinking"),
+        ("('=' ~ m.content) | replace('=x', '!')", "x"),
+        ("'joined' if '=x' in '=' ~ m.content else m.content", "xy"),
+        ("'joined' if 'x=' in m.content ~ '=' else m.content", "yx"),
+        ("m.content | safe", "<b>"),
+        ("('<' | safe) + m.content", "<b>"),
+        ("'%.5s' % m.content", "a long text"),
+        ("'{:.5}'.format(m.content)", "a long text"),
+        ("m.content | list | join", "Hello"),
+        ("m.content * 2", "Hello"),
+        ("'big' if m.content > 'm' else m.content", "zebra"),
     ],
 )
 def test_a_text_on_which_a_template_decides(expression: str, text: str) -> None:
@@ -105,14 +123,19 @@ def test_a_text_on_which_a_template_decides(expression: str, text: str) -> None:
             "m.content",
         ),
         (r"{% set ends = ['hm</think>hi'] %}", "'reasoning' if m.content in ends else m.content"),
+        (r"{% set c = m.content %}", "c[:10]"),
+        (r"{% set c = m.content | lower %}", "'stop' if c == 'hm</think>hi' else m.content"),
+        (r"{% set c = m.content | trim %}", "'stop' if c == 'hm</think>hi' else m.content"),
+        (r"{% for c in m.content %}{% if c == '/' %}{{ 'slash' }}{% endif %}{% endfor %}", "m.content"),
+        (r"{% macro ends(c) %}{{ 'end' if '</think>' in c }}{% endmacro %}{{ ends(m.content) }}", "m.content"),
     ],
 )
 def test_a_text_that_a_template_compares_with_a_variable(before: str, expression: str) -> None:
     assert_same([*map(chat, NEUTRAL), chat("hm</think>hi")], template(expression, before=before))
 
 
-def test_a_shape_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The template runs for the first conversation of a shape, and not for the others."""
+def counted_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows with each run of a template."""
     runs, render = [], CompiledTemplate.render
 
     def counted(self: CompiledTemplate, *args: Any, **kwargs: Any) -> str:
@@ -120,6 +143,12 @@ def test_a_shape_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return render(self, *args, **kwargs)
 
     monkeypatch.setattr(CompiledTemplate, "render", counted)
+    return runs
+
+
+def test_a_shape_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The template runs for the first conversation of a shape, and not for the others."""
+    runs = counted_runs(monkeypatch)
     for rows in ([chat(f"question {n}") for n in range(200)], [tool_chat([0, 1], ids=(n, n + 1)) for n in range(200)]):
         stream = stream_of(rows, template("m.content"))
         runs.clear()
@@ -127,9 +156,13 @@ def test_a_shape_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(runs) < 20
 
 
-@pytest.mark.parametrize("name", TWELVE)
-def test_well_known_templates_have_frames(name: str) -> None:
-    assert guards_of(CompiledTemplate(all_templates()[name], special_tokens={}).tree).are_all
+@pytest.mark.parametrize("name", [name for name in TWELVE if name != "trl/deepseekv3"])  # it has no exact turn
+def test_well_known_templates_have_frames(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [chat(f"question {number}", "an answer", f"another {number}", "the end") for number in range(60)]
+    stream = contract_stream_of(tokenizer_for(all_templates()[name]), rows)
+    runs = counted_runs(monkeypatch)
+    assert len([*stream]) >= 60
+    assert len(runs) < 60
 
 
 def call(number: int, *, name: str, value: str) -> dict[str, Any]:
@@ -185,3 +218,72 @@ def test_a_call_on_which_a_template_decides(expression: str) -> None:
         tool_chat([0, 1], value="long " * 30),
     ]
     assert_same([*rows, *attacks], template(expression))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "('same ' if m == messages[-2] else '') ~ m.content",
+        "('first ' if m != messages[0] else '') ~ m.content",
+        "messages.index(m) ~ m.content",
+        "('new ' if messages[0].content not in m.content else '') ~ m.content",
+        "('new ' if m.content | trim != messages[0].content | trim else '') ~ m.content",
+        "(messages | map(attribute='content') | unique | list | length) ~ m.content",
+    ],
+)
+def test_texts_that_a_template_compares_with_each_other(expression: str) -> None:
+    rows = [chat("One", "Two", "Three", "Four"), chat("Hi", "Ok", "Hi", "No"), chat("Hi", "Ok", "Hi ", "Hi you")]
+    assert_same([*rows, chat("B", "A", "D", "C")], template(expression))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'any' if not tools[0].function.parameters.properties else 'some'",
+        "tools[0].function.parameters.required | join",
+        "tools | sort(attribute='function.name') | map(attribute='function.name') | join",
+        "tools[0].function.parameters | tojson(sort_keys=true)",
+        "tools[0].function.parameters | tojson(indent=4)",
+        "tools[0].function | length",
+        "tools[0].function.version",
+    ],
+)
+def test_tools_on_which_a_template_decides(expression: str) -> None:
+    def row(*names: str, **fields: Any) -> dict[str, Any]:
+        properties = {"type": "object", "properties": {}, **fields}
+        functions = [
+            {"name": name, "description": "Does.", "parameters": properties, "version": len(fields) + 1}
+            for name in names
+        ]
+        return {**chat("Hi"), "tools": [{"type": "function", "function": function} for function in functions]}
+
+    source = template(f"(({expression}) if tools else '') ~ m.content")
+    city = {"properties": {"b": {"type": "string"}, "a": {"type": "string"}}, "required": ["b"]}
+    assert_same([row("a", "b"), row("b", "a"), row("a", "b", **city), row("c", "d", **city)], source)
+
+
+@pytest.mark.parametrize("expression", ["c.function.arguments.code", "c.function.arguments | length"])
+def test_arguments_on_which_a_template_decides(expression: str) -> None:
+    source = template("m.content").replace("~ (c.function.arguments", f"~ ({expression}) ~ (c.function.arguments")
+    rows = [tool_chat([0, 1], ids=(number, number + 1)) for number in (1, 3, 5)]
+    rows[1]["messages"][1]["tool_calls"][0]["function"]["arguments"] = {"code": "x", "question": "y"}
+    assert_same(rows, source)
+
+
+def test_a_conversation_has_as_few_examples_with_a_frame_as_without() -> None:
+    """The template strips earlier answers, which changes the text of some conversations only."""
+    answer = "{% if loop.last %}{{ m.content }}{% else %}{{ m.content.lstrip('\\n') }}{% endif %}"
+    source = template("m.content").replace("{{ m.content }}", answer)
+    texts = [str(number) for number in range(16)]
+    assert_same([chat(*texts[:number]) for number in (4, 6, 8, 10, 12, 14, 16)], source)
+    assert_same([chat("a", "b", "c", "d"), chat("a", "\n\nb", "c", "d")], source)
+
+
+@pytest.mark.parametrize("header", ["", "\n", " ", "\nA: "])
+def test_a_value_before_the_border_of_a_turn(header: str) -> None:
+    """A token can join the end of a question and the start of the answer."""
+    source = r"{% for m in messages %}{{ m.content ~ (header if m.role == 'user' else eos_token) }}{% endfor %}"
+    source = source.replace("header", repr(header))
+    questions = ("Question.", "Ask \n", "Hel", "x `", "don", "1", "\n\n", "Is it? ")
+    answers = ("Answer.", "lo", "\nYes", "``", "'t", "2", " No", "\n\nNo")
+    assert_same([chat(q, a, "Go.", "Yes.") for q in questions for a in answers], source)
