@@ -205,6 +205,11 @@ def test_reasoning_in_a_content_is_found(content: Any, reasoning: str | None, te
     assert of_turns(HI, assistant(content)).messages[1] == expected
 
 
+def test_an_empty_field_gives_way_to_another_name_of_the_field() -> None:
+    message = {"role": "assistant", "content": "", "value": "B", "reasoning_content": "", "reasoning": "A"}
+    assert conversation(row_of(HI, message)).messages[1] == assistant("B", reasoning_content="A")
+
+
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
 def test_reasoning_in_a_field_leaves_the_content_unchanged(name: str) -> None:
     message = of_turns(HI, assistant("<think>x</think>B", **{name: " A\n"})).messages[1]
@@ -356,6 +361,12 @@ BAD: dict[str, tuple[Row, str, str, str]] = {
     "blank": (row_of(HI, assistant(" \n")), "empty_response", "message 1", "text, reasoning or a tool call"),
     "untrained": (row_of(HI, assistant("a", weight=0)), "no_trained_turn", "messages'", "must have a turn to train"),
     "weight": (row_of(HI, assistant("a", weight=0.5)), "wrong_type", "message 1", "'weight' must be 0, 1, true"),
+    "two reasonings": (
+        row_of(HI, assistant([{"type": "reasoning", "value": "a"}, {"type": "text", "text": "b"}], reasoning="c")),
+        "bad_conversation",
+        "message 1",
+        "must have one reasoning",
+    ),
     "null role": (row_of({"role": None, "content": "x"}, HELLO), "missing_field", "message 0", "got none or null"),
     "flag": (row_of(HI, assistant("a", train="no")), "wrong_type", "message 1", "'no'"),
     "surrogate": (row_of(HI, assistant("a\ud800")), "not_unicode", "message 1", "lone surrogates"),

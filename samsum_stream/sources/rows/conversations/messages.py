@@ -84,11 +84,14 @@ def _turn(message: Any, rules: ConversationRules, number: int, is_completion: bo
 
 
 def _first(message: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """The value of the first name that is not null."""
+    """The value of the first name that is not null; an empty text only if no other name has a value."""
+    found = None
     for name in names:
         if (value := message.get(name)) is not None:
-            return value
-    return None
+            if not isinstance(value, str) or value:
+                return value
+            found = value
+    return found
 
 
 def _role(value: Any, rules: ConversationRules) -> str:
@@ -118,7 +121,13 @@ def _content(message: Mapping[str, Any], fields: Mapping[str, Any], rules: Conve
     calls = (*content.calls, *calls_of(fields["tool_calls"], legacy=message.get("function_call")))
     reasoning = content.reasoning
     if fields["reasoning"] is not None:
-        reasoning = as_text(fields["reasoning"], what="reasoning") or reasoning
+        of_field = as_text(fields["reasoning"], what="reasoning")
+        if not is_blank(of_field) and not is_blank(reasoning) and of_field != reasoning:
+            raise Problem(
+                "a message must have one reasoning, and the one in its field differs from the one in its content; "
+                "remove one of them"
+            )
+        reasoning = of_field or reasoning
     names = rules.names["content"]
     if not calls and not reasoning and fields["content"] is None and not any(name in message for name in names):
         raise Problem(
