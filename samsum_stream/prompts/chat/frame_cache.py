@@ -24,7 +24,8 @@ from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens
 from samsum_stream.prompts.chat.template import Undecided
 from samsum_stream.prompts.chat.tracing import CLOSE, OPEN, Trace, TracedTemplate
-from samsum_stream.values.conversations import Conversation, Message, texts_in
+from samsum_stream.prompts.chat.turns import THINKING, common_prefix_length
+from samsum_stream.values.conversations import Conversation, Message, reasoning_of, texts_in
 
 Tools = Sequence[Mapping[str, Any]] | None
 
@@ -77,6 +78,8 @@ class FrameCache:
         shape, joined = outline.shape, "\0".join(["", *outline.texts, *outline.other_texts, ""])
         if not outline.is_known or OPEN in joined or CLOSE in joined or self._control.may_spell(joined):
             return None
+        if not self._examples.trains_reasoning and "</think>" in joined:
+            return None  # a placeholder does not show where the reasoning in a content ends
         if shape not in self._frames:
             self._remember(shape, self._make(conversation, outline), conversation)
         frame = self._frames[shape]
@@ -210,10 +213,34 @@ class _PlaceholderRenderer(ExampleRenderer):
         if key not in self._turn_of:
             if len(self._turn_of) >= MAX_TURNS:
                 self._turn_of.clear()
-            self._turn_of[key] = self._template.trace_of(partial(super().turn, conversation, index))
+            self._turn_of[key] = self._template.trace_of(partial(self._traced_turn, conversation, index))
         turn, trace = self._turn_of[key]
         self.trace.add(trace)
         return turn
+
+    def _traced_turn(self, conversation: Conversation, index: int) -> RenderedTurn:
+        rendered = super().turn(conversation, index)
+        turn = rendered.turn
+        if turn is None:  # the texts of a row could continue the prompt
+            raise Undecided
+        if turn.thinking is not None or turn.is_spliced:
+            self._require_other_texts(conversation, index)
+        if turn.is_spliced and THINKING in self._template.variables:
+            thinking = bool(reasoning_of(conversation.messages[index]))
+            self._require_other_texts(conversation.with_kwargs(**{THINKING: thinking}), index)
+        return rendered
+
+    def _require_other_texts(self, conversation: Conversation, index: int) -> None:
+        """Decide that no text of a row has the end of the prompt, which the turn would then continue."""
+        prompt = self._template.render(conversation.first(index), add_generation_prompt=True)
+        text = self._template.render(conversation.first(index + 1))
+        start = common_prefix_length(prompt, text)
+        if text[start:].partition(OPEN)[0].strip():  # the template writes another text there
+            return
+        end = prompt[start:].strip()
+        if not end or OPEN in end:
+            raise Undecided
+        self._template.environment.trace.contained.add(end)
 
 
 class _PlainOutline(NamedTuple):

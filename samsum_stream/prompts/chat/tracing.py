@@ -104,12 +104,15 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
     """
 
     intercepted_binops = frozenset(ImmutableSandboxedEnvironment.default_binop_table)
+    intercepted_unops = frozenset(ImmutableSandboxedEnvironment.default_unop_table)
 
     def __init__(self, environment: jinja2.Environment) -> None:
         self.__dict__.update(environment.__dict__)
         self.filters = {name: self._traced_filter(name, function) for name, function in environment.filters.items()}
         self.tests = {name: self._traced_test(name, function) for name, function in environment.tests.items()}
+        self.finalize = self.traced_text
         self.trace = Trace()
+        self._json: set[str] = set()
 
     def compiled(self, source: str) -> jinja2.Template:
         """The template, with comparisons, slices and loops that this environment sees."""
@@ -128,7 +131,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         if isinstance(owner, str) and (_is_value(owner) or any(map(_has_value, values))):
             return self._method(owner, name, args, kwargs)
         if isinstance(owner, list | dict) and (_has_value(owner) or any(map(_has_value, values))):
-            _require(name in _LIST_METHODS and not (isinstance(owner, dict) and any(map(_is_no_key, args[:1]))))
+            _require(name in _LIST_METHODS and not (isinstance(owner, dict) and any(map(_has_value, args[:1]))))
         elif not isinstance(function, Macro | LoopContext | type) and not isinstance(owner, list | dict | type):
             _require(type(function).__name__ == "TemplateDict" or not any(map(_has_value, values)))
         return super().call(context, function, *args, **kwargs, **of_jinja)
@@ -140,9 +143,14 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """An item of a list or a mapping; a text has none that its placeholder could show."""
-        _require(not _is_mapping_value(obj) and not _is_no_key(argument))
+        _require(not _is_mapping_value(obj) and not _has_value(argument))
         _require(not (_is_value(obj) and isinstance(argument, int)))
         return super().getitem(obj, argument)
+
+    def call_unop(self, context: Any, operator: str, arg: Any) -> Any:
+        """The sign of a number."""
+        _require(not _has_value(arg))
+        return super().call_unop(context, operator, arg)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Add or format."""
@@ -159,12 +167,20 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         _require(not _is_value(iterable) and not _is_mapping_value(iterable))
         return iterable
 
+    def traced_text(self, value: Any) -> Any:
+        """What is printed, or joined by `~`: the text of a list or a mapping does not show its placeholders."""
+        _require(isinstance(value, str | _Length) or not _has_value(value))
+        return value
+
     def traced_slice(self, obj: Any, start: Any, stop: Any, step: Any) -> Any:
         """A part of a list, or a text without characters of the template at its edges."""
+        _require(not any(map(_has_value, (start, stop, step))))
+        part = obj[start:stop:step]
         if _is_value(obj):
             first, *_, last = _literals(obj)
             _require(step is None and 0 <= (start or 0) <= len(first) and -len(last) <= (stop or 0) <= 0)
-        return obj[start:stop:step]
+            self._json |= {part} if self._is_json(obj) else set()
+        return part
 
     def traced_compare(self, name: str, left: Any, right: Any) -> Any:
         """The result of a comparison."""
@@ -207,6 +223,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
                 self.trace.different.add((left, right))
             return False
         value, constant = (left, right) if _is_value(left) else (right, left)
+        _require(not self._is_json(value))
         if constant.strip():  # no value is blank
             _require(not any(literal.strip() for literal in _literals(value)))
             self.trace.equal.add(constant.strip())
@@ -227,10 +244,12 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def _contains(self, text: str, constant: str) -> bool:
         """Whether a text contains a constant; its values must not."""
-        return any(constant in literal for literal in _literals(text)) or self._search(text, constant)
+        is_written = not self._is_json(text) and any(constant in literal for literal in _literals(text))
+        return is_written or self._search(text, constant)
 
     def _search(self, text: str, constant: str) -> bool:
         """Whether the parts of a text that the template wrote contain a constant; its values must not."""
+        _require(not self._is_json(text))
         literals, core = _literals(text), constant.strip()
         _require(bool(core) and not any(core in value for value in _VALUE.findall(text)))
         # The constant could also begin in a value and end in what the template wrote, or the other way round.
@@ -239,6 +258,10 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         _require(not any(_overlap(core[1:], literal) for literal in literals[1:]))
         self.trace.contained.add(core)
         return any(constant in literal for literal in literals)
+
+    def _is_json(self, text: str) -> bool:
+        """Whether a part of a text is JSON, which can have signs that its values do not have."""
+        return any(json in text for json in self._json)
 
     # ----------------------------------------------------------------------------------- methods, filters and tests
 
@@ -287,9 +310,15 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
                 return self._replaced(first, *others)
             if name == "trim":
                 _require(not others and not kwargs)
+            if name == "join":
+                _require(all(isinstance(item, str) for item in first) or "attribute" in kwargs)
+            if name == "string":
+                _require(isinstance(first, str))
             if name == "tojson":
                 _require(not others and not kwargs.get("sort_keys") and not kwargs.get("ensure_ascii"))
-            return function(*before, *values, **kwargs)
+            result = function(*before, *values, **kwargs)
+            self._json |= {result} if name == "tojson" else set()
+            return result
 
         return traced
 
@@ -323,6 +352,11 @@ class _Traced(NodeTransformer):
         for other in compared[1:]:
             result = nodes.And(result, other)
         return result
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Concat:
+        self.generic_visit(node)
+        node.nodes = [_call("traced_text", part, line=node.lineno) for part in node.nodes]
+        return node
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:
         self.generic_visit(node)
@@ -370,11 +404,6 @@ def _length_of(text: str) -> _Length:
     length = _Length(len(text))
     length.is_of_id = _is_id(text)
     return length
-
-
-def _is_no_key(value: Any) -> bool:
-    """Whether a value cannot be looked up, because it may be equal to other values."""
-    return _has_value(value) and not _is_id(value)
 
 
 def _has_value(value: Any) -> bool:

@@ -36,12 +36,14 @@ class Turn(NamedTuple):
         prompt: The text before the turn at inference.
         target: The text of the turn, up to and including its stop token.
         thinking: The value of `enable_thinking` that inference needs for this text; None if it needs no other value.
+        is_spliced: Whether the target was found by a splice.
     """
 
     message: int
     prompt: str
     target: str
     thinking: bool | None = None
+    is_spliced: bool = False
 
 
 class Unrenderable(NamedTuple):
@@ -142,7 +144,7 @@ class TurnFinder:
         start = text.rfind(header, 0, common_prefix_length(text, other))
         if start < 0 or text.count(header, 0, start + len(header)) != prompt.count(header):
             return None  # there is no header of this turn
-        return Turn(index, prompt, text[start + len(header) :])
+        return Turn(index, prompt, text[start + len(header) :], is_spliced=True)
 
 
 def with_other_words(message: Message) -> Message:
