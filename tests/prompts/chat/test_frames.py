@@ -29,23 +29,29 @@ def template(text: str, *, before: str = "") -> str:
     )
 
 
-def stream_of(rows: list[dict[str, Any]], source: str, *, frames: bool = True) -> SFTStream:
+def stream_of(
+    rows: list[dict[str, Any]], source: str, *, frames: bool = True, config: dict[str, Any] | None = None, **kwargs: Any
+) -> SFTStream:
     tokenizer = small_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.chat_template = source
-    config = {
+    settings = {
         "packing_config": {"method": "none"},
         "shuffle": False,
         "lanes": 1,
-        "prompt_format_config": {"method": "ChatTemplate", "kwargs": {"frames": frames}},
+        "prompt_format_config": {"method": "ChatTemplate", "kwargs": {"frames": frames, **kwargs}},
     }
-    return SFTStream.from_config(config, rows=rows, tokenizer=tokenizer)
+    return SFTStream.from_config({**settings, **(config or {})}, rows=rows, tokenizer=tokenizer)
 
 
-def assert_same(rows: list[dict[str, Any]], source: str) -> None:
+def assert_same(rows: list[dict[str, Any]], source: str, **kwargs: Any) -> None:
     """The ids of all rows are the same with and without frames."""
     found, expected = (
-        [example.input_ids.tolist() for pack in stream_of(rows, source, frames=frames) for example in pack.examples]
+        [
+            example.input_ids.tolist()
+            for pack in stream_of(rows, source, frames=frames, **kwargs)
+            for example in pack.examples
+        ]
         for frames in (True, False)
     )
     assert found == expected
@@ -100,6 +106,14 @@ def chat(text: str, answer: str = "1 2", *more: str) -> dict[str, Any]:
         ("m.content | list | join", "Hello"),
         ("m.content * 2", "Hello"),
         ("'big' if m.content > 'm' else m.content", "zebra"),
+        ("'found' if 'needle' in (m | string) else m.content", "a needle"),
+        ("'found' if 'needle' in ('' ~ [m.content]) else m.content", "a needle"),
+        ("'found' if '\\\\n' in (m.content | tojson) else m.content", "two\nlines"),
+        ("'long' if -(m.content | length) < -50 else m.content", "long " * 30),
+        ("'found' if {'needle': 1}[m.content] is defined else m.content", "needle"),
+        ("'found' if {'needle': 1}.get(m.content) else m.content", "needle"),
+        ("[m.content, 'b'] | sort | first", "c"),
+        ("range(9)[: m.content | length] | length ~ ''", "ok"),
     ],
 )
 def test_a_text_on_which_a_template_decides(expression: str, text: str) -> None:
@@ -287,3 +301,28 @@ def test_a_value_before_the_border_of_a_turn(header: str) -> None:
     questions = ("Question.", "Ask \n", "Hel", "x `", "don", "1", "\n\n", "Is it? ")
     answers = ("Answer.", "lo", "\nYes", "``", "'t", "2", " No", "\n\nNo")
     assert_same([chat(q, a, "Go.", "Yes.") for q in questions for a in answers], source)
+
+
+def test_an_answer_that_has_the_end_of_its_prompt() -> None:
+    """Without `enable_thinking`, the prompt ends with a text that an answer of a row can continue."""
+    source = template("m.content").replace(
+        "assistant\\n' }}", "assistant\\n' ~ ('[T]' if enable_thinking | default(true) else '') }}"
+    )
+    rows = [chat("Hi", "Ho"), chat("Hi", "[T]Ho"), chat("Hi", "a", "b", "[T]c"), chat("Hi", "[T]a", "b", "c")]
+    skips = {"fault_config": {"on_bad_row": "skip", "max_bad_rows": 99}}
+    assert_same([*rows, *rows], source, config=skips)
+
+
+def test_reasoning_in_a_content_is_not_trained_if_the_config_says_so() -> None:
+    rows = [chat("Hi", "Ho"), chat("Hi", "Ho"), chat("Hi", "<think>R</think>Ho"), chat("Hi", "Ha")]
+    examples = [
+        [
+            (example.input_ids.tolist(), example.spans.tolist())
+            for pack in stream_of(
+                rows, template("m.content"), frames=frames, config={"loss_config": {"reasoning": False}}
+            )
+            for example in pack.examples
+        ]
+        for frames in (True, False)
+    ]
+    assert examples[0] == examples[1]
