@@ -11,8 +11,8 @@ from samsum_stream.prompts.chat.examples import ChatExample, Continuation, examp
 from samsum_stream.prompts.chat.forms import switch_name
 from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.losses import losses
-from samsum_stream.prompts.chat.turns import Turn, Unrenderable, common_prefix_length, with_other_words
-from samsum_stream.values.conversations import REASONING, Conversation, Message
+from samsum_stream.prompts.chat.turns import Turn, Unrenderable, with_other_words
+from samsum_stream.values.conversations import REASONING, Conversation, Message, common_prefix_length
 from samsum_stream.values.renderings import Problem
 
 _INLINE = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -14,18 +15,17 @@ from samsum_stream.prompts.chat.assembly import RenderedRow
 from samsum_stream.prompts.chat.conversations import (
     CannotRender,
     ExampleRenderer,
-    RenderedExamples,
     RenderedTurn,
 )
-from samsum_stream.prompts.chat.examples import Continuation
+from samsum_stream.prompts.chat.examples import ChatExample, Continuation
 from samsum_stream.prompts.chat.frames import Frame, FrameMaker, Guards
 from samsum_stream.prompts.chat.holes import Placeholders, texts_of_plain
 from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens
 from samsum_stream.prompts.chat.template import Undecided
-from samsum_stream.prompts.chat.tracing import CLOSE, OPEN, Trace, TracedTemplate
-from samsum_stream.prompts.chat.turns import THINKING, common_prefix_length
-from samsum_stream.values.conversations import Conversation, Message, reasoning_of, texts_in
+from samsum_stream.prompts.chat.tracing import CLOSE, OPEN, Trace, TracedTemplate, require_difference
+from samsum_stream.prompts.chat.turns import THINKING
+from samsum_stream.values.conversations import Conversation, reasoning_of, texts_in
 
 Tools = Sequence[Mapping[str, Any]] | None
 
@@ -55,7 +55,7 @@ class FrameCache:
         self._examples, self._control, self._continuation = examples, control, continuation
         self._forms = loaded.forms
         self._of_placeholders = _PlaceholderRenderer(examples)
-        self._is_on = loaded.settings.frames
+        self._is_on = loaded.settings.frames and self._of_placeholders.is_traced
         self._maker = FrameMaker(control.written_in, _barriers(loaded))
         self._frames: dict[Hashable, Frame | None] = {}
         self._compared: set[Hashable] = set()
@@ -142,25 +142,15 @@ class FrameCache:
             placeholders = Placeholders(adapted, tools_by_value=self._tools_by_value)
         self._of_placeholders.trace = Trace()
         try:
-            rendered = self._rendered(placeholders.conversation)
-            if not rendered.examples or not self._splits_without_edges(rendered, placeholders.conversation):
-                return None
+            rendered = self._of_placeholders.render(
+                placeholders.conversation, continuation=self._continuation_of_literals
+            )
+            _require_splits(rendered.examples, self._of_placeholders.trace)
         except (CannotRender, Undecided):
             return None
+        if not rendered.examples:
+            return None
         return self._maker.make(rendered.examples, placeholders.holes, rendered.events, self._of_placeholders.trace)
-
-    def _rendered(self, placeholders: Conversation) -> RenderedExamples:
-        return self._of_placeholders.render(placeholders, continuation=self._continuation_of_literals)
-
-    def _splits_without_edges(self, rendered: RenderedExamples, placeholders: Conversation) -> bool:
-        """Whether placeholders without white space at their edges need as many examples.
-
-        If a template strips the texts of the history only, the examples that a conversation needs depend on its texts.
-        """
-        if len(rendered.examples) == 1:
-            return True
-        stripped = placeholders.with_messages([*map(_without_edges, placeholders.messages)])
-        return _turns_of(rendered) == _turns_of(self._rendered(stripped))
 
     def _is_right(
         self, framed: RenderedRow, conversation: Conversation, render: Callable[[Conversation], RenderedRow]
@@ -181,19 +171,21 @@ class FrameCache:
         return self._continuation(left, right) if literal.strip() else right
 
 
-def _without_edges(message: Message) -> Message:
-    return {field: value.strip() if isinstance(value, str) else value for field, value in message.items()}
+def _require_splits(examples: Sequence[ChatExample], trace: Trace) -> None:
+    """Decide that each turn needs the example that it is in, and does not continue an earlier one."""
+    for number, example in enumerate(examples):
+        for earlier, turn in product(examples[:number], example.turns):
+            require_difference(earlier.text, turn.prompt, trace)
 
 
-def _turns_of(rendered: RenderedExamples) -> list[list[int]]:
-    """The messages of the turns of each example."""
-    return [[turn.message for turn in example.turns] for example in rendered.examples]
+_BROKEN_EDGE = re.compile(rf"\n{{1,2}}   {OPEN}")
 
 
 class _PlaceholderRenderer(ExampleRenderer):
     """Renders conversations of placeholders: those that start with messages of the same shapes have the same turns.
 
     Attributes:
+        is_traced: Whether the template can be traced.
         trace: What the template decided.
     """
 
@@ -202,6 +194,7 @@ class _PlaceholderRenderer(ExampleRenderer):
         finder = examples.loaded.finder.with_template(self._template)
         loaded = replace(examples.loaded, finder=finder)
         super().__init__(loaded, examples.continuation, trains_reasoning=examples.trains_reasoning)
+        self.is_traced = self._template.environment.is_traced
         self.trace = Trace()
         self._turn_of: dict[str, tuple[RenderedTurn, Trace]] = {}
 
@@ -221,7 +214,8 @@ class _PlaceholderRenderer(ExampleRenderer):
     def _traced_turn(self, conversation: Conversation, index: int) -> RenderedTurn:
         rendered = super().turn(conversation, index)
         turn = rendered.turn
-        if turn is None:  # the texts of a row could continue the prompt
+        # The texts of a row could continue the prompt, or the prompt could have the white space of a placeholder.
+        if turn is None or _BROKEN_EDGE.match(turn.target):
             raise Undecided
         if turn.thinking is not None or turn.is_spliced:
             self._require_other_texts(conversation, index)
@@ -231,16 +225,10 @@ class _PlaceholderRenderer(ExampleRenderer):
         return rendered
 
     def _require_other_texts(self, conversation: Conversation, index: int) -> None:
-        """Decide that no text of a row has the end of the prompt, which the turn would then continue."""
+        """Decide that the text with a turn does not start with its prompt."""
         prompt = self._template.render(conversation.first(index), add_generation_prompt=True)
         text = self._template.render(conversation.first(index + 1))
-        start = common_prefix_length(prompt, text)
-        if text[start:].partition(OPEN)[0].strip():  # the template writes another text there
-            return
-        end = prompt[start:].strip()
-        if not end or OPEN in end:
-            raise Undecided
-        self._template.environment.trace.contained.add(end)
+        require_difference(prompt, text, self._template.environment.trace)
 
 
 class _PlainOutline(NamedTuple):

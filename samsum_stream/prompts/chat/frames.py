@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from samsum_stream.prompts.chat.assembly import Layout, RenderedRow
 from samsum_stream.prompts.chat.examples import ChatExample
-from samsum_stream.prompts.chat.holes import Hole, Transform
+from samsum_stream.prompts.chat.holes import SPACES, Hole, Transform
 from samsum_stream.prompts.chat.tracing import CLOSE, OPEN, Trace
 from samsum_stream.values.renderings import Segment
 from samsum_stream.values.runs import Run
@@ -314,6 +314,13 @@ def _written(value: str, is_text: bool, transforms: tuple[Transform, ...]) -> li
     return [(text, transform) for text, transform in texts.items() if OPEN in text]
 
 
+def _leaves_edges(text: str, first: int, written: str) -> bool:
+    """Whether the white space beside a stripped placeholder may be what is left of its edges."""
+    end = first + len(written)
+    before, after = text[max(first - len(SPACES), 0) : first], text[end : end + len(SPACES)]
+    return (before == SPACES and not written[0].isspace()) or (after == SPACES and not written[-1].isspace())
+
+
 def _parsed(text: str, candidates: dict[str, list[_Candidate]]) -> FramePiece | None:
     """A text of the template as literals and slots; None if it has a placeholder in an unknown form."""
     texts, slots, start = [], list[Slot](), 0
@@ -321,6 +328,8 @@ def _parsed(text: str, candidates: dict[str, list[_Candidate]]) -> FramePiece | 
         for candidate in candidates.get(text[at : text.find(CLOSE, at) + 1], ()):
             first = at - candidate.offset
             if first >= start and text.startswith(candidate.text, first):
+                if _leaves_edges(text, first, candidate.text):
+                    return None
                 texts.append(text[start:first])
                 slots.append(candidate.slot)
                 start = first + len(candidate.text)

@@ -20,7 +20,8 @@ from samsum_stream.prompts.chat.tracing import CLOSE, ID_LENGTH, OPEN
 from samsum_stream.values.conversations import REASONING, Conversation, Message, texts_in
 from samsum_stream.values.rows import is_blank
 
-_BEFORE, _AFTER = "\n\n\n   ", "   \n\n\n"
+SPACES = "   "
+_BEFORE, _AFTER = f"\n\n\n{SPACES}", f"{SPACES}\n\n\n"
 """White space at the edges of a placeholder, which shows what is stripped. Templates do not write as much of it."""
 
 _CASES = "aB"

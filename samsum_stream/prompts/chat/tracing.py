@@ -11,20 +11,21 @@ template does with a value is `Undecided`. So the rule is an allow-list: an oper
 
 import operator
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import dataclass, field
 from functools import wraps
-from types import GeneratorType
+from types import FunctionType, MethodType, NoneType
 from typing import Any
 
 import jinja2
 import jinja2.nodes as nodes
-from jinja2.runtime import LoopContext, Macro
+from jinja2.runtime import LoopContext, Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
 
 from samsum_stream.prompts.chat.template import CompiledTemplate, Undecided
+from samsum_stream.values.conversations import common_prefix_length, texts_in
 
 OPEN, CLOSE = "\ue0f0", "\ue0f1"
 """The characters around the number of a placeholder."""
@@ -41,7 +42,7 @@ _TYPE_TESTS = {
 }  # fmt: skip
 _TEXT_FILTERS = {"d", "default", "replace", "safe", "string", "tojson", "trim"}
 _LIST_FILTERS = _TEXT_FILTERS | {
-    "attr", "count", "first", "items", "join", "last", "length", "list", "map", "reject", "rejectattr", "reverse",
+    "count", "first", "items", "join", "last", "length", "list", "map", "reject", "rejectattr", "reverse",
     "select", "selectattr",
 }  # fmt: skip
 """The filters that look at no value inside a list or a mapping. Those that call other filters or tests are traced."""
@@ -59,6 +60,10 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "gt": operator.gt,
     "gteq": operator.ge,
 }
+_FORMATS = ("format", "format_map")
+_ARGUMENTS = f'{{"{OPEN}'
+"""The start of the placeholder of arguments that are given as text."""
+
 _OF_IDS = {("eq", ID_LENGTH), ("ne", ID_LENGTH)}
 _OF_TEXTS = {("eq", 0), ("ne", 0), ("gt", 0), ("lteq", 0), ("gteq", 1), ("lt", 1)}
 """The comparisons of a length whose result is known."""
@@ -70,9 +75,6 @@ class _Length(int):
     """The length of a value. A text is not blank, so it is more than 0; of an id, a shape has whether it is 9."""
 
     is_of_id = False
-
-    def __str__(self) -> str:
-        return f"{OPEN}length{CLOSE}"  # a placeholder that has no value
 
 
 @dataclass
@@ -117,6 +119,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
     def compiled(self, source: str) -> jinja2.Template:
         """The template, with comparisons, slices and loops that this environment sees."""
         tree = _Traced().visit(self.parse(source))
+        self.is_traced = tree.find(nodes.EvalContextModifier) is None  # autoescape changes texts everywhere
         return self.template_class.from_code(self, self.compile(tree), self.make_globals(None))
 
     # ------------------------------------------------------------------------------------------- what Jinja calls
@@ -130,21 +133,23 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         values = [*args, *kwargs.values()]
         if isinstance(owner, str) and (_is_value(owner) or any(map(_has_value, values))):
             return self._method(owner, name, args, kwargs)
-        if isinstance(owner, list | dict) and (_has_value(owner) or any(map(_has_value, values))):
+        if isinstance(function, LoopContext):
+            self.traced_iter(*args[:1])
+        if isinstance(owner, list | tuple | dict) and (_has_value(owner) or any(map(_has_value, values))):
             _require(name in _LIST_METHODS and not (isinstance(owner, dict) and any(map(_has_value, args[:1]))))
-        elif not isinstance(function, Macro | LoopContext | type) and not isinstance(owner, list | dict | type):
+        elif not isinstance(function, Macro | LoopContext | type) and not isinstance(owner, list | tuple | dict | type):
             _require(type(function).__name__ == "TemplateDict" or not any(map(_has_value, values)))
         return super().call(context, function, *args, **kwargs, **of_jinja)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """An attribute, or an item of a mapping."""
-        _require(not _is_mapping_value(obj))
+        _require(not _is_mapping_value(obj) and not (_is_value(obj) and attribute in _FORMATS))
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """An item of a list or a mapping; a text has none that its placeholder could show."""
         _require(not _is_mapping_value(obj) and not _has_value(argument))
-        _require(not (_is_value(obj) and isinstance(argument, int)))
+        _require(not (_is_value(obj) and (isinstance(argument, int) or argument in _FORMATS)))
         return super().getitem(obj, argument)
 
     def call_unop(self, context: Any, operator: str, arg: Any) -> Any:
@@ -157,7 +162,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         result = super().call_binop(context, operator, left, right)
         if any(map(_has_value, (left, right))):
             _require(not isinstance(left, Markup | _Length) and not isinstance(right, Markup | _Length))
-            _require(operator == "+" or (operator == "%" and not _is_value(left) and _keeps(result, [right])))
+            _require(operator == "+" or (operator == "%" and _is_plain_format(left) and _are_texts(right)))
         return result
 
     # -------------------------------------------------------------------------------- what a traced template calls
@@ -169,8 +174,13 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def traced_text(self, value: Any) -> Any:
         """What is printed, or joined by `~`: the text of a list or a mapping does not show its placeholders."""
-        _require(isinstance(value, str | _Length) or not _has_value(value))
+        _require(isinstance(value, str) or not _has_value(value))
         return value
+
+    def traced_mapping(self, mapping: Any) -> Any:
+        """A mapping whose keys are no values, which could be equal."""
+        _require(not _is_mapping_value(mapping))
+        return mapping
 
     def traced_slice(self, obj: Any, start: Any, stop: Any, step: Any) -> Any:
         """A part of a list, or a text without characters of the template at its edges."""
@@ -179,7 +189,9 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         if _is_value(obj):
             first, *_, last = _literals(obj)
             _require(step is None and 0 <= (start or 0) <= len(first) and -len(last) <= (stop or 0) <= 0)
-            self._json |= {part} if self._is_json(obj) else set()
+            if self._is_json(obj):
+                _require(not start and obj.removesuffix(part) == obj and obj == part + "}")
+                self._json.add(part)
         return part
 
     def traced_compare(self, name: str, left: Any, right: Any) -> Any:
@@ -207,6 +219,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             return left.keys() == right.keys() and self._all_equal([(left[key], right[key]) for key in left])
         if isinstance(left, list | tuple) and type(left) is type(right):
             return len(left) == len(right) and self._all_equal([*zip(left, right, strict=True)])
+        _require(not isinstance(left, _Length) and not isinstance(right, _Length))
         return False if _has_value(left) or _has_value(right) else bool(left == right)
 
     def _all_equal(self, pairs: Collection[tuple[Any, Any]]) -> bool:
@@ -225,7 +238,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         value, constant = (left, right) if _is_value(left) else (right, left)
         _require(not self._is_json(value))
         if constant.strip():  # no value is blank
-            _require(not any(literal.strip() for literal in _literals(value)))
+            _require(_is_one_value(value))
             self.trace.equal.add(constant.strip())
         return False
 
@@ -235,8 +248,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
                 return item in container
             _require(isinstance(item, str) and not _is_value(item))
             return self._contains(container, item)
-        if isinstance(container, GeneratorType):
-            container = [*container]
+        container = _expanded(container)
         if not _has_value(item) and not _has_value(container):
             return item in container
         _require(not _is_mapping_value(container))
@@ -251,6 +263,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         """Whether the parts of a text that the template wrote contain a constant; its values must not."""
         _require(not self._is_json(text))
         literals, core = _literals(text), constant.strip()
+        _require(constant == core or _is_one_value(text))  # white space can be of the template or of a value
         _require(bool(core) and not any(core in value for value in _VALUE.findall(text)))
         # The constant could also begin in a value and end in what the template wrote, or the other way round.
         _require(not any(literal in core[1:-1] for literal in literals[1:-1]))
@@ -261,7 +274,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def _is_json(self, text: str) -> bool:
         """Whether a part of a text is JSON, which can have signs that its values do not have."""
-        return any(json in text for json in self._json)
+        return _ARGUMENTS in text or any(json in text for json in self._json)
 
     # ----------------------------------------------------------------------------------- methods, filters and tests
 
@@ -269,11 +282,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         """The result of a method of a text."""
         function = getattr(owner, name)
         if not _is_value(owner):
-            _require(name in ("format", "join") and not isinstance(args[0] if args else None, str))
-            if name == "format":
-                result = owner.format(*args, **kwargs)
-                _require(_keeps(result, [*args, *kwargs.values()]))
-                return result
+            _require(name == "join" and not isinstance(owner, Markup) and not isinstance(args[0], str))
             return owner.join([*args[0]])
         if name in _STRIPS:
             _require(args in ((), (None,), ("\n",)) and not kwargs)
@@ -288,7 +297,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return function(*args, **kwargs)
 
     def _replaced(self, text: Any, old: Any = None, new: Any = None, *others: Any) -> str:
-        _require(isinstance(old, str) and not _is_value(old) and not self._search(text, old))
+        _require(_is_value(text) and isinstance(old, str) and not _is_value(old) and not self._search(text, old))
         return str(text)
 
     def _traced_filter(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -296,26 +305,26 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
         @wraps(function)
         def traced(*args: Any, **kwargs: Any) -> Any:
-            before, values = args[:num_before], list(args[num_before:])
-            if values and isinstance(values[0], GeneratorType | Iterator):
-                values[0] = [*values[0]]
+            before, values = args[:num_before], [*map(_expanded, args[num_before:])]
             if not any(map(_has_value, (*values, *kwargs.values()))):
                 return function(*before, *values, **kwargs)
             first, *others = values
             if name in ("count", "length") and _is_value(first):
                 return _length_of(first)
+            _require(not any(map(_has_length, values)) or name in ("d", "default"))
             is_one = _is_value(first) or _is_mapping_value(first)
             _require(name in (_TEXT_FILTERS if is_one else _LIST_FILTERS))
-            if name == "replace" and is_one:
+            if name == "replace":
                 return self._replaced(first, *others)
+            if name in ("safe", "string", "trim"):
+                _require(isinstance(first, str))
             if name == "trim":
                 _require(not others and not kwargs)
             if name == "join":
-                _require(all(isinstance(item, str) for item in first) or "attribute" in kwargs)
-            if name == "string":
-                _require(isinstance(first, str))
+                _require(all(isinstance(item, str) for item in first) and not kwargs and len(others) < 2)
             if name == "tojson":
                 _require(not others and not kwargs.get("sort_keys") and not kwargs.get("ensure_ascii"))
+                _require(not any(map(self._is_json, texts_in(first))))  # a text that is escaped twice
             result = function(*before, *values, **kwargs)
             self._json |= {result} if name == "tojson" else set()
             return result
@@ -353,6 +362,20 @@ class _Traced(NodeTransformer):
             result = nodes.And(result, other)
         return result
 
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Expr:
+        self.generic_visit(node)
+        return _call("traced_mapping", node, line=node.lineno)
+
+    def _visit_call(self, node: Any) -> Any:
+        self.generic_visit(node)
+        if node.dyn_args is not None:
+            node.dyn_args = _call("traced_iter", node.dyn_args, line=node.lineno)
+        if node.dyn_kwargs is not None:
+            node.dyn_kwargs = _call("traced_mapping", node.dyn_kwargs, line=node.lineno)
+        return node
+
+    visit_Call = visit_Filter = visit_Test = _visit_call
+
     def visit_Concat(self, node: nodes.Concat) -> nodes.Concat:
         self.generic_visit(node)
         node.nodes = [_call("traced_text", part, line=node.lineno) for part in node.nodes]
@@ -387,6 +410,20 @@ def _is_value(value: Any) -> bool:
     return isinstance(value, str) and OPEN in value
 
 
+def _is_one_value(text: str) -> bool:
+    """Whether a text is one placeholder."""
+    return _literals(text) == ["", ""]
+
+
+def _is_plain_format(text: Any) -> bool:
+    """Whether a text formats other texts without changing them."""
+    return isinstance(text, str) and not _is_value(text) and "%" not in re.sub("%[%s]", "", text)
+
+
+def _are_texts(value: Any) -> bool:
+    return all(isinstance(text, str) for text in (value if isinstance(value, tuple) else (value,)))
+
+
 def _is_mapping_value(value: Any) -> bool:
     """Whether a value is the placeholder of a mapping."""
     return isinstance(value, Mapping) and any(map(_is_value, value))
@@ -398,6 +435,11 @@ def _is_id(value: Any) -> bool:
 
 
 _ID = re.compile(rf"{OPEN}[a-zA-Z]*0[0-9]{{4,}}{CLOSE}")
+
+
+def _expanded(value: Any) -> Any:
+    """An iterator or a view of a mapping as a list, which shows its values."""
+    return [*value] if isinstance(value, Iterator | KeysView | ValuesView | ItemsView) else value
 
 
 def _length_of(text: str) -> _Length:
@@ -414,7 +456,10 @@ def _has_value(value: Any) -> bool:
         return any(map(_has_value, value)) or any(map(_has_value, value.values()))
     if isinstance(value, list | tuple | set | frozenset):
         return any(map(_has_value, value))
-    return isinstance(value, _Length)
+    return isinstance(value, _Length) or not isinstance(value, _WITHOUT_VALUES)
+
+
+_WITHOUT_VALUES = (NoneType, int, float, Undefined, Macro, FunctionType, MethodType)
 
 
 def _literals(text: str) -> list[str]:
@@ -427,10 +472,31 @@ def _overlap(left: str, right: str) -> bool:
     return any(left.endswith(right[:length]) for length in range(1, min(len(left), len(right)) + 1))
 
 
-def _keeps(result: Any, values: Collection[Any]) -> bool:
-    """Whether a formatted text has all texts with placeholders unchanged."""
-    texts = [text for value in values for text in (value if isinstance(value, tuple) else (value,)) if _has_value(text)]
-    return isinstance(result, str) and all(isinstance(text, str) and text in result for text in texts)
+def _has_length(value: Any) -> bool:
+    """Whether a value is a length, or has one inside."""
+    if isinstance(value, Mapping):
+        return any(map(_has_length, value.values()))
+    return isinstance(value, _Length) or (isinstance(value, list | tuple) and any(map(_has_length, value)))
+
+
+def require_difference(one: str, other: str, trace: Trace) -> None:
+    """Decide that two different texts differ for all values; raises `Undecided` if that depends on values.
+
+    The template wrote both texts where they start to differ, or one has a value there. Then this value must not
+    contain what the other text has.
+    """
+    start = common_prefix_length(one, other)
+    values = [next((m for m in _VALUE.finditer(text) if m.start() <= start < m.end()), None) for text in (one, other)]
+    if start == min(len(one), len(other)) or values == [None, None]:
+        return
+    with_value, literal = (one, other) if values[0] else (other, one)
+    value = values[0] or values[1]
+    _require(None in values and value is not None)
+    assert value is not None
+    core = literal[start:].partition(OPEN)[0].strip()
+    after = with_value[value.end() :].partition(OPEN)[0]
+    _require(bool(core) and bool(after) and after not in core and not _overlap(core, after))
+    trace.contained.add(core)
 
 
 class TracedTemplate(CompiledTemplate):

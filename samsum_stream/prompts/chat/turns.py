@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from samsum_stream.prompts.chat.stops import Stops
 from samsum_stream.prompts.chat.template import CompiledTemplate, TemplateRefusal
-from samsum_stream.values.conversations import ASSISTANT, Conversation, Message, reasoning_of
+from samsum_stream.values.conversations import ASSISTANT, Conversation, Message, common_prefix_length, reasoning_of
 
 THINKING = "enable_thinking"
 """The variable with which most templates turn reasoning on and off."""
@@ -160,9 +160,3 @@ def _other(value: Any) -> Any:
     if isinstance(value, dict):
         return with_other_words(value)
     return value
-
-
-def common_prefix_length(one: str, other: str) -> int:
-    """The number of equal characters at the start of two texts."""
-    differing = (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
-    return next(differing, min(len(one), len(other)))
