@@ -114,6 +114,21 @@ def chat(text: str, answer: str = "1 2", *more: str) -> dict[str, Any]:
         ("'found' if {'needle': 1}.get(m.content) else m.content", "needle"),
         ("[m.content, 'b'] | sort | first", "c"),
         ("range(9)[: m.content | length] | length ~ ''", "ok"),
+        ("'5' if '5' in (m.content | length ~ '') else m.content", "12345"),
+        ("'short' if m.content | length in [2, 3] else m.content", "ab"),
+        ("'long' if m.content | length | tojson | int > 50 else m.content", "long " * 30),
+        ("'found' if 'needle' in m.values() else m.content", "needle"),
+        ("'found' if 'needle' in ('' ~ m.values()) else m.content", "needle"),
+        ("'found' if 'needle' in (messages | trim) else m.content", "needle"),
+        ("(m.content, 1).count('needle') ~ m.content", "needle"),
+        ("'%-30s|' % m.content", "Hi"),
+        ("m.content.format()", "a {{b}} c"),
+        ("'twice' if m.content ~ m.content == 'haha' else m.content", "ha"),
+        ("('Q:' ~ m.content) | replace(': ', ':')", " Hello"),
+        ("m.content | trim | tojson | tojson", 'a "b"'),
+        ("(m.content | trim | tojson)[1:-1]", 'a "b"'),
+        ("('' | safe).join([m.content])", "a<b"),
+        ("'stop words' | replace(m.content, 'X')", "stop"),
     ],
 )
 def test_a_text_on_which_a_template_decides(expression: str, text: str) -> None:
@@ -289,7 +304,11 @@ def test_a_conversation_has_as_few_examples_with_a_frame_as_without() -> None:
     answer = "{% if loop.last %}{{ m.content }}{% else %}{{ m.content.lstrip('\\n') }}{% endif %}"
     source = template("m.content").replace("{{ m.content }}", answer)
     texts = [str(number) for number in range(16)]
-    assert_same([chat(*texts[:number]) for number in (4, 6, 8, 10, 12, 14, 16)], source)
+    known = [
+        chat("a", "b"),
+        *({"messages": [*chat(*"ab" * n)["messages"][:-1], *chat("c", "d")["messages"]]} for n in (1, 2, 3)),
+    ]
+    assert_same([*known, *(chat(*texts[:number]) for number in (4, 6, 8, 10, 12, 14, 16))], source)
     assert_same([chat("a", "b", "c", "d"), chat("a", "\n\nb", "c", "d")], source)
 
 
@@ -326,3 +345,13 @@ def test_reasoning_in_a_content_is_not_trained_if_the_config_says_so() -> None:
         for frames in (True, False)
     ]
     assert examples[0] == examples[1]
+
+
+def test_an_edge_of_a_placeholder_is_no_text_of_the_template() -> None:
+    assert_same([chat("Hello   \n"), chat("Hi"), chat("Hi   ")], template("m.content.lstrip().rstrip('\\n')"))
+
+
+def test_a_template_that_escapes_has_no_frames() -> None:
+    escaped = "{% autoescape true %}{{ m.content }}{% endautoescape %}"
+    source = template("m.content").replace("{% else %}{{ m.content }}", "{% else %}" + escaped)
+    assert_same([chat("Hello"), chat("a<b"), chat("c")], source)
