@@ -302,7 +302,7 @@ def test_arguments_on_which_a_template_decides(expression: str) -> None:
 def test_a_conversation_has_as_few_examples_with_a_frame_as_without() -> None:
     """The template strips earlier answers, which changes the text of some conversations only."""
     answer = "{% if loop.last %}{{ m.content }}{% else %}{{ m.content.lstrip('\\n') }}{% endif %}"
-    source = template("m.content").replace("{{ m.content }}", answer)
+    source = template("m.content").replace("{{ m.content }}", answer, 1)
     texts = [str(number) for number in range(16)]
     question, answers = {"role": "user", "content": "a"}, chat("a", "b")["messages"]
     known = [{"messages": [question] * number + answers} for number in range(4)]  # frames that are right
