@@ -13,7 +13,6 @@ a target must end with a stop token and contain the words of the turn.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from transformers.utils import chat_template_utils
@@ -21,9 +20,8 @@ from transformers.utils import chat_template_utils
 from samsum_stream import SFTStream
 from samsum_stream.prompts.chat.turns import Turn, Unrenderable
 from samsum_stream.values.conversations import Conversation, Message, texts_in
-from tests.prompts.chat.templates import GENERATION_STOPS
+from tests.prompts.chat.templates import GENERATION_STOPS, fix_date
 
-DATE = datetime(2026, 1, 1)
 AS_IT_IS, THINKING, SPLICED = "as it is", "with thinking", "spliced"
 WORD = "Certainly"
 WRITTEN_BY_THE_MODEL = ("content", "reasoning_content", "reasoning", "thinking", "tool_calls")
@@ -72,8 +70,7 @@ class Oracle:
         self.special = tuple(token.content for token in added if token.special)
         self.control = self.tokenizer._get_control_tokens(self.source)
         self.is_plain = self._encode("\nHi") == self._encode("\n") + self._encode("Hi")
-        # A variable cannot be a function, so the date is set where the compiled template finds its functions.
-        chat_template_utils._compile_jinja_template(self.source).globals["strftime_now"] = DATE.strftime
+        fix_date(self.source)
         question = {"role": "user", "content": "Question"}
         answer = {"role": "assistant", "content": WORD}
         self.tail = self._tail(Conversation([question, answer, question]))

@@ -120,8 +120,8 @@ class _ConversationNoticer:
     def __init__(self, loaded: LoadedTemplate) -> None:
         self._loaded = loaded
         self._control = ControlTokens(loaded.special, loaded.written)
-        constants = {node.value for node in loaded.template.tree.find_all(nodes.Const)}
-        texts = sorted(text for text in constants if isinstance(text, str) and len(text.strip()) > 1)
+        constants = [node.value for node in loaded.template.tree.find_all(nodes.Const)]
+        texts = sorted({text for text in constants if isinstance(text, str) and len(text.strip()) > 1})
         self._guards = [text for text in texts if not text.isidentifier() and not self._control.written_in(text)]
 
     def names(self, conversation: Conversation) -> Iterator[str]:

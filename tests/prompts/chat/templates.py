@@ -8,9 +8,10 @@ from typing import Any
 
 import transformers
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from transformers.utils import chat_template_utils
 
 from samsum_stream.prompts.chat.stops import find_stops
-from samsum_stream.prompts.chat.template import CompiledTemplate
+from samsum_stream.prompts.chat.template import DATE, CompiledTemplate
 from samsum_stream.prompts.chat.turns import TurnFinder
 
 EOS = "<|endoftext|>"
@@ -104,6 +105,14 @@ def finder_of(source: str, **changes: Any) -> TurnFinder:
     template = CompiledTemplate(source, special_tokens={"bos_token": "<s>", "eos_token": EOS}, **changes)
     stops = find_stops(template, added_tokens=control_tokens(source), eos=EOS, stop_tokens=GENERATION_STOPS)
     return TurnFinder(template, stops)
+
+
+def fix_date(source: str) -> None:
+    """Let `apply_chat_template` write the fixed date of this package in a template, in this process.
+
+    A variable cannot be a function, so the date is set where the compiled template finds its functions.
+    """
+    chat_template_utils._compile_jinja_template(source).globals["strftime_now"] = DATE.strftime
 
 
 def tokenizer_of(source: str) -> transformers.PreTrainedTokenizerBase:
