@@ -113,8 +113,13 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         self.filters = {name: self._traced_filter(name, function) for name, function in environment.filters.items()}
         self.tests = {name: self._traced_test(name, function) for name, function in environment.tests.items()}
         self.finalize = self.traced_text
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a new trace."""
         self.trace = Trace()
         self._json: set[str] = set()
+        self._has_lengths = False
 
     def compiled(self, source: str) -> jinja2.Template:
         """The template, with comparisons, slices and loops that this environment sees."""
@@ -135,6 +140,8 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             return self._method(owner, name, args, kwargs)
         if isinstance(function, LoopContext):
             self.traced_iter(*args[:1])
+        if type(function).__name__ == "TemplateDict":
+            [*map(self.traced_mapping, args[:1])]
         if isinstance(owner, list | tuple | dict) and (_has_value(owner) or any(map(_has_value, values))):
             _require(name in _LIST_METHODS and not (isinstance(owner, dict) and any(map(_has_value, args[:1]))))
         elif not isinstance(function, Macro | LoopContext | type) and not isinstance(owner, list | tuple | dict | type):
@@ -274,7 +281,10 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def _is_json(self, text: str) -> bool:
         """Whether a part of a text is JSON, which can have signs that its values do not have."""
-        return _ARGUMENTS in text or any(json in text for json in self._json)
+        return _ARGUMENTS in text or self._json_in(text)
+
+    def _json_in(self, text: str) -> bool:
+        return any(json in text for json in self._json)
 
     # ----------------------------------------------------------------------------------- methods, filters and tests
 
@@ -310,8 +320,9 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
                 return function(*before, *values, **kwargs)
             first, *others = values
             if name in ("count", "length") and _is_value(first):
+                self._has_lengths = True
                 return _length_of(first)
-            _require(not any(map(_has_length, values)) or name in ("d", "default"))
+            _require(not self._has_lengths or name in ("d", "default") or not any(map(_has_length, values)))
             is_one = _is_value(first) or _is_mapping_value(first)
             _require(name in (_TEXT_FILTERS if is_one else _LIST_FILTERS))
             if name == "replace":
@@ -324,7 +335,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
                 _require(all(isinstance(item, str) for item in first) and not kwargs and len(others) < 2)
             if name == "tojson":
                 _require(not others and not kwargs.get("sort_keys") and not kwargs.get("ensure_ascii"))
-                _require(not any(map(self._is_json, texts_in(first))))  # a text that is escaped twice
+                _require(not self._json or not any(map(self._json_in, texts_in(first))))  # it is escaped twice
             result = function(*before, *values, **kwargs)
             self._json |= {result} if name == "tojson" else set()
             return result
@@ -426,7 +437,7 @@ def _are_texts(value: Any) -> bool:
 
 def _is_mapping_value(value: Any) -> bool:
     """Whether a value is the placeholder of a mapping."""
-    return isinstance(value, Mapping) and any(map(_is_value, value))
+    return isinstance(value, dict) and len(value) == 1 and _is_value(next(iter(value)))
 
 
 def _is_id(value: Any) -> bool:
@@ -517,5 +528,5 @@ class TracedTemplate(CompiledTemplate):
 
     def trace_of(self, run: Callable[[], Any]) -> tuple[Any, Trace]:
         """The result of some runs of the template, and what it decided in them."""
-        self.environment.trace = Trace()
+        self.environment.begin()
         return run(), self.environment.trace
