@@ -62,9 +62,13 @@ def all_templates() -> dict[str, str]:
 # --------------------------------------------------------------------------------------------------- tokenizers
 
 
-@cache
 def small_tokenizer() -> transformers.PreTrainedTokenizerBase:
-    """A byte-level tokenizer that merges newlines, as Qwen3 and Llama-3 do; it adds no token to a text."""
+    """A new byte-level tokenizer that merges newlines, as Qwen3 and Llama-3 do; it adds no token to a text."""
+    return copy.deepcopy(_small_tokenizer())
+
+
+@cache
+def _small_tokenizer() -> transformers.PreTrainedTokenizerBase:
     tokenizer = Tokenizer(models.BPE())
     words = pre_tokenizers.Split(_WORDS, behavior="isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(False, use_regex=False)])
