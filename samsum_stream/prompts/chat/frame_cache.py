@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from samsum_stream.prompts.chat.assembly import RenderedRow
 from samsum_stream.prompts.chat.conversations import (
     CannotRender,
     ExampleRenderer,
+    RenderedExamples,
     RenderedTurn,
 )
 from samsum_stream.prompts.chat.examples import ChatExample, Continuation
@@ -106,7 +107,7 @@ class FrameCache:
 
     def _allows(self, guards: Guards, outline: "Placeholders | _PlainOutline", joined: str, tools: Tools) -> bool:
         """Whether no value of a conversation can change what the template does."""
-        if not guards.allow_texts([*outline.texts, *outline.other_texts], joined):
+        if not guards.allow_texts(chain(outline.texts, outline.other_texts), joined):
             return False
         return guards.allow_values(outline.values) and self._allows_tools(guards, tools)
 
@@ -140,17 +141,14 @@ class FrameCache:
         if not isinstance(placeholders, Placeholders):
             adapted = self._forms.adapt(conversation)
             placeholders = Placeholders(adapted, tools_by_value=self._tools_by_value)
-        self._of_placeholders.trace = Trace()
         try:
-            rendered = self._of_placeholders.render(
-                placeholders.conversation, continuation=self._continuation_of_literals
-            )
-            _require_splits(rendered.examples, self._of_placeholders.trace)
+            rendered, trace = self._of_placeholders.traced(placeholders.conversation, self._continuation_of_literals)
+            _require_splits(rendered.examples, trace)
         except (CannotRender, Undecided):
             return None
         if not rendered.examples:
             return None
-        return self._maker.make(rendered.examples, placeholders.holes, rendered.events, self._of_placeholders.trace)
+        return self._maker.make(rendered.examples, placeholders.holes, rendered.events, trace)
 
     def _is_right(
         self, framed: RenderedRow, conversation: Conversation, render: Callable[[Conversation], RenderedRow]
@@ -186,7 +184,6 @@ class _PlaceholderRenderer(ExampleRenderer):
 
     Attributes:
         is_traced: Whether the template can be traced.
-        trace: What the template decided.
     """
 
     def __init__(self, examples: ExampleRenderer) -> None:
@@ -195,11 +192,16 @@ class _PlaceholderRenderer(ExampleRenderer):
         loaded = replace(examples.loaded, finder=finder)
         super().__init__(loaded, examples.continuation, trains_reasoning=examples.trains_reasoning)
         self.is_traced = self._template.environment.is_traced
-        self.trace = Trace()
+        self._trace = Trace()
         self._turn_of: dict[str, tuple[RenderedTurn, Trace]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_turn_of": {}}
+
+    def traced(self, placeholders: Conversation, continuation: Continuation) -> tuple[RenderedExamples, Trace]:
+        """The examples of a conversation of placeholders, and what the template decided; raises `Undecided`."""
+        self._trace = Trace()
+        return self.render(placeholders, continuation=continuation), self._trace
 
     def turn(self, conversation: Conversation, index: int) -> RenderedTurn:
         key = repr((conversation.messages[: index + 1], conversation.tools, conversation.kwargs))
@@ -208,7 +210,7 @@ class _PlaceholderRenderer(ExampleRenderer):
                 self._turn_of.clear()
             self._turn_of[key] = self._template.trace_of(partial(self._traced_turn, conversation, index))
         turn, trace = self._turn_of[key]
-        self.trace.add(trace)
+        self._trace.add(trace)
         return turn
 
     def _traced_turn(self, conversation: Conversation, index: int) -> RenderedTurn:

@@ -12,7 +12,7 @@ placeholders instead of values, and filled for each conversation. Three rules ma
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -86,7 +86,7 @@ class Guards(NamedTuple):
     equal: frozenset[str] = frozenset()
     different: tuple[tuple[FramePiece, FramePiece], ...] = ()
 
-    def allow_texts(self, texts: Sequence[str], joined: str) -> bool:
+    def allow_texts(self, texts: Iterable[str], joined: str) -> bool:
         """Whether no text decides otherwise; `joined` has all of them."""
         if any(map(joined.__contains__, self.contained)):
             return False
