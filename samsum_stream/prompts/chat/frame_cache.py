@@ -18,13 +18,15 @@ from samsum_stream.prompts.chat.conversations import (
     RenderedExamples,
     RenderedTurn,
 )
+from samsum_stream.prompts.chat.decisions import Trace
 from samsum_stream.prompts.chat.examples import ChatExample, Continuation
 from samsum_stream.prompts.chat.frames import Frame, FrameMaker, Guards
 from samsum_stream.prompts.chat.holes import Placeholders, texts_of_plain
 from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens
+from samsum_stream.prompts.chat.placeholder_texts import CLOSE, OPEN
 from samsum_stream.prompts.chat.template import Undecided
-from samsum_stream.prompts.chat.tracing import CLOSE, OPEN, Trace, TracedTemplate, require_difference
+from samsum_stream.prompts.chat.tracing import TracedTemplate
 from samsum_stream.prompts.chat.turns import THINKING
 from samsum_stream.values.conversations import Conversation, reasoning_of, texts_in
 
@@ -173,7 +175,7 @@ def _require_splits(examples: Sequence[ChatExample], trace: Trace) -> None:
     """Decide that each turn needs the example that it is in, and does not continue an earlier one."""
     for number, example in enumerate(examples):
         for earlier, turn in product(examples[:number], example.turns):
-            require_difference(earlier.text, turn.prompt, trace)
+            trace.require_difference(earlier.text, turn.prompt)
 
 
 _BROKEN_EDGE = re.compile(rf"\n{{1,2}}   {OPEN}")
@@ -230,7 +232,7 @@ class _PlaceholderRenderer(ExampleRenderer):
         """Decide that the text with a turn does not start with its prompt."""
         prompt = self._template.render(conversation.first(index), add_generation_prompt=True)
         text = self._template.render(conversation.first(index + 1))
-        require_difference(prompt, text, self._template.environment.trace)
+        self._template.environment.trace.require_difference(prompt, text)
 
 
 class _PlainOutline(NamedTuple):

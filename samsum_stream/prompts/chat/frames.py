@@ -18,9 +18,10 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from samsum_stream.prompts.chat.assembly import Layout, RenderedRow
+from samsum_stream.prompts.chat.decisions import Trace
 from samsum_stream.prompts.chat.examples import ChatExample
 from samsum_stream.prompts.chat.holes import SPACES, Hole, Transform
-from samsum_stream.prompts.chat.tracing import CLOSE, OPEN, Trace
+from samsum_stream.prompts.chat.placeholder_texts import CLOSE, OPEN
 from samsum_stream.values.renderings import Segment
 from samsum_stream.values.runs import Run
 

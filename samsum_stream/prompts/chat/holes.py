@@ -16,7 +16,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from samsum_stream.prompts.chat.tracing import CLOSE, ID_LENGTH, OPEN
+from samsum_stream.prompts.chat.placeholder_texts import CLOSE, ID_LENGTH, OPEN
 from samsum_stream.values.conversations import REASONING, Conversation, Message, texts_in
 from samsum_stream.values.rows import is_blank
 
