@@ -135,8 +135,8 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return value
 
     def traced_mapping(self, mapping: Any) -> Any:
-        """A mapping whose keys are no values, which could be equal."""
-        require(not is_mapping_value(mapping))
+        """A mapping whose keys are no values, which could be equal; what else becomes a mapping has no values."""
+        require(not (any(map(is_value, mapping)) if isinstance(mapping, dict) else has_value(mapping)))
         return mapping
 
     def traced_slice(self, obj: Any, start: Any, stop: Any, step: Any) -> Any:

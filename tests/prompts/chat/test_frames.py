@@ -274,21 +274,29 @@ def test_texts_that_a_template_compares_with_each_other(expression: str) -> None
         "tools[0].function.parameters | tojson(sort_keys=true)",
         "tools[0].function.parameters | tojson(indent=4)",
         "tools[0].function | length",
-        "tools[0].function.version",
+        "{tools[0].function.name: 1, tools[1].function.name: 2} | tojson",
+        "dict([[tools[0].function.name, 1], [tools[1].function.name, 2]]) | tojson",
     ],
 )
 def test_tools_on_which_a_template_decides(expression: str) -> None:
-    def row(*names: str, **fields: Any) -> dict[str, Any]:
-        properties = {"type": "object", "properties": {}, **fields}
-        functions = [
-            {"name": name, "description": "Does.", "parameters": properties, "version": len(fields) + 1}
-            for name in names
-        ]
-        return {**chat("Hi"), "tools": [{"type": "function", "function": function} for function in functions]}
-
     source = template(f"(({expression}) if tools else '') ~ m.content")
     city = {"properties": {"b": {"type": "string"}, "a": {"type": "string"}}, "required": ["b"]}
-    assert_same([row("a", "b"), row("b", "a"), row("a", "b", **city), row("c", "d", **city)], source)
+    rows = [("a", "b", {}), ("b", "a", {}), ("a", "b", city), ("c", "d", city), ("a", "a", {})]
+    assert_same([with_tools(one, other, **parameters) for one, other, parameters in rows], source)
+
+
+def test_a_number_in_a_tool() -> None:
+    rows = [with_tools("a"), with_tools("b"), with_tools("c")]
+    for number, row in enumerate(rows):
+        row["tools"][0]["function"]["version"] = number + 1
+    assert_same(rows, template("(tools[0].function.version if tools else '') ~ m.content"))
+
+
+def with_tools(*names: str, **parameters: Any) -> dict[str, Any]:
+    """A conversation with a tool for each name."""
+    schema = {"type": "object", "properties": {}, **parameters}
+    functions = [{"name": name, "description": "Does.", "parameters": schema} for name in names]
+    return {**chat("Hi"), "tools": [{"type": "function", "function": function} for function in functions]}
 
 
 @pytest.mark.parametrize("expression", ["c.function.arguments.code", "c.function.arguments | length"])
