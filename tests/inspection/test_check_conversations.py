@@ -282,6 +282,10 @@ def test_texts_on_which_a_template_decides(check: Check) -> None:
     assert finding.level == "warning"
     assert '5.0% of the rows, such as rows/rows.jsonl:19, have "/loud"' in finding.reason
     assert names(check(chats(), LOOKS_FOR_A_TEXT)) == []
+    word = LOOKS_FOR_A_TEXT.replace("/loud", "loud")
+    assert finding_of(check([*chats(19), chat("Hi loud", "Hello")], word), "texts_that_decide").level == "warning"
+    cuts = LOOKS_FOR_A_TEXT.replace("m.content ~ (", "m.content[:99] ~ (")  # its decisions are not known
+    assert finding_of(check(rows, cuts), "texts_that_decide").level == "warning"
     assert names(check([*chats(19), chat("Hi", "Hello /loud")], LOOKS_FOR_A_TEXT)) == [], "the model may write it"
 
 

@@ -1,18 +1,21 @@
 """What is noticed in sampled rows beside their lengths, which shows how a chat template treats their conversations."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import jinja2.nodes as nodes
 import numpy as np
 
 from samsum_stream.pipeline.encoder import RowEncoder
+from samsum_stream.prompts.chat.holes import Placeholders
 from samsum_stream.prompts.chat.instruction_rendering import InstructionChatRenderer
 from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens
 from samsum_stream.prompts.chat.rendering import ChatRenderer
-from samsum_stream.prompts.chat.template import TemplateRefusal
+from samsum_stream.prompts.chat.template import TemplateRefusal, Undecided
+from samsum_stream.prompts.chat.tracing import TracedTemplate
 from samsum_stream.prompts.rendering import RowRenderer
 from samsum_stream.training.stop_tokens import loaded_template
 from samsum_stream.values.conversations import ASSISTANT, Conversation, Message, reasoning_of
@@ -120,9 +123,8 @@ class _ConversationNoticer:
     def __init__(self, loaded: LoadedTemplate) -> None:
         self._loaded = loaded
         self._control = ControlTokens(loaded.special, loaded.written)
-        constants = [node.value for node in loaded.template.tree.find_all(nodes.Const)]
-        texts = sorted({text for text in constants if isinstance(text, str) and len(text.strip()) > 1})
-        self._guards = [text for text in texts if not text.isidentifier() and not self._control.written_in(text)]
+        self._traced = TracedTemplate(loaded.template)
+        self._looked_for: dict[Hashable, Collection[str]] = {}
 
     def names(self, conversation: Conversation) -> Iterator[str]:
         """What is lost or missing in a conversation, and the texts in it on which the template decides."""
@@ -131,9 +133,23 @@ class _ConversationNoticer:
         if "tool_calls" in parts and not conversation.tools:
             yield CALLS_WITHOUT_TOOLS
         texts = "\0".join(_texts_of_others(conversation))
-        if found := [guard for guard in self._guards if guard in texts]:
+        if found := [text for text in self._texts_looked_for(conversation) if text in texts]:
             marked = self._control.marked(self._loaded.forms.adapt(conversation))[0]
             yield from (f"{DECIDES}{guard}" for guard in found if self._decides(marked, guard))
+
+    def _texts_looked_for(self, conversation: Conversation) -> Collection[str]:
+        """The texts that the template looks for in conversations of this shape, apart from control tokens."""
+        placeholders = Placeholders(self._loaded.forms.adapt(conversation), tools_by_value=True)
+        if placeholders.shape not in self._looked_for:
+            try:
+                _, trace = self._traced.trace_of(partial(self._traced.render, placeholders.conversation))
+                texts = trace.contained | trace.equal
+            except (Undecided, TemplateRefusal):
+                texts = _constants_of(self._loaded.template.tree)
+            self._looked_for[placeholders.shape] = sorted(
+                text for text in texts if len(text) > 1 and not self._control.written_in(text)
+            )
+        return self._looked_for[placeholders.shape]
 
     def _decides(self, conversation: Conversation, guard: str) -> bool:
         """Whether the template writes another text if it does not find the guard."""
@@ -146,6 +162,12 @@ class _ConversationNoticer:
             return self._loaded.template.render(conversation)
         except TemplateRefusal:
             return None
+
+
+def _constants_of(tree: nodes.Template) -> set[str]:
+    """The texts in a syntax tree that are no names, for a template whose decisions are not known."""
+    constants = [node.value for node in tree.find_all(nodes.Const)]
+    return {text for text in constants if isinstance(text, str) and text.strip() and not text.isidentifier()}
 
 
 def parts_of(conversation: Conversation) -> Iterator[str]:

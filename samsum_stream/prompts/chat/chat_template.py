@@ -14,6 +14,8 @@ AUTO = "auto"
 SPLIT, LAST_ROUND, ERROR, SKIP = "split", "last_round", "error", "skip"
 
 OF_ROWS = frozenset({"messages", "tools", "documents"})
+"""The variables of a template that are columns of the rows."""
+
 RESERVED = OF_ROWS | {"add_generation_prompt", "strftime_now", "chat_template"}
 """The variables of a template that `template_kwargs` cannot set."""
 
