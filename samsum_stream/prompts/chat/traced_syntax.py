@@ -1,17 +1,22 @@
-"""The syntax tree of a template in which each operation on a value is a call of the environment.
+"""The syntax tree of a template in which each operation on a value is a filter of the environment.
 
-{{ a == b }}              {{ environment.traced_compare("eq", a, b) }}
-{{ a ~ b }}               {{ environment.traced_text(a) ~ environment.traced_text(b) }}
-{{ a[1:] }}               {{ environment.traced_slice(a, 1, none, none) }}
-{% for b in a %}          {% for b in environment.traced_iter(a) %}
-{{ f(*a, **b) }}          {{ f(*environment.traced_iter(a), **environment.traced_mapping(b)) }}
-{{ {a: b} }}              {{ environment.traced_mapping({a: b}) }}
+{{ a == b }}              {{ a | traced_compare("eq", b) }}
+{{ a ~ b }}               {{ (a | traced_text) ~ (b | traced_text) }}
+{{ a[1:] }}               {{ a | traced_slice(1, none, none) }}
+{% for b in a %}          {% for b in a | traced_iter %}
+{{ f(*a, **b) }}          {{ f(*(a | traced_iter), **(b | traced_mapping)) }}
+{{ {a: b} }}              {{ {a: b} | traced_mapping }}
+
+Jinja calls a filter at once; a function takes the way through the sandbox.
 """
 
 from typing import Any
 
 import jinja2.nodes as nodes
 from jinja2.visitor import NodeTransformer
+
+OPERATIONS = ("traced_compare", "traced_iter", "traced_mapping", "traced_slice", "traced_text")
+"""The filters that the environment has to have."""
 
 
 class TracedSyntax(NodeTransformer):
@@ -21,7 +26,7 @@ class TracedSyntax(NodeTransformer):
         self.generic_visit(node)
         lefts = [node.expr, *(operand.expr for operand in node.ops)]
         compared = [
-            _call("traced_compare", nodes.Const(operand.op), left, operand.expr, line=node.lineno)
+            _filtered(left, "traced_compare", nodes.Const(operand.op), operand.expr)
             for left, operand in zip(lefts, node.ops, strict=False)
         ]
         result: nodes.Expr = compared[0]
@@ -31,21 +36,21 @@ class TracedSyntax(NodeTransformer):
 
     def visit_Dict(self, node: nodes.Dict) -> nodes.Expr:
         self.generic_visit(node)
-        return _call("traced_mapping", node, line=node.lineno)
+        return _filtered(node, "traced_mapping")
 
     def _visit_call(self, node: Any) -> Any:
         self.generic_visit(node)
         if node.dyn_args is not None:
-            node.dyn_args = _call("traced_iter", node.dyn_args, line=node.lineno)
+            node.dyn_args = _filtered(node.dyn_args, "traced_iter")
         if node.dyn_kwargs is not None:
-            node.dyn_kwargs = _call("traced_mapping", node.dyn_kwargs, line=node.lineno)
+            node.dyn_kwargs = _filtered(node.dyn_kwargs, "traced_mapping")
         return node
 
     visit_Call = visit_Filter = visit_Test = _visit_call
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Concat:
         self.generic_visit(node)
-        node.nodes = [_call("traced_text", part, line=node.lineno) for part in node.nodes]
+        node.nodes = [_filtered(part, "traced_text") for part in node.nodes]
         return node
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:
@@ -53,15 +58,13 @@ class TracedSyntax(NodeTransformer):
         if not isinstance(node.arg, nodes.Slice):
             return node
         parts = [part or nodes.Const(None) for part in (node.arg.start, node.arg.stop, node.arg.step)]
-        return _call("traced_slice", node.node, *parts, line=node.lineno)
+        return _filtered(node.node, "traced_slice", *parts)
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
-        node.iter = _call("traced_iter", node.iter, line=node.lineno)
+        node.iter = _filtered(node.iter, "traced_iter")
         return node
 
 
-def _call(name: str, *args: Any, line: int) -> nodes.Expr:
-    call = nodes.Call(nodes.EnvironmentAttribute(name), list(args), [], None, None)
-    call.set_lineno(line)
-    return call
+def _filtered(value: nodes.Expr, name: str, *args: nodes.Expr) -> nodes.Expr:
+    return nodes.Filter(value, name, [*args], [], None, None, lineno=value.lineno)

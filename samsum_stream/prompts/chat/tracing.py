@@ -32,7 +32,7 @@ from samsum_stream.prompts.chat.placeholder_texts import (
     literals,
 )
 from samsum_stream.prompts.chat.template import CompiledTemplate
-from samsum_stream.prompts.chat.traced_syntax import TracedSyntax
+from samsum_stream.prompts.chat.traced_syntax import OPERATIONS, TracedSyntax
 
 _TYPE_TESTS = {
     "boolean", "callable", "defined", "false", "float", "integer", "iterable", "mapping", "none", "number", "sequence",
@@ -51,6 +51,7 @@ _LIST_METHODS = {
 _SEARCHES = {"endswith", "find", "partition", "rfind", "rpartition", "rsplit", "split", "startswith"}
 _STRIPS = {"lstrip", "rstrip", "strip"}
 _FORMATS = ("format", "format_map")
+_DICT_NAMES = frozenset(dir(dict))
 _EQUALS = {"==": "eq", "eq": "eq", "equalto": "eq", "!=": "ne", "ne": "ne"}
 
 
@@ -67,6 +68,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
     def __init__(self, environment: jinja2.Environment) -> None:
         self.__dict__.update(environment.__dict__)
         self.filters = {name: self._traced_filter(name, function) for name, function in environment.filters.items()}
+        self.filters |= {name: getattr(self, name) for name in OPERATIONS}
         self.tests = {name: self._traced_test(name, function) for name, function in environment.tests.items()}
         self.finalize = self.traced_text
         self.trace = Trace()
@@ -83,8 +85,6 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         """Call a function or a method of a value."""
         owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
         of_jinja = {key: kwargs.pop(key) for key in ("_loop_vars", "_block_vars") if key in kwargs}
-        if owner is self:  # the functions below
-            return function(*args, **kwargs)
         values = [*args, *kwargs.values()]
         if isinstance(owner, str) and (is_value(owner) or any(map(has_value, values))):
             return self._method(owner, name, args, kwargs)
@@ -100,6 +100,8 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """An attribute, or an item of a mapping."""
+        if type(obj) is dict and len(obj) > 1 and attribute in obj and attribute not in _DICT_NAMES:
+            return obj[attribute]  # the usual case, on a short way
         require(not is_mapping_value(obj) and not (is_value(obj) and attribute in _FORMATS))
         return super().getattr(obj, attribute)
 
@@ -116,6 +118,8 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Add or format."""
+        if operator == "+" and type(left) is str and type(right) is str:
+            return left + right  # the usual case, on a short way
         result = super().call_binop(context, operator, left, right)
         if any(map(has_value, (left, right))):
             require(not isinstance(left, Markup | Length) and not isinstance(right, Markup | Length))
@@ -149,7 +153,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             require(not is_json(obj) or obj == part + "}")
         return part
 
-    def traced_compare(self, name: str, left: Any, right: Any) -> Any:
+    def traced_compare(self, left: Any, name: str, right: Any) -> Any:
         """The result of a comparison."""
         return self.trace.compare(name, left, right)
 
@@ -213,7 +217,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         def traced(*args: Any, **kwargs: Any) -> Any:
             values = args[num_before:]
             if name in _EQUALS:
-                return self.traced_compare(_EQUALS[name], *values)
+                return self.trace.compare(_EQUALS[name], *values)
             if name == "in":
                 return self.trace.is_in(*values)
             require(name in _TYPE_TESTS or not any(map(has_value, values)))
