@@ -6,7 +6,7 @@
     tools            tau-bench airline, 26 messages each with tool calls, from rows in memory to packed batches
     template         the same conversations with one `apply_chat_template(tokenize=True)` for each row
     single           SAMSum, one turn for each row, from rows in memory to packed batches
-    limit_hf         `encode_batch_fast` on ready texts, those of the runs of `plain`
+    limit_hf         the ids of `encode_batch_fast` for ready texts, those of the runs of `plain`
     trl              `SFTTrainer` with `assistant_only_loss` and packing, over the conversations of `plain`
 
 A throughput is that of the texts of the rows, in tokens per second: each text is counted once, also if a template that
@@ -97,11 +97,12 @@ def run_template(rows: list[dict[str, Any]], tokenizer: Any) -> float:
 
 
 def run_limit_hf(rows: list[dict[str, Any]], tokenizer: Any) -> float:
-    """The seconds to encode the texts of the runs of all conversations, in the batches of the stream."""
+    """The seconds for the ids of the texts of the runs of all conversations, in the batches of the stream."""
     texts = list(_texts_of_runs(rows, tokenizer))
     start = time.perf_counter()
     for chunk in texts:
-        tokenizer.backend_tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
+        encodings = tokenizer.backend_tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
+        [encoding.ids for encoding in encodings]
     return time.perf_counter() - start
 
 
