@@ -8,6 +8,7 @@
     single           SAMSum, one turn for each row, from rows in memory to packed batches
     limit_hf         the ids of `encode_batch_fast` for ready texts, those of the runs of `plain`
     trl              `SFTTrainer` with `assistant_only_loss` and packing, over the conversations of `plain`
+    axolotl          the chat template strategy of Axolotl, its multipack sampler and its collator, over the same ones
 
 A throughput is that of the texts of the rows, in tokens per second: each text is counted once, also if a template that
 rewrites history repeats it in several examples. The clock starts when rows and tokenizer are in memory, and stops after
@@ -33,6 +34,7 @@ from tests.benchmarks.corpora import ROOT, SHARED, TOKENIZERS
 
 DATA = SHARED / "data" / "datasets"
 LENGTH, BATCH_SIZE = 4096, 8
+PEERS = ("trl", "axolotl")
 TEMPLATES = ("qwen2_5", "qwen3")
 """A template that keeps earlier turns, and one that rewrites them."""
 
@@ -128,6 +130,39 @@ def run_trl(rows: list[dict[str, Any]], tokenizer: Any) -> float:
     return time.perf_counter() - start
 
 
+def run_axolotl(rows: list[dict[str, Any]], tokenizer: Any) -> float:
+    """The seconds from conversations to masked, packed batches with Axolotl, with as many processes as cores."""
+    from axolotl.datasets import wrap_dataset_for_tokenized_prompt
+    from axolotl.prompt_strategies.chat_template import load
+    from axolotl.utils.collators.batching import V2BatchSamplerDataCollatorForSeq2Seq
+    from axolotl.utils.dict import DictDefault
+    from axolotl.utils.samplers.multipack import MultipackBatchSampler
+    from axolotl.utils.trainer import add_position_ids
+    from datasets import Dataset, disable_progress_bars
+    from torch.utils.data import SequentialSampler
+
+    disable_progress_bars()
+    processes = os.cpu_count()
+    config = DictDefault({"sequence_len": LENGTH, "chat_template": "tokenizer_default", "train_on_inputs": False})
+    start = time.perf_counter()
+    fields = {"role": "role", "content": "content"}
+    strategy = load(tokenizer, config, {"message_property_mappings": fields})
+    dataset = wrap_dataset_for_tokenized_prompt(
+        strategy, Dataset.from_list(rows), process_count=processes, keep_in_memory=True
+    )
+    dataset = dataset.map(add_position_ids, batched=True, num_proc=processes, keep_in_memory=True)
+    dataset = dataset.filter(lambda length: length <= LENGTH, input_columns="length", keep_in_memory=True)
+    sampler = MultipackBatchSampler(
+        SequentialSampler(dataset), BATCH_SIZE, LENGTH, dataset["length"], bin_size=LENGTH, drop_last=False
+    )
+    collator = V2BatchSamplerDataCollatorForSeq2Seq(tokenizer, max_length=LENGTH, padding="max_length")
+    columns = ["input_ids", "labels", "attention_mask", "position_ids"]
+    rows_of_batches = ([[dataset[index] for index in pack] for pack in batch] for batch in sampler)
+    for batch in rows_of_batches:
+        collator([[{name: row[name] for name in columns} for row in pack] for pack in batch])
+    return time.perf_counter() - start
+
+
 def num_tokens(rows: list[dict[str, Any]], tokenizer: Any) -> int:
     """The tokens of the texts of the rows, each text counted once."""
     texts = [text for row in rows for text in _texts(row)]
@@ -143,6 +178,7 @@ RUNS: dict[str, tuple[Callable[[], list[dict[str, Any]]], Callable[..., float]]]
     "tools_template": (tau_bench, run_template),
     "single_fastokens": (samsum, lambda rows, tokenizer: run_stream(rows, tokenizer, backend="fastokens")),
     "trl": (topical_chat, run_trl),
+    "axolotl": (topical_chat, run_axolotl),
 }
 
 
@@ -157,25 +193,25 @@ def measure(name: str, template: str) -> dict[str, Any]:
 def main() -> None:
     """Run the systems in turn, and print the medians of their throughput."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=[name for name in RUNS if name != "trl"], help="the systems")
+    parser.add_argument("names", nargs="*", default=[name for name in RUNS if name not in PEERS], help="the systems")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--templates", nargs="*", default=TEMPLATES)
-    parser.add_argument("--peers-python", help="the Python with trl and its dependencies")
+    parser.add_argument("--peers-python", help="the Python that has trl and axolotl")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))
         return
-    names = [*arguments.names, *(["trl"] if arguments.peers_python and "trl" not in arguments.names else [])]
+    python = arguments.peers_python or sys.executable
     for template in arguments.templates:
-        _print(template, _run_all(names, template, arguments.rounds, arguments.peers_python or sys.executable))
+        _print(template, _run_all(arguments.names, template, arguments.rounds, python))
 
 
 def _run_all(names: list[str], template: str, rounds: int, peers_python: str) -> dict[str, list[float]]:
     results: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
-            python = peers_python if name == "trl" else sys.executable
+            python = peers_python if name in PEERS else sys.executable
             command = [python, "-m", "tests.benchmarks.conversations", "--measure", name, template]
             environment = {**os.environ, "TOKENIZERS_PARALLELISM": "true"}
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

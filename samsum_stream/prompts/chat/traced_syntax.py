@@ -66,5 +66,5 @@ class TracedSyntax(NodeTransformer):
         return node
 
 
-def _filtered(value: nodes.Expr, name: str, *args: nodes.Expr) -> nodes.Expr:
+def _filtered(value: nodes.Node, name: str, *args: nodes.Node) -> nodes.Expr:
     return nodes.Filter(value, name, [*args], [], None, None, lineno=value.lineno)
