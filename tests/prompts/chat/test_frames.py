@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken
 
 from samsum_stream import SFTStream
 from samsum_stream.prompts.chat.template import CompiledTemplate
@@ -30,10 +31,16 @@ def template(text: str, *, before: str = "") -> str:
 
 
 def stream_of(
-    rows: list[dict[str, Any]], source: str, *, frames: bool = True, config: dict[str, Any] | None = None, **kwargs: Any
+    rows: list[dict[str, Any]],
+    source: str,
+    *,
+    frames: bool = True,
+    config: dict[str, Any] | None = None,
+    end: str | AddedToken = "<|im_end|>",
+    **kwargs: Any,
 ) -> SFTStream:
     tokenizer = small_tokenizer()
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", end]})
     tokenizer.chat_template = source
     settings = {
         "packing_config": {"method": "none"},
@@ -326,6 +333,13 @@ def test_a_value_before_the_border_of_a_turn(header: str) -> None:
     questions = ("Question.", "Ask \n", "Hel", "x `", "don", "1", "\n\n", "Is it? ")
     answers = ("Answer.", "lo", "\nYes", "``", "'t", "2", " No", "\n\nNo")
     assert_same([chat(q, a, "Go.", "Yes.") for q in questions for a in answers], source)
+
+
+def test_a_value_after_the_border_of_a_turn() -> None:
+    """A stop token can include the white space at the start of the next question."""
+    source = r"{% for m in messages %}{{ m.content ~ ('\nA: ' if m.role == 'user' else '<|im_end|>') }}{% endfor %}"
+    rows = [chat("Hi", "Ho", "Go.", "Yes."), chat("Hi", "Ho", "  Go.", "Yes.")]
+    assert_same(rows, source, end=AddedToken("<|im_end|>", rstrip=True, normalized=False))
 
 
 def test_an_answer_that_has_the_end_of_its_prompt() -> None:
