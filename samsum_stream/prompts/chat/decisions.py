@@ -9,7 +9,10 @@ length of content > 100               `Undecided`
 import operator
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
+
+from jinja2.runtime import Undefined
 
 from samsum_stream.prompts.chat.placeholder_texts import (
     ID_LENGTH,
@@ -46,6 +49,10 @@ _OF_LENGTHS = {
     ("lt", 1): False,
 }
 """The comparisons of a length whose result is known, because no value is blank."""
+
+
+_COMPARED = (str, Mapping, list, tuple, NoneType, int, float, Undefined)
+"""The types of values that can be compared: a value is equal to none of another type, numbers aside."""
 
 
 def require(is_known: bool) -> None:
@@ -105,7 +112,7 @@ class Trace:
             return left.keys() == right.keys() and self._all_equal([(left[key], right[key]) for key in left])
         if isinstance(left, list | tuple) and type(left) is type(right):
             return len(left) == len(right) and self._all_equal([*zip(left, right, strict=True)])
-        require(not isinstance(left, Length) and not isinstance(right, Length))
+        require(isinstance(left, _COMPARED) and isinstance(right, _COMPARED))
         return False if has_value(left) or has_value(right) else bool(left == right)
 
     def _all_equal(self, pairs: Collection[tuple[Any, Any]]) -> bool:

@@ -21,7 +21,7 @@ from samsum_stream.prompts.chat.conversations import (
 from samsum_stream.prompts.chat.decisions import Trace
 from samsum_stream.prompts.chat.examples import ChatExample, Continuation
 from samsum_stream.prompts.chat.frames import Frame, FrameMaker, Guards
-from samsum_stream.prompts.chat.holes import Placeholders, texts_of_plain
+from samsum_stream.prompts.chat.holes import NEWLINES, SPACES, Placeholders, texts_of_plain
 from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.prompts.chat.marks import ControlTokens
 from samsum_stream.prompts.chat.placeholder_texts import CLOSE, OPEN
@@ -167,8 +167,12 @@ class FrameCache:
 
     def _continuation_of_literals(self, left: str, right: str) -> str | None:
         """The continuation by a text of the template; that of a value is checked for each row."""
-        literal = right.partition(OPEN)[0]
-        return self._continuation(left, right) if literal.strip() else right
+        if not right.partition(OPEN)[0].strip():
+            return right
+        continued = self._continuation(left, right)
+        if continued is None:
+            raise Undecided  # a token crosses the border, maybe because of the white space of a placeholder
+        return continued
 
 
 def _require_splits(examples: Sequence[ChatExample], trace: Trace) -> None:
@@ -178,7 +182,12 @@ def _require_splits(examples: Sequence[ChatExample], trace: Trace) -> None:
             trace.require_difference(earlier.text, turn.prompt)
 
 
-_BROKEN_EDGE = re.compile(rf"\n{{1,2}}   {OPEN}")
+def _breaks_edge(prompt: str, target: str) -> bool:
+    """Whether the white space at the start of a placeholder may be partly in the prompt."""
+    after = target[: len(target) - len(target.lstrip())]
+    before = prompt[len(prompt.rstrip()) :]
+    edge = next((edge for edge in (NEWLINES + SPACES, SPACES) if (before + after).endswith(edge)), "")
+    return target.startswith(OPEN, len(after)) and len(after) < len(edge)
 
 
 class _PlaceholderRenderer(ExampleRenderer):
@@ -219,7 +228,7 @@ class _PlaceholderRenderer(ExampleRenderer):
         rendered = super().turn(conversation, index)
         turn = rendered.turn
         # The texts of a row could continue the prompt, or the prompt could have the white space of a placeholder.
-        if turn is None or _BROKEN_EDGE.match(turn.target):
+        if turn is None or _breaks_edge(turn.prompt, turn.target):
             raise Undecided
         if turn.thinking is not None or turn.is_spliced:
             self._require_other_texts(conversation, index)

@@ -21,11 +21,14 @@ from samsum_stream.values.conversations import REASONING, Conversation, Message,
 from samsum_stream.values.rows import is_blank
 
 SPACES = "   "
-_BEFORE, _AFTER = f"\n\n\n{SPACES}", f"{SPACES}\n\n\n"
+NEWLINES = 8 * "\n"
 """White space at the edges of a placeholder, which shows what is stripped. Templates do not write as much of it."""
 
 _CASES = "aB"
 """Letters in a placeholder, which show a change of their case."""
+
+_ESCAPED = "\x01"
+"""A character in the placeholder of a text, which shows whether the text is JSON: JSON escapes the character."""
 
 _NAME = re.compile(r"[\w.:/-]+\Z", re.ASCII)
 
@@ -110,10 +113,14 @@ class Placeholders:
             shapes.append(shape)
             messages.append(replaced)
         self.other_texts += texts_in(conversation.kwargs)
-        kwargs = _to_json(conversation.kwargs, sort_keys=True, default=str) if conversation.kwargs else ""
         if conversation.documents or conversation.prefill:
             self.is_known = False
-        self.shape: Hashable = (tuple(shapes), tools_shape, kwargs, tuple(conversation.trained_turns))
+        self.shape: Hashable = (
+            tuple(shapes),
+            tools_shape,
+            repr(conversation.kwargs),
+            tuple(conversation.trained_turns),
+        )
         self.conversation = replace(conversation, messages=messages, tools=tools)
 
     def _message(self, message: Message) -> tuple[Hashable, Message]:
@@ -187,7 +194,8 @@ class Placeholders:
         return self._padded(value)
 
     def _padded(self, value: str) -> str:
-        return str(self._add(f"{_BEFORE}{self._new()}{_AFTER}", value, TEXT_TRANSFORMS))
+        placeholder = self._new(_ESCAPED).join((NEWLINES + SPACES, SPACES + NEWLINES))
+        return str(self._add(placeholder, value, TEXT_TRANSFORMS))
 
     def _name(self, value: Any) -> str:
         if not isinstance(value, str) or not _NAME.match(value):
@@ -213,8 +221,8 @@ class Placeholders:
             return self._add(f'{{"{new}": 1}}', value, (str, _to_json))
         return self._add({new: new}, value, VALUE_TRANSFORMS)
 
-    def _new(self) -> str:
-        return f"{OPEN}{_CASES}{len(self.holes)}{CLOSE}"
+    def _new(self, end: str = "") -> str:
+        return f"{OPEN}{_CASES}{len(self.holes)}{end}{CLOSE}"
 
     def _add(self, placeholder: Any, value: Any, transforms: tuple[Transform, ...]) -> Any:
         self.holes.append(Hole(placeholder, transforms))

@@ -46,9 +46,9 @@ class ControlTokens:
         self, special: Collection[str], written: Collection[str] = (), *, tree: nodes.Template | None = None
     ) -> None:
         tokens = [*special, *written]
-        middles = set[str]() if tree is None else middles_of(tokens, tree)
-        self._all = _Spellings(tokens, middles)
-        self._special = _Spellings(special, middles)
+        middles, words = (set[str](), set[str]()) if tree is None else (middles_of(tokens, tree), words_of(tree))
+        self._all = _Spellings(tokens, middles, words)
+        self._special = _Spellings(special, middles, words)
 
     def may_spell(self, text: str) -> bool:
         """Whether a text may contain a control token or a part of one; the texts of a row are joined with `\\0`."""
@@ -106,18 +106,19 @@ class _Spellings:
     Args:
         tokens: The tokens.
         middles: The whole texts that the template completes to tokens.
+        words: Those of them that are not marked: the template uses them, and would not find a key with a mark.
     """
 
-    def __init__(self, tokens: Iterable[str], middles: Collection[str]) -> None:
+    def __init__(self, tokens: Iterable[str], middles: set[str], words: set[str]) -> None:
         ordered = sorted({token for token in tokens if token.strip()}, key=len, reverse=True)
         self.edges = {edge for token in ordered for edge in (token[0], token[-1])}
         starts = _alternatives({token[:end] for token in ordered for end in range(1, len(token))})
         ends = _alternatives({token[start:] for token in ordered for start in range(1, len(token))})
         self.tokens = re.compile(_alternatives(ordered))
         self.parts = re.compile(rf"{_alternatives(ordered)}|{starts}(?=\s*\0)|(?<=\0){ends}|(?<=\0)\s+{ends}")
-        middle = rf"\s*{_alternatives(middles, keeps_words=True)}\s*"
-        self._middles = re.compile(rf"(?<=\0){middle}(?=\0)") if middles else None
-        self._middle = re.compile(rf"({middle})\Z")
+        all_middles, marked = (_alternatives(texts, keeps_words=True) for texts in (middles, middles - words))
+        self._middles = re.compile(rf"(?<=\0)\s*{all_middles}\s*(?=\0)") if middles else None
+        self._middle = re.compile(rf"\s*{marked}\s*\Z")
         self._end, self._start = re.compile(rf"{starts}(?=\s*\Z)"), re.compile(rf"\A\s*(?={ends})")
 
     def may_be_in(self, text: str) -> bool:
@@ -137,19 +138,23 @@ class _Spellings:
 
 
 def middles_of(tokens: Iterable[str], tree: nodes.Template) -> set[str]:
-    """The texts that a template may complete to a token, because it writes the start and the end of the token.
-
-    Names and texts that the template itself uses are left out: it would not find a key with a mark.
-    """
-    constants = {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
-    names = {node.attr for node in tree.find_all(nodes.Getattr)}
-    literals = (*constants, *(node.data for node in tree.find_all(nodes.TemplateData)))
+    """The texts that a template may complete to a token, because it writes the start and the end of the token."""
+    literals = (*_constants(tree), *(node.data for node in tree.find_all(nodes.TemplateData)))
     middles = set()
     for token in tokens:
         ends = {end for end in range(1, len(token)) if any(text.endswith(token[:end]) for text in literals)}
         starts = {start for start in range(1, len(token)) if any(text.startswith(token[start:]) for text in literals)}
         middles |= {token[end:start].strip() for end in ends for start in starts if end < start}
-    return {middle for middle in middles - constants - names if middle}
+    return middles - {""}
+
+
+def words_of(tree: nodes.Template) -> set[str]:
+    """The names and texts that a template uses."""
+    return _constants(tree) | {node.attr for node in tree.find_all(nodes.Getattr)}
+
+
+def _constants(tree: nodes.Template) -> set[str]:
+    return {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
 
 
 def _alternatives(texts: Iterable[str], *, keeps_words: bool = False) -> str:

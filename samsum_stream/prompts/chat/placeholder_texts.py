@@ -23,8 +23,6 @@ VALUE = re.compile(rf"\s*{OPEN}[^{CLOSE}]*{CLOSE}\s*")
 """A placeholder, and the white space at its edges, which may belong to it."""
 
 _ID = re.compile(rf"{OPEN}[a-zA-Z]*0[0-9]{{4,}}{CLOSE}")
-_ESCAPED_ARGUMENTS = re.compile(rf'\{{\\"{OPEN}[^{CLOSE}]*{CLOSE}\\": 1\}}')
-"""JSON of the placeholder of arguments that are given as text."""
 
 
 class Length:
@@ -60,11 +58,6 @@ def is_id(value: Any) -> bool:
 def is_json(text: str) -> bool:
     """Whether a text with placeholders may be JSON, which can have signs that its values do not have."""
     return '"' in text
-
-
-def is_escaped_twice(json: str) -> bool:
-    """Whether JSON has a text that was JSON already."""
-    return '\\"' in _ESCAPED_ARGUMENTS.sub("", json)
 
 
 def has_value(value: Any) -> bool:

@@ -25,7 +25,6 @@ from samsum_stream.prompts.chat.placeholder_texts import (
     Length,
     expanded,
     has_value,
-    is_escaped_twice,
     is_json,
     is_mapping_value,
     is_value,
@@ -100,7 +99,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """An attribute, or an item of a mapping."""
-        if type(obj) is dict and len(obj) > 1 and attribute in obj and attribute not in _DICT_NAMES:
+        if type(obj) is dict and attribute in obj and attribute not in _DICT_NAMES:
             return obj[attribute]  # the usual case, on a short way
         require(not is_mapping_value(obj) and not (is_value(obj) and attribute in _FORMATS))
         return super().getattr(obj, attribute)
@@ -170,7 +169,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         elif name == "replace":
             return self._replaced(owner, *args)
         else:
-            require(name in _SEARCHES and bool(args))
+            require(name in _SEARCHES and bool(args) and (len(args) == 1 or "with" not in name))
             for constant in args[0] if isinstance(args[0], tuple) else args[:1]:
                 require(isinstance(constant, str) and not is_value(constant))
                 is_found = self.trace.search(owner, constant)
@@ -204,9 +203,8 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
                 require(all(isinstance(item, str) for item in first) and not kwargs and len(others) < 2)
             if name == "tojson":
                 require(not others and not kwargs.get("sort_keys") and not kwargs.get("ensure_ascii"))
-            result = function(*before, *values, **kwargs)
-            require(name != "tojson" or not is_escaped_twice(result))
-            return result
+                require(kwargs.get("separators") in (None, (",", ":")))  # a mapping of one value shows no comma
+            return function(*before, *values, **kwargs)
 
         return traced
 

@@ -52,10 +52,10 @@ def stream_of(
 
 
 def assert_same(rows: list[dict[str, Any]], source: str, **kwargs: Any) -> None:
-    """The ids of all rows are the same with and without frames."""
+    """The ids and the trained spans of all rows are the same with and without frames."""
     found, expected = (
         [
-            example.input_ids.tolist()
+            (example.input_ids.tolist(), example.spans.tolist())
             for pack in stream_of(rows, source, frames=frames, **kwargs)
             for example in pack.examples
         ]
@@ -136,6 +136,13 @@ def chat(text: str, answer: str = "1 2", *more: str) -> dict[str, Any]:
         ("(m.content | trim | tojson)[1:-1]", 'a "b"'),
         ("('' | safe).join([m.content])", "a<b"),
         ("'stop words' | replace(m.content, 'X')", "stop"),
+        ("('Q: ' ~ m.content | trim) | tojson", 'say "hi"\nx'),
+        ("{'content': 'Q: ' ~ m.content.strip()} | tojson", 'say "hi"'),
+        ("m.content.strip('\\n') | tojson", 'say "hi"'),
+        ("'\"' ~ m.content | trim ~ '\"'", 'say "hi"'),
+        ("messages[:1] | map(attribute='content') | map('trim') | join('; ') | tojson", 'say "hi"'),
+        ("'short' if (m.content ~ 'abc').endswith('abc', 0, 5) else m.content", "ok"),
+        ("'short' if (m.content ~ 'abc').startswith('abc', 2) else m.content", "ok"),
     ],
 )
 def test_a_text_on_which_a_template_decides(expression: str, text: str) -> None:
@@ -265,6 +272,8 @@ def test_a_call_on_which_a_template_decides(expression: str) -> None:
         "('new ' if messages[0].content not in m.content else '') ~ m.content",
         "('new ' if m.content | trim != messages[0].content | trim else '') ~ m.content",
         "(messages | map(attribute='content') | unique | list | length) ~ m.content",
+        "('same ' if m.items() == messages[0].items() and not loop.first else '') ~ m.content",
+        "('same ' if [m.items()] == [messages[0].items()] and not loop.first else '') ~ m.content",
     ],
 )
 def test_texts_that_a_template_compares_with_each_other(expression: str) -> None:
@@ -283,6 +292,8 @@ def test_texts_that_a_template_compares_with_each_other(expression: str) -> None
         "tools[0].function | length",
         "{tools[0].function.name: 1, tools[1].function.name: 2} | tojson",
         "dict([[tools[0].function.name, 1], [tools[1].function.name, 2]]) | tojson",
+        "('# ' ~ (tools[0].function.description | trim)) | tojson",
+        "'quoted' if '\"b\"' in tools[0].function.description else 'not'",
     ],
 )
 def test_tools_on_which_a_template_decides(expression: str) -> None:
@@ -302,7 +313,8 @@ def test_a_number_in_a_tool() -> None:
 def with_tools(*names: str, **parameters: Any) -> dict[str, Any]:
     """A conversation with a tool for each name."""
     schema = {"type": "object", "properties": {}, **parameters}
-    functions = [{"name": name, "description": "Does.", "parameters": schema} for name in names]
+    described = 'Does "b".' if names[0] == "b" else "Does."
+    functions = [{"name": name, "description": described, "parameters": schema} for name in names]
     return {**chat("Hi"), "tools": [{"type": "function", "function": function} for function in functions]}
 
 
@@ -312,6 +324,69 @@ def test_arguments_on_which_a_template_decides(expression: str) -> None:
     rows = [tool_chat([0, 1], ids=(number, number + 1)) for number in (1, 3, 5)]
     rows[1]["messages"][1]["tool_calls"][0]["function"]["arguments"] = {"code": "x", "question": "y"}
     assert_same(rows, source)
+
+
+def test_a_loop_over_arguments() -> None:
+    source = template("m.content").replace("{{ '[' ~", "{% for name in c.function.arguments %}.{% endfor %}{{ '[' ~")
+    rows = [tool_chat([0, 1], ids=(number, number + 1)) for number in (1, 3, 5)]
+    rows[2]["messages"][1]["tool_calls"][0]["function"]["arguments"] = {"question": "x", "code": "y"}
+    assert_same(rows, source)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "separators=(',', ': ')",
+        "separators=(', ', ':')",
+        "separators=(',', ':')",
+        "indent=2, separators=(', ', ': ')",
+        "indent=4",
+    ],
+)
+def test_how_a_template_writes_json(arguments: str) -> None:
+    source = template("m.content").replace("arguments | tojson", f"arguments | tojson({arguments})")
+    rows = [tool_chat([0, 1], ids=(number, number + 1)) for number in (1, 3, 5)]
+    rows[2]["messages"][1]["tool_calls"][0]["function"]["arguments"] = {"question": "x", "more": [1, {"a": 2}]}
+    assert_same(rows, source)
+
+
+def test_the_order_of_keys_in_a_variable_of_a_row() -> None:
+    variables = [{"extra": {"a": 1, "b": 2}}, {"extra": {"b": 2, "a": 1}}]
+    rows = [{**chat("Hi"), "template_kwargs": {"custom_tools": [variable]}} for variable in variables]
+    assert_same(rows, template("(custom_tools | default([]) | tojson) ~ m.content"))
+
+
+def test_a_name_that_a_template_completes_to_a_token() -> None:
+    """The template also uses the word in `<|im_end|>`, so the word is not marked."""
+    rows = [chat("Hi"), chat("Ho"), chat("Hi"), chat("Ha")]
+    for row, name in zip(rows, ("bob", "ann", "im_end", "x"), strict=True):
+        row["messages"][0]["name"] = name
+    source = template("('<|' ~ m.name ~ '|>' if m.name else '') ~ m.content ~ ('!' if m.role == 'im_end' else '')")
+    assert_same(rows, source)
+
+
+def test_newlines_of_a_template_beside_a_stripped_value() -> None:
+    assert_same([chat("\n\n\nHi"), chat("Hi"), chat("Ho")], template(r"'\n\n\n' ~ m.content.strip('\n')"))
+    assert_same([chat("Hi\n\n\n"), chat("Hi"), chat("Ho")], template(r"m.content.strip('\n') ~ '\n\n\n'"))
+
+
+def test_white_space_of_an_answer_that_belongs_to_its_prompt() -> None:
+    source = (
+        r"{% for m in messages %}{{ '<|im_start|>' ~ m.role ~ ':' ~ m.content.lstrip('\n') ~ '<|im_end|>' }}"
+        r"{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant: ' }}{% endif %}"
+    )
+    skips = {"fault_config": {"on_bad_row": "skip", "max_bad_rows": 99}}
+    assert_same([chat("Q", "   Hello"), chat("Q", "Hello"), chat("Q", "x")], source, config=skips)
+
+
+@pytest.mark.parametrize("first", ["Q\n", "Q"])
+def test_a_token_that_joins_the_end_of_some_questions_and_the_answer(first: str) -> None:
+    """The prompt of a turn ends with the question, and the target starts with newlines."""
+    answer = r"'\n\nA: ' ~ m.content ~ eos_token"
+    source = f"{{% for m in messages %}}{{{{ m.content if m.role == 'user' else {answer} }}}}{{% endfor %}}"
+    question, reply = chat("a", "b")["messages"]
+    known = [{"messages": [question] * number + [reply]} for number in range(1, 5)]  # frames that are right
+    assert_same([*known, chat(first, "a", "R", "b"), chat("Q", "a", "R", "b"), chat("Say", "a", "R", "b")], source)
 
 
 def test_a_conversation_has_as_few_examples_with_a_frame_as_without() -> None:
@@ -352,19 +427,27 @@ def test_an_answer_that_has_the_end_of_its_prompt() -> None:
     assert_same([*rows, *rows], source, config=skips)
 
 
+def test_a_turn_that_is_left_out_for_some_values() -> None:
+    """Only an answer that starts with the end of its prompt continues the prompt of the first turn."""
+    source = template("m.content").replace(
+        "assistant\\n' }}", "assistant\\n' ~ ('[T]' if messages | length == 1 else '') }}"
+    )
+    rows = [chat("q", "a", "r", "b"), chat("q", "[T]a", "r", "b"), chat("q", "c", "r", "d")]
+    assert_same([*rows, *rows], source, on_unrenderable_turn="skip")
+
+
+def test_a_frame_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame is compared with the template on the first conversation that it fills."""
+    wrong = Slot(0, str.upper)
+    parse = frames_module.parsed
+    monkeypatch.setattr(frames_module, "parsed", lambda *args: parse(*args) and parse(*args)._replace(slots=(wrong,)))
+    assert_same([chat("one", "two"), chat("three", "four")], "{{ messages[0].content }}" + HEADER)
+
+
 def test_reasoning_in_a_content_is_not_trained_if_the_config_says_so() -> None:
     rows = [chat("Hi", "Ho"), chat("Hi", "Ho"), chat("Hi", "<think>R</think>Ho"), chat("Hi", "Ha")]
-    examples = [
-        [
-            (example.input_ids.tolist(), example.spans.tolist())
-            for pack in stream_of(
-                rows, template("m.content"), frames=frames, config={"loss_config": {"reasoning": False}}
-            )
-            for example in pack.examples
-        ]
-        for frames in (True, False)
-    ]
-    assert examples[0] == examples[1]
+    with_variables = [{**row, "template_kwargs": {"custom_tools": []}} for row in rows]
+    assert_same([*rows, *with_variables], template("m.content"), config={"loss_config": {"reasoning": False}})
 
 
 def test_an_edge_of_a_placeholder_is_no_text_of_the_template() -> None:
