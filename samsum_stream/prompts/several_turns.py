@@ -106,8 +106,10 @@ class ConversationRenderer(Renderer):
 
     def _is_exact(self, before: str, answer: str, after: str = "") -> bool:
         """Whether the ids of three texts are those of the joined text."""
-        continuation = self.continuation
-        return continuation is None or (continuation(before, answer) == answer and continuation(answer, after) == after)
+        if self.continuation is None:
+            return True
+        starts = self.continuation(before, answer) == answer
+        return starts and self.continuation(answer, after, follows_turn=True) == after
 
     def _segments(self, exchanges: Exchanges) -> Sequence[Segment]:
         """The segments of an example, without the bos."""

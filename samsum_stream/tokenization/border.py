@@ -52,10 +52,12 @@ class Border:
     Attributes:
         added: The special tokens that the tokenizer adds at the start, shape `[a]`.
         sentinel: The tokens of `SENTINEL`; empty if a completion can be encoded alone.
+        restarting: The added tokens after which a text is encoded as at its start, if this differs from other places.
     """
 
     added: Int32Array
     sentinel: Int32Array
+    restarting: tuple[str, ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -106,7 +108,15 @@ def find_border(backend: HFBackend) -> Border:
     sentinel = ids(SENTINEL)
     for text in (*STARTS, "\nYes", "\n\nYes"):
         _prove(ids, sentinel, text)
-    return Border(added, np.array(sentinel, np.int32))
+    return Border(added, np.array(sentinel, np.int32), _restarting(backend, ids))
+
+
+def _restarting(backend: HFBackend, ids: Callable[[str], list[int]]) -> tuple[str, ...]:
+    tokens = [token.content for token in backend.tokenizer.get_added_tokens_decoder().values()]
+    probes = {text: ids(text) for text in ("Yes", " Yes", "\nYes", "(")}
+    return tuple(
+        token for token in tokens if all(ids(token + text) == ids(token) + alone for text, alone in probes.items())
+    )
 
 
 def _ids(backend: Backend, text: str) -> list[int]:

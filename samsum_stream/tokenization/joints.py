@@ -42,7 +42,7 @@ class Joints:
         self._added = _pattern(token for token in added if not token.lstrip and not token.single_word)
         self._swallows = tuple(token.content for token in added if token.rstrip)
         self._swallowers = tuple(token.content for token in added if token.lstrip)
-        self._known: dict[tuple[str, str], bool] = {}
+        self._known: dict[tuple[str, str, bool], bool] = {}
         self._apart: dict[tuple[str, str], bool] = {}
 
     def prepare(self) -> None:
@@ -88,8 +88,13 @@ class Joints:
         """The characters that follow a newline in some token, or start a token that includes the newline before it."""
         return frozenset(re.findall("\u010a(.)", self._vocabulary)) | {token[0] for token in self._swallowers}
 
-    def continuation(self, left: str, right: str) -> str | None:
+    def continuation(self, left: str, right: str, *, follows_turn: bool = False) -> str | None:
         """The text to encode after `left`, so that both together have the ids of `left + right`.
+
+        Args:
+            left: A text.
+            right: The text after it.
+            follows_turn: Whether `left` is a trained turn. Then `right` is encoded as `RunEncoder` does it there.
 
         Returns:
             `right`, without the white space that a token at the end of `left` includes; None if no text has these ids.
@@ -103,7 +108,8 @@ class Joints:
             return right
         if self._swallows and left.endswith(self._swallows):
             right = right.lstrip()
-        return right if self._is_exact(self._tail(left), self._head(right)) else None
+        continues = not (follows_turn and left.endswith(self._border.restarting))
+        return right if self._is_exact(self._tail(left), self._head(right), continues) else None
 
     def _tail(self, text: str) -> str:
         """The end of a text, from its last added token on."""
@@ -124,18 +130,18 @@ class Joints:
     def _can_cut_after(self, character: str) -> bool:
         return character.isascii() and character not in self._joined
 
-    def _is_exact(self, left: str, right: str) -> bool:
+    def _is_exact(self, left: str, right: str, continues: bool) -> bool:
         """Whether `left` and `right` are encoded separately; kept for short texts, which occur again."""
-        if (known := self._known.get((left, right))) is not None:
+        if (known := self._known.get((left, right, continues))) is not None:
             return known
-        is_exact = self._compare(left, right)
+        is_exact = self._ids(left + right) == self._ids(left) + self._separate_ids(right, continues)
         if len(left) + len(right) <= MAX_CACHED_LENGTH and len(self._known) < MAX_CACHED:
-            self._known[left, right] = is_exact
+            self._known[left, right, continues] = is_exact
         return is_exact
 
-    def _compare(self, left: str, right: str) -> bool:
-        [marked] = self._border.mark([right], np.ones(1, np.bool_))
-        return self._ids(left + right) == self._ids(left) + self._ids(marked)[len(self._border.sentinel) :]
+    def _separate_ids(self, text: str, continues: bool) -> list[int]:
+        [marked] = self._border.mark([text], np.full(1, continues))
+        return self._ids(marked)[len(self._border.sentinel) * continues :]
 
     def _ids(self, text: str) -> list[int]:
         return list(self._backend.tokenizer.encode(text, add_special_tokens=False).ids)

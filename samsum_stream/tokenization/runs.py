@@ -10,6 +10,7 @@ import numpy as np
 from samsum_stream.errors import RowError
 from samsum_stream.tokenization.backends import Backend
 from samsum_stream.tokenization.border import Border
+from samsum_stream.tokenization.restarts import runs_that_restart, texts_of
 from samsum_stream.tokenization.special_tokens import SpecialTokens
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged
 from samsum_stream.values.renderings import Renderings, Segment
@@ -69,16 +70,13 @@ class RunEncoder:
 
     def _encoded(self, renderings: Renderings) -> Ragged:
         """The ids of each run; only pieces that are marked as ordinary are encoded as ordinary text."""
-        texts, pieces = renderings.texts, renderings.pieces
-        if self.border.is_plain:
-            encoded = self.backend.encode(texts)
-        else:
-            continues = renderings.continues
-            encoded = self.border.unmark(self.backend.encode(self.border.mark(texts, continues)), continues)
-        if pieces is None:
+        texts, continues, of_runs = texts_of(renderings, self.border.restarting)
+        encoded = self.border.unmark(self.backend.encode(self.border.mark(texts, continues)), continues)
+        if of_runs is None or renderings.pieces is None:
             return encoded
-        ordinary = {piece: self._ordinary_ids([_spelled(texts[piece])], continues=True) for piece in pieces.ordinary}
-        return encoded.replace(ordinary).joined(pieces.of_runs)
+        pieces = renderings.pieces.ordinary
+        ordinary = {piece: self._ordinary_ids([_spelled(texts[piece])], continues=True) for piece in pieces}
+        return encoded.replace(ordinary).joined(of_runs)
 
     def added(self, renderings: Renderings) -> Int32Array:
         """The tokens that the tokenizer adds at the start of each example, shape `[a]`."""
@@ -100,9 +98,10 @@ class RunEncoder:
         """The ids of the given runs, by run; a special token that a row spells is encoded as ordinary text."""
         examples, ids = renderings.layout.example_of_run, {}
         firsts = np.searchsorted(examples, examples)
+        restarting = {*runs_that_restart(renderings, self.border.restarting).tolist()}
         for run in runs.tolist():
             segments = _segments_by_run(renderings.segments(int(examples[run])))[run - int(firsts[run])]
-            ids[run] = self._ordinary_ids(segments, continues=bool(run > firsts[run]))
+            ids[run] = self._ordinary_ids(segments, continues=run > firsts[run] and run not in restarting)
         return ids
 
     def _ordinary_ids(self, segments: Sequence[Segment], *, continues: bool) -> Int32Array:

@@ -320,8 +320,8 @@ def test_a_prefill_belongs_to_the_prompt(style: str, prefill: str, rest: str, ea
 
 
 def test_a_turn_after_a_border_that_is_not_exact_starts_a_new_example() -> None:
-    def continuation(left: str, right: str) -> str | None:
-        return None if "Yes" in left else right
+    def continuation(left: str, right: str, *, follows_turn: bool = False) -> str | None:
+        return None if "Yes" in left and follows_turn else right
 
     messages = [*TWO, user("Or"), assistant("Maybe"), user("So"), assistant("Bye")]
     prompt = Prompt(format=STYLES["UserAssistantFormat"])
@@ -347,7 +347,7 @@ def test_a_turn_after_a_border_that_is_not_exact_starts_a_new_example() -> None:
 def test_without_any_exact_border_each_turn_is_its_own_example(conversation: Conversation) -> None:
     renderer = renderer_of("VicunaFormat")
     together = runs(renderer, conversation)
-    renderer.continuation = lambda left, right: None
+    renderer.continuation = lambda left, right, follows_turn=False: None
     renderings = renderer.render(rows_of(conversation))
     assert len(renderings) == max(1, len(conversation.trained_turns))
     for number, turn in enumerate(conversation.trained_turns):

@@ -8,13 +8,25 @@ A turn joins the first example that its prompt starts with, token for token. If 
 is no such example, and the turn starts a new one.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from samsum_stream.prompts.chat.turns import Turn
 
-Continuation = Callable[[str, str], str | None]
-"""The text to encode after another text, so that both have the ids of the joined text; None if there is none."""
+
+class Continuation(Protocol):
+    """How a text is encoded after another one."""
+
+    def __call__(self, left: str, right: str, *, follows_turn: bool = False) -> str | None:
+        """The text to encode after `left`, so that both have the ids of the joined text; None if there is none.
+
+        Args:
+            left: A text.
+            right: The text after it.
+            follows_turn: Whether `left` is a trained turn, whose stop token can change how `right` starts.
+        """
+
 
 HISTORY, BORDER = "history", "border"
 """Why a turn starts a new example: the template rewrites earlier turns, or a token would cross the border of one."""
@@ -64,4 +76,4 @@ def _continued(example: ChatExample, turn: Turn, continuation: Continuation) -> 
     prompt, target = example.runs[-2:]
     if continuation(prompt, target) != target:
         return None
-    return continuation(target, turn.prompt[len(example.text) :])
+    return continuation(target, turn.prompt[len(example.text) :], follows_turn=True)

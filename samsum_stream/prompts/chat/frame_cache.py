@@ -165,11 +165,11 @@ class FrameCache:
         runs = _runs(framed)[-len(framed.layout.shapes[-1]) :]
         return last is not None and "".join(runs) == last.prompt + last.target
 
-    def _continuation_of_literals(self, left: str, right: str) -> str | None:
+    def _continuation_of_literals(self, left: str, right: str, *, follows_turn: bool = False) -> str | None:
         """The continuation by a text of the template; that of a value is checked for each row."""
         if not right.partition(OPEN)[0].strip():
             return right
-        continued = self._continuation(left, right)
+        continued = self._continuation(left, right, follows_turn=follows_turn)
         if continued is None:
             raise Undecided  # a token crosses the border, maybe because of the white space of a placeholder
         return continued

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from samsum_stream.prompts.chat.assembly import Layout, RenderedRow
 from samsum_stream.prompts.chat.decisions import Trace
-from samsum_stream.prompts.chat.examples import ChatExample
+from samsum_stream.prompts.chat.examples import ChatExample, Continuation
 from samsum_stream.prompts.chat.holes import Hole
 from samsum_stream.prompts.chat.placeholder_texts import OPEN
 from samsum_stream.prompts.chat.slots import Candidate, Slot, SlotText, candidates_of, parsed
@@ -32,11 +32,13 @@ class Joint(NamedTuple):
         left: The text of the template before the border; with slots, if its end alone does not decide.
         right: The text of the template after the border.
         value: The value that follows `right`, if there is one.
+        follows_turn: Whether the border is the end of the turn, and not its start.
     """
 
     left: SlotText
     right: str
     value: Slot | None
+    follows_turn: bool
 
 
 class Guards(NamedTuple):
@@ -86,11 +88,12 @@ class Frame(NamedTuple):
     template: str
     slots: tuple[Slot, ...]
 
-    def fill(self, values: Sequence[Any], continuation: Callable[[str, str], str | None]) -> RenderedRow | None:
+    def fill(self, values: Sequence[Any], continuation: Continuation) -> RenderedRow | None:
         """The examples of a conversation; None if a token would cross the border of a turn."""
-        for left, literal, slot in self.joints:
+        for left, literal, slot, follows_turn in self.joints:
             right = literal if slot is None else literal + slot.transform(values[slot.value])
-            if continuation(left.filled(values) if left.slots else left.texts[0], right) != right:
+            before = left.filled(values) if left.slots else left.texts[0]
+            if continuation(before, right, follows_turn=follows_turn) != right:
                 return None
         filled = tuple([transform(values[value]) for value, transform in self.slots])
         return RenderedRow(
@@ -172,7 +175,8 @@ class FrameMaker:
             before = SlotText(left.texts[-1:], ()) if is_barred else left
             follows = right.slots and (number % 2 == 0 or not right.texts[0].strip())
             if follows or before.slots:
-                joints.append(Joint(before, right.texts[0], right.slots[0] if right.slots else None))
+                value = right.slots[0] if right.slots else None
+                joints.append(Joint(before, right.texts[0], value, follows_turn=number % 2 == 1))
         return joints
 
     def _run(self, number: int, piece: SlotText) -> Run:

@@ -118,11 +118,11 @@ class ChatRenderer(Renderer):
     def _continuation_of_marked(self, mark: str) -> Continuation:
         """The continuation of texts with marks: an ordinary piece is encoded separately, and needs no check."""
 
-        def continuation(left: str, right: str) -> str | None:
+        def continuation(left: str, right: str, *, follows_turn: bool = False) -> str | None:
             before, after = self._control.pieces(left, mark)[-1:], self._control.pieces(right, mark)[:1]
             if not before or not after or before[0].is_ordinary or after[0].is_ordinary:
                 return right
-            start = self._continuation(before[0].text, after[0].text)
+            start = self._continuation(before[0].text, after[0].text, follows_turn=follows_turn)
             return None if start is None else right if start == after[0].text else right.lstrip()
 
         return continuation
