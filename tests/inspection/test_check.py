@@ -122,7 +122,8 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
         "warning",
         {"rows": [*make_rows(40), *[long_row(40)] * 20]},
         {},
-        "33% of the rows are longer than max_length 32 and are dropped; the longest, FOLDER/rows.jsonl:40, has 44",
+        "33% of the rows have examples that are longer than max_length 32, which are dropped; the longest, "
+        "FOLDER/rows.jsonl:40, has 44",
     ),
     (
         "long_rows",

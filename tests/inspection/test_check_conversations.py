@@ -59,6 +59,11 @@ NEVER_IN_FRONT = (
 """The prompt is not continued for a conversation whose first message has `/odd`."""
 
 
+SWALLOWS = "<|say|>"
+STARTS_ANSWERS = CHATML.replace("m.content", f"('{SWALLOWS}' if m.role == 'assistant' else '') ~ m.content")
+"""An answer starts with a token that includes the newline at the end of its prompt."""
+
+
 def tokenizer_with(template: str | None) -> PreTrainedTokenizerFast:
     """Tokens of single characters, and the control tokens of the template; the eos ends no turn."""
     characters = {chr(number): 3 + number for number in range(128)}
@@ -66,7 +71,8 @@ def tokenizer_with(template: str | None) -> PreTrainedTokenizerFast:
     backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     backend.decoder = decoders.Fuse()
     special = [token for token in control_tokens(template or "") if token.startswith("<|")]
-    backend.add_special_tokens([AddedToken(text, normalized=False) for text in ("<s>", END, *special)])
+    tokens = [AddedToken(text, normalized=False, lstrip=text == SWALLOWS) for text in ("<s>", END, *special)]
+    backend.add_special_tokens(tokens)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token=END, pad_token="<unk>", unk_token="<unk>"
     )
@@ -237,6 +243,16 @@ def test_the_switch_of_a_template_that_keeps_history(check: Check) -> None:
     assert "template_kwargs: {preserve_thinking: true}" in finding.remedy
     assert names(check(rows, WITH_A_SWITCH, **settings(template_kwargs={"preserve_thinking": True}))) == []
     assert names(check(rows, WITH_A_SWITCH, **settings(on_rewritten_history="last_round"))) == []
+
+
+def test_borders_that_a_token_would_cross(check: Check) -> None:
+    finding = finding_of(check(chats(39), STARTS_ANSWERS), "crossed_borders")
+    assert finding.level == "warning"
+    assert "the text beside it in 67% of the rows, such as" in finding.reason
+    assert "rows.jsonl:1 part 1" in finding.reason
+    assert "2.0 examples" in finding.reason
+    assert "a newline or a control token" in finding.remedy
+    assert names(check(chats(39), CHATML)) == []
 
 
 def test_turns_that_need_enable_thinking(check: Check) -> None:

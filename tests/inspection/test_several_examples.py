@@ -161,8 +161,8 @@ def test_a_check_counts_rows_as_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = {finding.name: finding.reason for finding in advise(facts)}
     assert "1.7% of the rows are bad" in reasons["bad_rows"]
     assert (
-        f"1.7% of the rows are longer than max_length 32 and are dropped; the longest, rows:{LONG_ROW} part 1,"
-        in (reasons["long_rows"])
+        f"1.7% of the rows have examples that are longer than max_length 32, which are dropped; the longest, "
+        f"rows:{LONG_ROW} part 1," in (reasons["long_rows"])
     )
 
 

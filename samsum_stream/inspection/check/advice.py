@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from samsum_stream.batching.packing import BestFit
 from samsum_stream.errors.wording import counted
 from samsum_stream.inspection.check.conversations import ON_CONVERSATIONS
-from samsum_stream.inspection.check.facts import Facts
+from samsum_stream.inspection.check.facts import Facts, Sample
 from samsum_stream.inspection.check.findings import Finding, Level, split_message
 from samsum_stream.inspection.lengths import KEPT, WHOLE, quantile
 from samsum_stream.inspection.simulation import packing_efficiency
@@ -16,6 +16,7 @@ from samsum_stream.lanes.share import fitting_workers
 from samsum_stream.sources import SequentialSource
 from samsum_stream.training.stop_tokens import loaded_template
 from samsum_stream.values.counts import COUNTED, by_reason
+from samsum_stream.values.rows import Conversations, Instructions
 
 MANY = 0.01
 """The smallest share of dropped or shortened rows that is a warning and not a note."""
@@ -78,22 +79,25 @@ def long_rows(facts: Facts) -> Iterator[Finding]:
         if number:
             is_many = number >= MANY * sample.num_rows
             longest = int(lengths.max())
+            place = sample.place_of_first(lengths == longest)
             fitting = _next_power_of_two(quantile(lengths, 1 - MANY) if is_many else longest)
-            or_else = f", or cut them: truncation_config.method {_methods(facts)}" if method == "drop" else ""
+            or_else = f", or cut them: truncation_config.method {_methods(facts, sample)}" if method == "drop" else ""
             covered = f"{fitting:,} fits {'99%' if is_many else 'all'} of them"
             yield Finding(
                 "long_rows",
                 "warning" if is_many else "note",
-                f"{sample.title}: {sample.share(number)} are longer than max_length {limit:,} and are {outcome}; the "
-                f"longest, {sample.place_of_first(lengths == longest)}, has {longest:,} tokens",
+                f"{sample.title}: {sample.share(number)} have examples that are longer than max_length {limit:,}, "
+                f"which are {outcome}; the longest, {place}, has {longest:,} tokens",
                 f"raise packing_config.kwargs.max_length ({covered}){or_else}",
             )
 
 
-def _methods(facts: Facts) -> str:
-    """The truncation methods that shorten the rows of a stream."""
+def _methods(facts: Facts, sample: Sample) -> str:
+    """The truncation methods that can shorten the rows of a sample."""
+    if Conversations in sample.noticed.kinds:
+        return "turns or last_turns (rounds are removed, so a row of one round is dropped), or right"
     is_chat = loaded_template(facts.pipeline.encoder.renderer) is not None
-    return "turns, last_turns or right" if is_chat else "input, contexts or right"
+    return "input, contexts or right" if Instructions in sample.noticed.kinds and not is_chat else "right"
 
 
 def longer_than_model(facts: Facts) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from samsum_stream.errors.wording import counted, quoted
-from samsum_stream.inspection.check.facts import Facts
+from samsum_stream.inspection.check.facts import Facts, Sample
 from samsum_stream.inspection.check.findings import Finding
 from samsum_stream.inspection.check.formats import kinds_of, other_format, texts_of
 from samsum_stream.inspection.check.noticed import BOS_AT_START, BOS_INSIDE, CALLS_WITHOUT_TOOLS, DECIDES, LOST
@@ -84,12 +84,31 @@ def rewritten_history(facts: Facts) -> Iterator[Finding]:
                 "rewritten_history",
                 "warning" if sample.growth >= MUCH_LONGER else "note",
                 f"{sample.title}: the chat template rewrites earlier turns in {sample.share(number)}, such as "
-                f"{sample.place_of_first_with('splits.history')}, so their turns need several examples: "
-                f"{sample.examples_per_row:.1f} examples and {sample.tokens_per_row:,.0f} tokens per row, "
-                f"{sample.growth:.1f} times the tokens of the conversations",
+                f"{sample.place_of_first_with('splits.history')}, {_cost(sample)}",
                 f"{kept}write {_KWARGS}.on_rewritten_history: last_round to train only the turns after the last user "
                 "message, or leave it as it is, which is exact",
             )
+
+
+def crossed_borders(facts: Facts) -> Iterator[Finding]:
+    """Borders of turns that a token would cross, so that the next turn needs an example of its own."""
+    for sample in facts.samples:
+        if number := sample.measured.num_rows_with(sample.measured.has_outcome("splits.border")):
+            yield Finding(
+                "crossed_borders",
+                "warning" if sample.growth >= MUCH_LONGER else "note",
+                f"{sample.title}: the tokenizer would join the start or the end of a turn with the text beside it in "
+                f"{sample.share(number)}, such as {sample.place_of_first_with('splits.border')}, {_cost(sample)}",
+                "use a template that writes a newline or a control token at both borders of a turn, or leave it as it "
+                "is, which is exact",
+            )
+
+
+def _cost(sample: Sample) -> str:
+    return (
+        f"so their turns need several examples: {sample.examples_per_row:.1f} examples and "
+        f"{sample.tokens_per_row:,.0f} tokens per row, {sample.growth:.1f} times the tokens of the conversations"
+    )
 
 
 def thinking_switch(facts: Facts) -> Iterator[Finding]:
@@ -220,6 +239,7 @@ ON_CONVERSATIONS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     other_template,
     missing_stop,
     rewritten_history,
+    crossed_borders,
     thinking_switch,
     two_bos,
     turns_that_are_not_trained,

@@ -18,6 +18,9 @@ from samsum_stream.values.renderings import Problem
 _INLINE = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 """Reasoning in the content of a message."""
 
+LONG = 200
+"""The characters of a text in a message from which the text is not the end of a prompt, but most of it."""
+
 _KWARGS = "prompt_format_config.kwargs"
 _REMEDIES = {
     "prompt_is_no_prefix": "set template_kwargs to what this data needs, or use another template",
@@ -148,7 +151,10 @@ class ExampleRenderer:
         details, remedy = turn.details, _REMEDIES[turn.reason]
         if turn.reason == "prompt_is_no_prefix":
             finder = self.loaded.finder
-            details = f"its prompt ends with {quoted(finder.not_continued(conversation, turn.message))}"
+            rest = finder.not_continued(conversation, turn.message)
+            details = f"its prompt ends with {quoted(rest)}"
+            if len(rest) > LONG:
+                details = f"with the turn, the template writes another text where its prompt has {quoted(rest)}"
             thinking = finder.thinking_that_continues(conversation, turn.message)
             if thinking is not None:
                 value = str(thinking).lower()

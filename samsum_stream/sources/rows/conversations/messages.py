@@ -108,10 +108,10 @@ def _role(value: Any, rules: ConversationRules) -> str:
     if value in rules.known_roles:
         return rules.known_roles[value]
     near = closest(value, rules.known_roles)
-    guess = "" if near is None else f" (did you mean {near!r}?)"
+    guess, role = ("", "user") if near is None else (f" (did you mean {near!r}?)", rules.known_roles[near])
     raise Problem(
         f"the role must be one of {', '.join(rules.known_roles)}, got {typed_repr(value)}{guess}; fix it, or map it, "
-        f"as in `conversation_config: {{roles: {{{as_text(value, what='role')[:40]}: user}}}}`"
+        f"as in `conversation_config: {{roles: {{{as_text(value, what='role')[:40]}: {role}}}}}`"
     )
 
 
