@@ -1,11 +1,12 @@
-"""The texts of renderings that are encoded, and which of them start in the middle of a text.
+r"""The texts of renderings that are encoded, and which of them start in the middle of a text.
 
-Llama-2 and Mistral add a dummy space at the start of a text, and some tokenizers also add it after an added token:
+Llama-2 and Mistral add a dummy space at the start of a text, and also after an added token:
 
-turn 1       │ not trained                           │ trained, in the middle of a text
-"Hello</s>"  │ "\\nUser: Hi\\nAssistant: ", at a start   │ "Yes</s>"
+run         "Hello</s>"    "\nUser: Hi\nAssistant:\n"    "Yes</s>"
+trained     yes            no                           yes
+encoded     as a middle    as a start                   as a middle     of a text
 
-A trained run is always encoded as the middle of a text: the model writes it after its prompt.
+A trained run is always in the middle of a text: the model writes the run after its prompt.
 """
 
 from typing import NamedTuple
