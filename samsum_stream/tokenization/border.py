@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from tokenizers import AddedToken
 
 from samsum_stream.errors import TokenizerError
 from samsum_stream.tokenization.backends import Backend, HFBackend
@@ -112,11 +113,13 @@ def find_border(backend: HFBackend) -> Border:
 
 
 def _restarting(backend: HFBackend, ids: Callable[[str], list[int]]) -> tuple[str, ...]:
-    tokens = [token.content for token in backend.tokenizer.get_added_tokens_decoder().values()]
-    probes = {text: ids(text) for text in ("Yes", " Yes", "\nYes", "(")}
-    return tuple(
-        token for token in tokens if all(ids(token + text) == ids(token) + alone for text, alone in probes.items())
-    )
+    probes = {text: ids(text) for text in ("Yes", "(", " Yes", "\nYes")}
+
+    def restarts(token: AddedToken) -> bool:
+        known = [text for text in probes if not (token.rstrip and text[0].isspace())]  # the token includes white space
+        return all(ids(token.content + text) == ids(token.content) + probes[text] for text in known)
+
+    return tuple(token.content for token in backend.tokenizer.get_added_tokens_decoder().values() if restarts(token))
 
 
 def _ids(backend: Backend, text: str) -> list[int]:

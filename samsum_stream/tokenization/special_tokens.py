@@ -15,7 +15,7 @@ from tokenizers import AddedToken
 
 from samsum_stream.errors import TokenizerError
 from samsum_stream.tokenization.backends import HFBackend
-from samsum_stream.tokenization.border import Border
+from samsum_stream.tokenization.border import LINE, Border
 from samsum_stream.values.arrays import Int64Array, Ragged
 from samsum_stream.values.renderings import Segment
 
@@ -50,6 +50,7 @@ class SpecialTokens:
         self._weights = self._random_weights()
         self._gap = _widest_gap(np.flatnonzero(self._weights), end=len(self._weights))
         self._restarts = self._find_restarts()
+        self._read: set[int] = set()
 
     def weigh(self, encoded: Ragged) -> Int64Array:
         """The sum of the weights of the special ids in each of `n` texts, shape `[n]`."""
@@ -61,8 +62,14 @@ class SpecialTokens:
         return weights
 
     def weigh_fixed(self, texts: Sequence[str]) -> int:
-        """The sum of the weights of the special tokens in texts of the format."""
+        """The sum of the weights of the special tokens in texts of the format.
+
+        Raises:
+            TokenizerError: the tokenizer spells one of them as ordinary text.
+        """
         ids = [self._id(match) for text in texts for match in self.pattern.finditer(text)]
+        for number in {*ids} - self._read:
+            self._require_read(number)
         return int(self._weights[np.array(ids, np.int64)].sum())
 
     def encode(self, segments: Sequence[Segment], *, continues: bool) -> list[int]:
@@ -105,6 +112,17 @@ class SpecialTokens:
             return self.backend.encode_ordinary(text)
         [marked] = self.border.mark([text], np.ones(1, np.bool_))
         return self.backend.encode_ordinary(marked)[len(self.border.sentinel) :]
+
+    def _require_read(self, number: int) -> None:
+        """Raise `TokenizerError` if the tokenizer does not give the id of a special token inside a text."""
+        content = next(content for content, known in self.ids.items() if known == number)
+        if number not in self.backend.encode([f"{LINE}{content}x"]).ids:
+            raise TokenizerError(
+                f"the tokenizer does not read its token {content!r} inside a text, and encodes the letters of the "
+                "token, because the token is normalized, or must be a single word; add the token with "
+                f"tokenizer.add_tokens(AddedToken({content!r}, normalized=False))"
+            )
+        self._read.add(number)
 
     def _random_weights(self) -> Int64Array:
         """The weight of each id, shape `[vocabulary]`: 0 for ids that occur in ordinary text. Sums wrap around."""

@@ -1,10 +1,13 @@
 """A text after an added token: Llama-2 and Mistral encode it as at the start of a text."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken
 
 from samsum_stream import SFTStream
+from samsum_stream.errors import TokenizerError
 from tests.real_data import load_tokenizer, needs_real_data
 
 QUESTION = r"'\nUser: ' ~ m.content ~ '\nAssistant:\n'"
@@ -32,8 +35,11 @@ def conversation(*texts: str) -> dict[str, Any]:
 ROWS = [conversation(*TEXTS[:4]), conversation(*TEXTS[2:8]), conversation(*TEXTS[4:]), conversation(*reversed(TEXTS))]
 
 
-def examples_of(name: str, template: str, **kwargs: Any) -> list[tuple[list[int], list[list[int]]]]:
+def examples_of(
+    name: str, template: str, *, tokens: Sequence[str | AddedToken] = (), **kwargs: Any
+) -> list[tuple[list[int], list[list[int]]]]:
     tokenizer = load_tokenizer(name)
+    tokenizer.add_tokens([*tokens])
     tokenizer.chat_template = template
     config = {
         "shuffle": False,
@@ -80,3 +86,21 @@ def test_a_row_of_a_format_that_spells_a_token_after_a_turn() -> None:
     start = plain.index(tokenizer.eos_token_id) + 2
     assert spelled[:start] == plain[:start]
     assert spelled.count(tokenizer.eos_token_id) == 2
+
+
+@needs_real_data
+def test_a_stop_token_that_includes_the_white_space_after_it() -> None:
+    end = AddedToken("<|end|>", special=True, normalized=False, rstrip=True)
+    template = KEEPS.replace("eos_token", "'<|end|>'").replace("\\nUser", "User")
+    assert len(examples_of("llama-2", template, tokens=[end], stop_tokens=["<|end|>"])) == len(ROWS)
+
+
+@needs_real_data
+@pytest.mark.parametrize("name", ["llama-2", "mistral-v3"])
+@pytest.mark.parametrize("token", ["<|end|>", AddedToken("<|end|>", normalized=False, single_word=True)])
+def test_a_token_that_the_tokenizer_does_not_read(name: str, token: str | AddedToken) -> None:
+    """Without the rule, the ids of the template's text would be others than those that inference gives."""
+    template = KEEPS.replace("eos_token", "'<|end|>'")
+    with pytest.raises(TokenizerError, match=r"does not read its token '<\|end\|>' .*normalized=False"):
+        examples_of(name, template, tokens=[token], stop_tokens=["<|end|>"])
+    assert examples_of(name, template, tokens=[AddedToken("<|end|>", normalized=False)], stop_tokens=["<|end|>"])
