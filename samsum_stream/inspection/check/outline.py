@@ -12,6 +12,7 @@ from samsum_stream.inspection.lengths import quantile
 from samsum_stream.sources import IndexedSource, SequentialSource, Source
 from samsum_stream.sources.huggingface.table import TableSource
 from samsum_stream.sources.memory import IterableSource
+from samsum_stream.training.stop_tokens import loaded_template
 
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
@@ -68,7 +69,8 @@ def _tokenizer(facts: Facts) -> str:
     added = " ".join(tokenizer.convert_ids_to_tokens(runs.border.added.tolist()))
     how = "after a newline" if len(runs.border.sentinel) else "directly"
     proven = "" if runs.backend.name == "hf" else ", proven on the first rows"
-    start = f"; adds {added} at the start" if added else ""
+    own = "" if loaded_template(facts.pipeline.encoder.renderer) is None else " (a chat template writes its own)"
+    start = f"; adds {added} at the start{own}" if added else ""
     return f"backend {runs.backend.name}{proven}; border proven, responses encoded {how}{start}"
 
 
