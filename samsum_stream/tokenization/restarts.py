@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from samsum_stream.values.arrays import BoolArray, Int64Array, Ragged
+from samsum_stream.values.arrays import BoolArray, Int64Array
 from samsum_stream.values.renderings import Pieces, Renderings
 
 
@@ -23,12 +23,12 @@ class Texts(NamedTuple):
     Attributes:
         texts: The texts.
         continues: Whether each of them starts in the middle of a text.
-        of_runs: The indices of the texts of each run; None if each run is one text.
+        pieces: The pieces of each run among the texts; None if each run is one text.
     """
 
     texts: list[str]
     continues: BoolArray
-    of_runs: Ragged | None
+    pieces: Pieces | None
 
 
 def texts_of(renderings: Renderings, restarting: tuple[str, ...]) -> Texts:
@@ -42,7 +42,8 @@ def texts_of(renderings: Renderings, restarting: tuple[str, ...]) -> Texts:
     runs = runs_that_restart(renderings, restarting)
     if pieces is None:
         continues[runs] = False
-        return Texts(texts, continues, None)
+    if pieces is None or not len(runs):
+        return Texts(texts, continues, pieces)
     return _with_copies(texts, continues, pieces, pieces.of_runs.offsets[runs])
 
 
@@ -70,4 +71,5 @@ def _with_copies(texts: list[str], continues: BoolArray, pieces: Pieces, firsts:
     ids = of_runs.ids.copy()
     ids[firsts] = len(texts) + index
     copies = [texts[piece] for piece in copied.tolist()]
-    return Texts([*texts, *copies], np.append(continues, np.zeros(len(copies), np.bool_)), of_runs._replace(ids=ids))
+    continues = np.append(continues, np.zeros(len(copies), np.bool_))
+    return Texts([*texts, *copies], continues, pieces._replace(of_runs=of_runs._replace(ids=ids)))

@@ -70,13 +70,12 @@ class RunEncoder:
 
     def _encoded(self, renderings: Renderings) -> Ragged:
         """The ids of each run; only pieces that are marked as ordinary are encoded as ordinary text."""
-        texts, continues, of_runs = texts_of(renderings, self.border.restarting)
+        texts, continues, pieces = texts_of(renderings, self.border.restarting)
         encoded = self.border.unmark(self.backend.encode(self.border.mark(texts, continues)), continues)
-        if of_runs is None or renderings.pieces is None:
+        if pieces is None:
             return encoded
-        pieces = renderings.pieces.ordinary
-        ordinary = {piece: self._ordinary_ids([_spelled(texts[piece])], continues=True) for piece in pieces}
-        return encoded.replace(ordinary).joined(of_runs)
+        ordinary = {piece: self._ordinary_ids([_spelled(texts[piece])], continues=True) for piece in pieces.ordinary}
+        return encoded.replace(ordinary).joined(pieces.of_runs)
 
     def added(self, renderings: Renderings) -> Int32Array:
         """The tokens that the tokenizer adds at the start of each example, shape `[a]`."""

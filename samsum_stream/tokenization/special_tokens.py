@@ -49,8 +49,8 @@ class SpecialTokens:
         self.pattern = re.compile("|".join(map(_group, tokens)) or r"(?!)")
         self._weights = self._random_weights()
         self._gap = _widest_gap(np.flatnonzero(self._weights), end=len(self._weights))
-        self._restarts = self._find_restarts()
-        self._read: set[int] = set()
+        self._require_start_or_middle()
+        self._read: set[str] = set()
 
     def weigh(self, encoded: Ragged) -> Int64Array:
         """The sum of the weights of the special ids in each of `n` texts, shape `[n]`."""
@@ -67,10 +67,10 @@ class SpecialTokens:
         Raises:
             TokenizerError: the tokenizer spells one of them as ordinary text.
         """
-        ids = [self._id(match) for text in texts for match in self.pattern.finditer(text)]
-        for number in {*ids} - self._read:
-            self._require_read(number)
-        return int(self._weights[np.array(ids, np.int64)].sum())
+        contents = [self._content(match) for text in texts for match in self.pattern.finditer(text)]
+        for content in {*contents} - self._read:
+            self._require_read(content)
+        return int(self._weights[np.array([self.ids[content] for content in contents], np.int64)].sum())
 
     def encode(self, segments: Sequence[Segment], *, continues: bool) -> list[int]:
         """The ids of segments; a special token that the row spells is encoded as ordinary text.
@@ -85,8 +85,9 @@ class SpecialTokens:
             start = 0
             for match in () if from_row else self.pattern.finditer(text):
                 ids += self._ordinary(ordinary + text[start : match.start()], continues=continues)
-                ids.append(self._id(match))
-                ordinary, start, continues = "", match.end(), not self._restarts
+                content = self._content(match)
+                ids.append(self.ids[content])
+                ordinary, start, continues = "", match.end(), content not in self.border.restarting
             ordinary += text[start:]
         return ids + self._ordinary(ordinary, continues=continues)
 
@@ -99,10 +100,10 @@ class SpecialTokens:
                     "it; set tokenizer_config.special_tokens_in_rows to error, or to parse if you trust the rows"
                 )
 
-    def _id(self, match: re.Match[str]) -> int:
-        """The id of a match of `pattern`, in which each special token is one group."""
+    def _content(self, match: re.Match[str]) -> str:
+        """The token of a match of `pattern`, in which each special token is one group."""
         assert match.lastindex is not None
-        return self.ids[self._contents[match.lastindex - 1]]
+        return self._contents[match.lastindex - 1]
 
     def _ordinary(self, text: str, *, continues: bool) -> list[int]:
         """The ids of ordinary text."""
@@ -113,16 +114,15 @@ class SpecialTokens:
         [marked] = self.border.mark([text], np.ones(1, np.bool_))
         return self.backend.encode_ordinary(marked)[len(self.border.sentinel) :]
 
-    def _require_read(self, number: int) -> None:
+    def _require_read(self, content: str) -> None:
         """Raise `TokenizerError` if the tokenizer does not give the id of a special token inside a text."""
-        content = next(content for content, known in self.ids.items() if known == number)
-        if number not in self.backend.encode([f"{LINE}{content}x"]).ids:
+        if self.ids[content] not in self.backend.encode([f"{LINE}{content}x"]).ids:
             raise TokenizerError(
                 f"the tokenizer does not read its token {content!r} inside a text, and encodes the letters of the "
                 "token, because the token is normalized, or must be a single word; add the token with "
                 f"tokenizer.add_tokens(AddedToken({content!r}, normalized=False))"
             )
-        self._read.add(number)
+        self._read.add(content)
 
     def _random_weights(self) -> Int64Array:
         """The weight of each id, shape `[vocabulary]`: 0 for ids that occur in ordinary text. Sums wrap around."""
@@ -132,15 +132,14 @@ class SpecialTokens:
         weights[special] = np.random.default_rng(0).integers(1 << 20, 1 << 40, len(special))
         return weights
 
-    def _find_restarts(self) -> bool:
-        """Whether text after a special token is encoded like the start of a text, and not like its middle."""
+    def _require_start_or_middle(self) -> None:
+        """Raise `TokenizerError` if text after a special token is encoded neither like a start nor like a middle."""
         if not self.ids or self.border.is_plain:
-            return True
+            return
         content, number = next(iter(self.ids.items()))
         ids = self.backend.encode([content + "Yes sir"]).ids.tolist()
-        for restarts in (True, False):
-            if ids == [number, *self._ordinary("Yes sir", continues=not restarts)]:
-                return restarts
+        if any(ids == [number, *self._ordinary("Yes sir", continues=continues)] for continues in (False, True)):
+            return
         raise TokenizerError(
             f"this tokenizer encodes text after {content!r} neither like the start of a text nor like its middle, so "
             "rows that spell special tokens cannot be encoded; use another tokenizer"

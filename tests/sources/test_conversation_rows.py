@@ -337,7 +337,6 @@ BAD: dict[str, tuple[Row, str, str, str]] = {
     "two systems": (row_of(SYSTEM, SYSTEM, HI, HELLO), "bad_conversation", "message 1", "system: drop"),
     "role": (row_of(HI | {"role": "usr"}, HELLO), "bad_conversation", "message 0", "did you mean 'user'"),
     "role map": (row_of({"from": "x", "value": "y"}), "bad_conversation", "message 0", "{roles: {x: user}}"),
-    "role typo": (row_of(HI | {"role": "usr"}, HELLO), "bad_conversation", "message 0", "{roles: {usr: user}}"),
     "answer typo": (row_of(HI, HELLO | {"role": "asistant"}), "bad_conversation", "message 1", "{asistant: assistant}"),
     "no role": (row_of({"content": "a"}), "missing_field", "message 0", "a role in 'role' or 'from'"),
     "wrong role": (row_of({"role": 3, "content": "a"}), "wrong_type", "message 0", "int: 3"),

@@ -194,7 +194,7 @@ class Placeholders:
         return self._padded(value)
 
     def _padded(self, value: str) -> str:
-        placeholder = self._new(_ESCAPED).join((NEWLINES + SPACES, SPACES + NEWLINES))
+        placeholder = f"{NEWLINES}{SPACES}{self._new(_ESCAPED)}{SPACES}{NEWLINES}"
         return str(self._add(placeholder, value, TEXT_TRANSFORMS))
 
     def _name(self, value: Any) -> str:
