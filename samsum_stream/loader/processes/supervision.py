@@ -2,7 +2,7 @@
 
 no message for a minute       a warning that names the worker, what it produces and how to see its stack;
                               again after two minutes, four, ...
-none for `timeout` seconds    WorkerError, and the end of the worker
+none for `timeout` seconds    WorkerError, and the end of all workers
 a worker died                 WorkerError from the `for` that reads, never while the caller uses a message
 """
 
@@ -30,7 +30,7 @@ PATIENCE = 60.0
 """Seconds without a message before the first warning."""
 
 JOIN_TIMEOUT = 5.0
-"""Seconds to wait for the end of a worker that was killed."""
+"""Seconds to wait for the end of each worker that was killed."""
 
 
 def received(
@@ -114,7 +114,7 @@ class _Workers:
         message = self._message(self._awaited, f"has sent nothing for {waited:.0f} s")
         command = f"`py-spy dump --pid {process.pid}`"
         if is_over:
-            self._end(process)
+            self._end_all()
             raise WorkerError(
                 f"{message}; {self.remedy}. If a worker needs more time, raise `timeout`. To see where it waits, run "
                 f"{command} before the time is over"
@@ -126,11 +126,13 @@ class _Workers:
         )
         self.patience *= 2
 
-    def _end(self, process: BaseProcess) -> None:
-        """Kill a worker. Torch would send SIGTERM and wait for ever for a stopped worker, which does not react."""
+    def _end_all(self) -> None:
+        """Kill the workers. Torch would send SIGTERM, and a stopped worker does not react."""
         with self.deaths_deferred():
-            process.kill()
-            process.join(JOIN_TIMEOUT)
+            for process in self.processes:
+                process.kill()
+            for process in self.processes:
+                process.join(JOIN_TIMEOUT)
 
     @property
     def _awaited(self) -> int:
