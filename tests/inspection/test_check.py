@@ -266,6 +266,16 @@ def test_the_outline(make: Make) -> None:
     assert compressed["rows"].endswith("an unknown number of rows, in 1 shard, shuffled in blocks")
 
 
+def test_the_outline_says_that_a_chat_template_writes_its_own_start(make: Make) -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.content ~ (eos_token if m.role == 'assistant' else ' ') }}{% endfor %}"
+    )
+    config = make(tokenizer=tokenizer, prompt_format_config={"method": "ChatTemplate"}, prompt_config={})
+    lines = dict(outline(gather(config)))
+    assert lines["tokenizer"].endswith("adds <s> at the start (a chat template writes its own)")
+
+
 def test_what_load_dataset_caches(make: Make, tmp_path: Path) -> None:
     kwargs = {"path": "json", "data_files": str(write_lines(tmp_path / "a.jsonl", make_rows(60))), "split": "train"}
     cached = {"method": "load_dataset", "kwargs": kwargs | {"cache_dir": str(tmp_path / "cache")}}

@@ -255,6 +255,21 @@ def test_borders_that_a_token_would_cross(check: Check) -> None:
     assert names(check(chats(39), CHATML)) == []
 
 
+def test_how_conversations_can_be_cut(check: Check) -> None:
+    finding = finding_of(check([*chats(39), chat("Hi", "Hello" * 200)]), "long_rows")
+    assert "truncation_config.method turns or last_turns (rounds are removed, so" in finding.remedy
+    assert finding.remedy.endswith("or right")
+
+
+@pytest.mark.parametrize(
+    ("changes", "methods"), [(PROMPT, "input, contexts or right"), (settings(), "right")], ids=["prompt", "template"]
+)
+def test_how_rows_of_input_and_response_can_be_cut(check: Check, changes: dict[str, Any], methods: str) -> None:
+    """A chat template writes the whole row, so that parts of the row cannot be cut."""
+    rows = [*[{"input": "Hi", "response": "Hello"}] * 39, {"input": "Hi", "response": "Hello" * 200}]
+    assert finding_of(check(rows, **changes), "long_rows").remedy.endswith(f"truncation_config.method {methods}")
+
+
 def test_turns_that_need_enable_thinking(check: Check) -> None:
     finding = finding_of(check(chats(3), PREFILLS_THINKING), "thinking_switch")
     assert "6 turns with enable_thinking: false only" in finding.reason

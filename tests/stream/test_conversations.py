@@ -116,6 +116,14 @@ def test_a_turn_that_does_not_continue_its_prompt_is_a_bad_row_with_the_value_of
         trained(stream_of([pair], template=always))
 
 
+def test_a_turn_whose_text_differs_from_its_prompt_at_the_start() -> None:
+    """The message shows where the texts differ, and does not say that the prompt ends there."""
+    pair = {"messages": [{"role": "user", "content": "Hi " * 99}, {"role": "assistant", "content": "Hello"}]}
+    depends = "{{ 'One.' if add_generation_prompt else 'Two.' }}" + CHATML
+    with pytest.raises(RowError, match=r"\(with the turn, the template writes another text where its prompt has \"One"):
+        trained(stream_of([pair], template=depends))
+
+
 def ids_of(rows: list[dict[str, Any]], *, template: str, frames: bool, strips: bool = False) -> list[list[int]]:
     """The ids of all examples, with a special token that includes the white space before it if `strips`."""
     tokenizer = small_tokenizer()

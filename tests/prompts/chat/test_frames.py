@@ -428,6 +428,17 @@ def test_an_answer_that_has_the_end_of_its_prompt() -> None:
     assert_same([*rows, *rows], source, config=skips)
 
 
+def test_a_spliced_answer_that_has_the_end_of_its_prompt_with_enable_thinking() -> None:
+    """An answer of a row can continue the prompt with `enable_thinking`; other answers are spliced."""
+    number = "{{ '' if enable_thinking is defined else '[' ~ messages | length ~ ']' }}"
+    source = number + template("m.content").replace(
+        "assistant\\n' }}", "assistant\\n' ~ ('[T]' if enable_thinking is defined else '') }}"
+    )
+    rows = [chat("Hi", "Ho"), chat("Hi", "[T]Ho"), chat("Hi", "a", "b", "[T]c"), chat("Hi", "[T]a", "b", "c")]
+    skips = {"fault_config": {"on_bad_row": "skip", "max_bad_rows": 99}}
+    assert_same([*rows, *rows], source, config=skips)
+
+
 def test_a_turn_that_is_left_out_for_some_values() -> None:
     """Only an answer that starts with the end of its prompt continues the prompt of the first turn."""
     source = template("m.content").replace(

@@ -157,6 +157,16 @@ def test_a_splice_starts_behind_the_header_of_the_template_and_not_behind_one_th
     assert targets_of("rewrites_the_past", spelled) == [f"{header}Hello<|im_end|>"]
 
 
+def test_a_splice_does_not_start_behind_the_header_of_an_earlier_turn() -> None:
+    """The template writes no header for the last turn, so that its text has one header less than its prompt."""
+    source = SMALL["rewrites_the_past"].replace(
+        "'<|im_start|>' ~ m.role", "('' if loop.index0 == 3 else '<|im_start|>' ~ m.role)"
+    )
+    first, second = finder_of(source).turns(Conversation(PLAIN))
+    assert isinstance(first, Turn)
+    assert second == Unrenderable(3, "prompt_is_no_prefix")
+
+
 def test_consecutive_assistant_turns_are_not_spliced() -> None:
     _, second = turns_of("rewrites_the_past", [user("Hi"), assistant("One"), assistant("Two")])
     assert second == Unrenderable(2, "prompt_is_no_prefix")
