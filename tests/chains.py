@@ -10,6 +10,7 @@ import json
 import random
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +57,7 @@ class Reference:
         return self.batches[number]
 
 
-def check_chain(reference: Reference, phases: Sequence[Phase], *, real_workers: bool = False) -> int:
+def check_chain(reference: Reference, phases: Sequence[Phase], *, method: str | None = None) -> int:
     """Run the phases in order, compare each batch with that of one process, and return the number of batches.
 
     Raises:
@@ -67,8 +68,13 @@ def check_chain(reference: Reference, phases: Sequence[Phase], *, real_workers: 
     for phase in phases:
         states = []
         for rank in range(phase.ranks):
-            loader = reference.stream.loader(num_workers=phase.workers, rank=rank, world_size=phase.ranks)
-            loader = loader if real_workers else in_process(loader)
+            loader = reference.stream.loader(
+                num_workers=phase.workers,
+                rank=rank,
+                world_size=phase.ranks,
+                multiprocessing_context=method if phase.workers else None,
+            )
+            loader = loader if method else in_process(loader)
             if state is not None:
                 loader.load_state_dict(json.loads(json.dumps(state)))
             num_checked += _check_rank(reference, loader, phase)
@@ -101,8 +107,8 @@ def make_references(folder: Path) -> list[Reference]:
         Reference(stream_of(epochs=None)),
         Reference(stream_of(epochs=1)),
         Reference(stream_of(epochs=2, collator_config={"method": "padding_free"})),
-        Reference(stream_of(epochs=None, rows=lambda: iter(rows))),
-        Reference(stream_of(epochs=1, rows=lambda: iter(rows), method="first_fit")),
+        Reference(stream_of(epochs=None, rows=partial(iter, rows))),
+        Reference(stream_of(epochs=1, rows=partial(iter, rows), method="first_fit")),
     ]
     return [*in_memory, *(_of_files(kind, epochs, folder) for kind, epochs in OF_FILES)]
 
@@ -125,13 +131,13 @@ def main() -> None:
 
 def _check(arguments: argparse.Namespace, references: Sequence[Reference]) -> None:
     chooser = random.Random(arguments.seed)
-    for real_workers, number in ((False, arguments.chains), (True, arguments.real)):
+    for method, number in ((None, arguments.chains), ("fork", arguments.real)):
         num_checked = 0
         for index in range(number):
             in_memory, of_files = references[:NUM_IN_MEMORY], references[NUM_IN_MEMORY:]
             reference = in_memory[index % len(in_memory)] if index % 10 else of_files[index // 10 % len(of_files)]
-            num_checked += check_chain(reference, random_chain(chooser), real_workers=real_workers)
-        kind = "worker processes" if real_workers else "workers in turn"
+            num_checked += check_chain(reference, random_chain(chooser), method=method)
+        kind = "worker processes" if method else "workers in turn"
         print(f"{number:,} chains with {kind}: {num_checked:,} batches, 0 mismatches", flush=True)
 
 

@@ -1,6 +1,7 @@
 """Shared settings and fixtures: no network, no time limits on properties, and the small tokenizer."""
 
 import json
+import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from samsum_stream.loader.epochs.plan import warn_once
+
+multiprocessing.set_forkserver_preload(["tests.resuming"])  # workers of a fork server start at once
 
 SMALL_TOKENIZER = Path(__file__).resolve().parents[1] / "examples" / "data" / "tokenizer"
 

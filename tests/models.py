@@ -8,16 +8,22 @@ import torch
 from transformers import (
     FalconConfig,
     FalconForCausalLM,
+    Gemma3Config,
     Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
     MambaConfig,
     MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
     PhiConfig,
@@ -43,6 +49,15 @@ _SIZES = {
     "initializer_range": 0.3,
 }
 _GROUPED = {**_SIZES, "num_key_value_heads": 2}
+_GEMMA3 = {**_GROUPED, "head_dim": 8, "sliding_window": WINDOW}
+_VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 
 MODELS: dict[str, tuple[type, type, dict[str, Any]]] = {
     "llama": (LlamaForCausalLM, LlamaConfig, _GROUPED),
@@ -53,7 +68,22 @@ MODELS: dict[str, tuple[type, type, dict[str, Any]]] = {
         GPT2Config,
         {**_IDS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": MAX_LENGTH, "initializer_range": 0.3},
     ),
-    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, {**_GROUPED, "head_dim": 8, "sliding_window": WINDOW}),
+    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, _GEMMA3),
+    "gemma3 with images": (
+        Gemma3ForConditionalGeneration,
+        Gemma3Config,
+        {"text_config": _GEMMA3, "vision_config": _VISION, "mm_tokens_per_image": 4, "image_token_index": 3},
+    ),
+    "llava": (
+        LlavaForConditionalGeneration,
+        LlavaConfig,
+        {
+            "text_config": {"model_type": "llama", **_GROUPED},
+            "vision_config": {"model_type": "clip_vision_model", **_VISION},
+            "image_token_index": 3,
+        },
+    ),
+    "mixtral": (MixtralForCausalLM, MixtralConfig, {**_GROUPED, "num_local_experts": 4}),
     "phi": (PhiForCausalLM, PhiConfig, _SIZES),
     "opt": (
         OPTForCausalLM,

@@ -8,6 +8,7 @@ import gzip
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,9 @@ def make_source(kind: str, rows: list[dict[str, Any]], folder: Path) -> dict[str
     if kind == "dataset":
         return {"rows": datasets.Dataset.from_list(rows)}
     if kind == "sequence from a callable":
-        return {"rows": lambda: list(rows)}
+        return {"rows": partial(list, rows)}
     if kind == "generator from a callable":
-        return {"rows": lambda: iter(rows)}
+        return {"rows": partial(iter, rows)}
     parts = [rows[: len(rows) // 3], rows[len(rows) // 3 :]]
     if kind == "mixture":
         return {"source_config": _mixture(rows, folder)}

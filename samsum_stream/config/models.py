@@ -30,9 +30,9 @@ from samsum_stream.config.rules import Rule, problems_of, several
 from samsum_stream.errors.wording import did_you_mean
 
 COLLATOR_KWARGS: dict[str, tuple[str, ...]] = {
-    "packed": ("attention",),
-    "padded": ("pad_to_multiple_of", "padding_side"),
-    "padding_free": (),
+    "packed": ("attention", "measure"),
+    "padded": ("pad_to_multiple_of", "padding_side", "measure"),
+    "padding_free": ("measure",),
 }
 """The kwargs of each collator."""
 
@@ -202,6 +202,7 @@ class CollatorKwargs(_Section):
         default=None, description="the padded length is a multiple of this number (padded only)"
     )
     padding_side: Literal["right", "left"] = Field(default="right", description="the side of the padding (padded only)")
+    measure: bool = Field(default=True, description="whether document isolation is measured on the model")
 
 
 class CollatorConfig(_Section):

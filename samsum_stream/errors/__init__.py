@@ -10,7 +10,7 @@
     ├── ContaminationError          documents of a batch attend to each other in the model
     ├── TopologyError               the numbers of ranks, workers and lanes do not fit together
     ├── StateError                  a saved state is missing, incomplete, or belongs to another stream
-    └── WorkerError                 a worker process died or hangs
+    └── WorkerError                 a worker process or another rank died or hangs
 
 A message gives the place, the rule, the value, and after the last "; " the remedy.
 """
@@ -91,4 +91,4 @@ class StateError(SamsumStreamError):
 
 
 class WorkerError(SamsumStreamError):
-    """A worker process died or hangs; the state of the loader still covers all delivered batches."""
+    """A worker process or another rank died or hangs; the state of the loader still covers all delivered batches."""

@@ -9,7 +9,7 @@ training process                        ├──▶ collator ──▶ tensors
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import Any
 
@@ -23,11 +23,14 @@ from samsum_stream.lanes.epochs import EpochPlan
 from samsum_stream.lanes.share import Share, check_num_lanes, fitting_workers
 from samsum_stream.loader.announcement import announce
 from samsum_stream.loader.arguments import prefetch_of, require_valid
+from samsum_stream.loader.copied_rows import warn_of_copies
 from samsum_stream.loader.delivery import deliver
 from samsum_stream.loader.epochs.lengths import Lengths
 from samsum_stream.loader.epochs.runs import EpochRuns
 from samsum_stream.loader.location import worker_location
+from samsum_stream.loader.processes.exit import closed_at_exit
 from samsum_stream.loader.processes.ranks import Ranks
+from samsum_stream.loader.processes.starting import started
 from samsum_stream.loader.processes.supervision import POLL, identity, received
 from samsum_stream.loader.processes.threads import prefetched
 from samsum_stream.loader.quarantine import Quarantine
@@ -117,7 +120,8 @@ class BatchLoader(DataLoader[Any]):
         lanes = self._rank_lanes(num_lanes)
         self._start(num_lanes, Progress.at_start(lanes, step=self.ranks.world_size, counted=self._counted))
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+    @closed_at_exit
+    def __iter__(self) -> Generator[dict[str, Any]]:  # type: ignore[override]
         if (ranks := self._find_ranks()) != self.ranks:
             raise TopologyError(
                 f"the loader was built as rank {self.ranks.rank} of {self.ranks.world_size}, and this process is now "
@@ -169,7 +173,8 @@ class BatchLoader(DataLoader[Any]):
     def _transfers(self) -> Iterator[list[ProducedBatch]]:
         """What the workers send, in turn; without workers, one batch at a time from this process."""
         if self.num_workers:
-            return super().__iter__()
+            warn_of_copies(self.pipeline.source, num_workers=self.num_workers, context=self.multiprocessing_context)
+            return started(super().__iter__)
         batches, num_ahead = self._worker_batches.of_worker(0, 1), self._prefetch.num_ahead
         return prefetched(batches, num_ahead=num_ahead) if num_ahead else batches
 

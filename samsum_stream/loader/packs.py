@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from samsum_stream.lanes.share import Share, check_num_lanes
 from samsum_stream.loader.delivery import deliver
 from samsum_stream.loader.processes.ranks import require_one_process, this_worker
-from samsum_stream.loader.processes.threads import use_one_encoding_thread
+from samsum_stream.loader.processes.threads import prepare_worker
 from samsum_stream.loader.state.progress import Progress
 from samsum_stream.loader.stats import Stats
 from samsum_stream.pipeline.pipeline import Pipeline
@@ -21,7 +21,7 @@ def read_packs(pipeline: Pipeline, *, stats: Stats, max_length: int, first_epoch
         SourceError: there are more bad rows than `fault_config.max_bad_rows` allows.
     """
     require_one_process()
-    use_one_encoding_thread()
+    prepare_worker()
     worker, num_workers = this_worker()
     num_lanes = pipeline.lanes_for(num_workers)
     check_num_lanes(num_lanes, num_rows=pipeline.source.max_lanes, workers=num_workers)

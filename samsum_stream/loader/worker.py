@@ -9,13 +9,11 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from torch.utils.data import IterableDataset
-
 from samsum_stream.lanes.epochs import EpochPlan
 from samsum_stream.lanes.order import Order
 from samsum_stream.lanes.position import LanePosition
 from samsum_stream.lanes.share import Share
-from samsum_stream.loader.processes.threads import produced_in_worker
+from samsum_stream.loader.processes.sending import WorkerDataset
 from samsum_stream.pipeline.pipeline import Pipeline, ProducedBatch
 
 
@@ -35,7 +33,7 @@ class Work(NamedTuple):
     plans: tuple[EpochPlan, ...]
 
 
-class WorkerBatches(IterableDataset[list[ProducedBatch]]):
+class WorkerBatches(WorkerDataset[list[ProducedBatch]]):
     """Produces batches in a worker and sends up to `batches_per_transfer` of them at one time.
 
     `work` is set before each iteration, when the workers start.
@@ -45,9 +43,6 @@ class WorkerBatches(IterableDataset[list[ProducedBatch]]):
 
     def __init__(self, pipeline: Pipeline, *, batches_per_transfer: int = 1) -> None:
         self.pipeline, self.batches_per_transfer = pipeline, batches_per_transfer
-
-    def __iter__(self) -> Iterator[list[ProducedBatch]]:
-        return produced_in_worker(self.of_worker)
 
     def of_worker(self, worker: int, num_workers: int) -> Generator[list[ProducedBatch]]:
         """What worker number `worker` of `num_workers` sends."""

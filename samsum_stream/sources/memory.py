@@ -2,7 +2,8 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -17,6 +18,12 @@ from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.sources.rows.validation import rows_from_mappings
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
+
+NUM_SAMPLED_ROWS = 256
+"""The rows of a list from which the memory of all rows is estimated."""
+
+PAGE = 4096
+"""Bytes of a page of memory."""
 
 
 class ListSource(IndexedSource):
@@ -34,11 +41,34 @@ class ListSource(IndexedSource):
         locate = Locator.in_shard(self, 0, indices.astype(np.int64))
         return rows_from_mappings(self._items(indices), columns=self.columns, locate=locate)
 
+    @property
+    def num_object_bytes(self) -> int:
+        """The memory of the Python objects of all rows, estimated from some rows; 0 if each read makes new objects."""
+        if not isinstance(self._rows, list | tuple):
+            return 0
+        step = -(-len(self._rows) // NUM_SAMPLED_ROWS)
+        sizes = [_object_bytes(self._rows[index]) for index in range(0, len(self._rows), step)]
+        return len(self._rows) * sum(sizes) // len(sizes)
+
     def _items(self, indices: Int64Array) -> list[Any]:
         items: list[Any] = []
         with wrap_errors(self.name, lambda: f"reading row {indices[len(items)]:,}"):
             items.extend(map(self._rows.__getitem__, indices.tolist()))  # keeps the items before a failure
         return items
+
+
+def _object_bytes(value: object) -> int:
+    """The bytes of a value that a forked process copies when it reads the value.
+
+    The count of references at the start of an object changes. So the first page of a long text is copied, and the
+    others are not.
+    """
+    num_bytes = min(sys.getsizeof(value), PAGE)
+    if isinstance(value, Mapping):
+        return num_bytes + sum(map(_object_bytes, value.values()))
+    if isinstance(value, list | tuple):
+        return num_bytes + sum(map(_object_bytes, value))
+    return num_bytes
 
 
 class IterableSource(SequentialSource):

@@ -112,7 +112,7 @@ def build_collator(config: StreamConfig, tokenizer: PreTrainedTokenizerBase) -> 
         pad_token_id=pad_token_id(tokenizer),
         max_length=config.packing_config.kwargs.max_length,
         ignore_index=config.ignore_index,
-        **section.model_dump()["kwargs"],
+        **{name: value for name, value in section.model_dump()["kwargs"].items() if name != "measure"},
     )
     if section.kwargs.attention == "full":
         logger.warning(

@@ -1,9 +1,10 @@
 """`SFTStream`, the public facade: from a config to packs and batches."""
 
 import functools
+import logging
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from torch.distributed.device_mesh import DeviceMesh
@@ -16,6 +17,7 @@ from samsum_stream.errors.wording import counted, shown
 from samsum_stream.loader.epochs.lengths import Lengths, count_lengths, measure_lengths
 from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.packs import read_packs
+from samsum_stream.loader.processes.exit import closed_at_exit
 from samsum_stream.loader.processes.ranks import Ranks, find_ranks, require_one_process
 from samsum_stream.loader.quarantine import Quarantine
 from samsum_stream.loader.state.state import Fingerprint
@@ -28,7 +30,7 @@ from samsum_stream.stream.opening import rules_of_conversations
 from samsum_stream.stream.preview import Preview, preview
 from samsum_stream.stream.rows import rows_of_caller
 from samsum_stream.stream.run import UNCHANGED, with_settings
-from samsum_stream.training.isolation import check, fit
+from samsum_stream.training.isolation import check, fit, ready_to_train
 from samsum_stream.training.model_report import ModelReport
 from samsum_stream.training.probing import probe_packs
 from samsum_stream.values.batches import Pack
@@ -36,6 +38,8 @@ from samsum_stream.values.rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
+
+logger = logging.getLogger(__name__)
 
 
 class SFTStream(IterableDataset[Pack]):
@@ -79,6 +83,7 @@ class SFTStream(IterableDataset[Pack]):
         self._writes_quarantine = True
         self._lengths: list[Lengths] = []  # at most one; a list, because all runs of the stream share it
         self._fitted: weakref.ref[Any] | None = None
+        self._measures = config.collator_config.kwargs.measure
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -118,7 +123,8 @@ class SFTStream(IterableDataset[Pack]):
             run._writes_quarantine = quarantine
         return run
 
-    def __iter__(self) -> Iterator[Pack]:
+    @closed_at_exit
+    def __iter__(self) -> Generator[Pack]:
         """The packs of `epochs` epochs; the next `for` continues with the next epochs.
 
         Raises:
@@ -159,10 +165,15 @@ class SFTStream(IterableDataset[Pack]):
 
         Raises:
             TopologyError: the ranks cannot share the lanes, or the rank is unknown.
+            ConfigError: the model is of another kind, or cannot run a document.
             ContaminationError: documents see each other in the model, in every layout or in the layout of the config.
         """
-        if model is not None:
-            self.fit(model)
+        if model is not None and not self.fit(model):
+            logger.warning(
+                "%s: document isolation is not measured, because its weights are not there yet; call "
+                "stream.check_model(model) when they are",
+                type(model).__name__,
+            )
         path = self.config.fault_config.quarantine_path if self._writes_quarantine else None
         if num_workers is None:
             num_workers = self.config.num_proc if self.config.num_proc > 1 else 0
@@ -194,17 +205,26 @@ class SFTStream(IterableDataset[Pack]):
         report, self.collator = check(model, probe_packs(self.pipeline), **self._layout)
         return report
 
-    def fit(self, model: "PreTrainedModel") -> None:
+    def fit(self, model: "PreTrainedModel") -> bool:
         """Make the batches exact on `model`, as `loader(model=model)` does; a second call costs nothing.
 
+        Returns:
+            Whether the model is measured, or need not be; false if its weights are not there yet.
+
         Raises:
+            ConfigError: as `loader`.
             ContaminationError: as `loader`.
         """
-        if self._fitted is None or self._fitted() is not model:
-            self.collator = fit(model, functools.partial(probe_packs, self.pipeline), **self._layout)
-            self._fitted = weakref.ref(model)
+        trained = ready_to_train(model)
+        if not self._measures or (self._fitted is not None and self._fitted() is model):
+            return True
+        collator = fit(trained, functools.partial(probe_packs, self.pipeline), **self._layout)
+        if collator is None:
+            return False
+        self.collator, self._fitted = collator, weakref.ref(model)
+        return True
 
-    def attach(self, trainer: "Trainer", *, eval_stream: Self | None = None) -> None:
+    def attach(self, trainer: "Trainer", *, eval_stream: Self | None = None, measure: bool = True) -> None:
         """Let an unmodified `transformers.Trainer` train on the stream.
 
         The Trainer reads the batches of its rank unchanged, with `dataloader_num_workers` workers. Document isolation
@@ -217,6 +237,8 @@ class SFTStream(IterableDataset[Pack]):
             trainer: The Trainer; call this on every rank, before `train()`.
             eval_stream: The stream that `evaluate()` reads, with `epochs: 1`; its loss is the mean over all labels. A
                 stream that is the `eval_dataset` of the trainer, or in a dict of them, is evaluated in the same way.
+            measure: Whether document isolation is measured, as with `measure` of the collator in the config. A model
+                whose weights are not there yet is measured at the first step.
 
         Raises:
             ConfigError: the arguments of the trainer contradict the config.
@@ -225,6 +247,7 @@ class SFTStream(IterableDataset[Pack]):
         # The import takes seconds, and commands that do not train need nothing of it.
         from samsum_stream.training.trainer import attach
 
+        self._measures = self._measures and measure
         attach(self, trainer, eval_stream=eval_stream)
 
     def preview(self, n: int = 3, *, packs: bool = False, source: str | None = None, ids: bool = False) -> Preview:

@@ -42,6 +42,12 @@ class HFBackend:
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
 
+    def __getstate__(self) -> dict[str, str]:
+        return {"serialized": self.serialized}  # a tokenizer of `tokenizers` loses `encode_special_tokens` in a pickle
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        HFBackend.__init__(self, state["serialized"])
+
     @functools.cached_property
     def serialized(self) -> str:
         """The copy as JSON, without padding and truncation."""

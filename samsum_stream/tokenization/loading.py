@@ -6,26 +6,38 @@ from typing import Any
 
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
-from samsum_stream.errors import TokenizerError
+from samsum_stream.errors import TokenizerError, TrustError
 from samsum_stream.errors.wording import closest
 
 
 def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of `base_model`, a Hub id or a folder.
+    """Load the tokenizer of `base_model`, a Hub id or a folder. Python code of the folder or of the Hub never runs.
 
     Raises:
         TokenizerError: no tokenizer can be loaded.
+        TrustError: the tokenizer needs Python code of its folder.
     """
     location = str(_existing_folder(base_model)) if _looks_like_folder(base_model) else base_model
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
+        if "trust_remote_code" in str(error):
+            raise _needs_code(base_model) from None  # the text of transformers asks for an argument that we do not pass
         reason = str(error).strip().split("\n")[0]
         raise TokenizerError(
             f"base_model: no tokenizer could be loaded for {base_model!r} ({reason}); "
             "give a folder that holds tokenizer.json, or the id of a model on the Hub that you may read"
         ) from error
     return tokenizer
+
+
+def _needs_code(base_model: str) -> TrustError:
+    return TrustError(
+        f"base_model: the tokenizer of {base_model!r} is Python code of its own (`auto_map` in tokenizer_config.json), "
+        "which a config cannot run; give a folder whose tokenizer.json is all that it needs, without `auto_map`, or "
+        "read the code, load the tokenizer by AutoTokenizer.from_pretrained(..., trust_remote_code=True), and pass "
+        "SFTStream(..., tokenizer=tokenizer)"
+    )
 
 
 def require_fast(tokenizer: Any) -> PreTrainedTokenizerBase:

@@ -1,86 +1,170 @@
-"""Evaluates streams in a Trainer: the loss is the mean over all labels, independent of batches and ranks.
+"""Lets a Trainer evaluate streams with `evaluate()` and `predict()`.
 
-The Trainer takes the mean over batches. There, a label counts less if its batch has more labels.
+stream ──EvalBatches──▶ Trainer.evaluation_loop ──each batch──▶ BatchResults: the loss, and the rows for compute_metrics
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
 from typing import Any
 
-import torch
+from transformers import TrainerCallback, TrainerControl, TrainingArguments
 
 from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import shown
-from samsum_stream.loader.loader import StreamLoader
+from samsum_stream.training.eval_batches import EvalBatches, counted_loader
+from samsum_stream.training.eval_results import BatchResults
 from samsum_stream.training.protocol import Stream
+from samsum_stream.training.replacing import replaced
 from samsum_stream.values.examples import IGNORE_INDEX
 
+logger = logging.getLogger(__name__)
 
-def take_eval_streams(trainer: Any, *, train_stream: Stream, eval_stream: Stream | None) -> list[Stream]:
-    """Give `eval_stream` to the Trainer, if there is one; returns all streams that the Trainer evaluates.
 
-    Raises:
-        ConfigError: a stream cannot be evaluated.
-    """
-    if eval_stream is not None:
-        if not isinstance(eval_stream, Stream):
-            raise ConfigError(f"attach: eval_stream must be an SFTStream; got {shown(eval_stream)}")
-        trainer.eval_dataset = eval_stream
-    dataset = trainer.eval_dataset
-    datasets = dataset.values() if isinstance(dataset, dict) else [dataset]
-    streams = [stream for stream in datasets if isinstance(stream, Stream)]
-    for stream in streams:
+class Evaluation(TrainerCallback):
+    """Replaces the methods with which a Trainer evaluates. Data that is not a stream is evaluated as before."""
+
+    def __init__(self, trainer: Any, *, train_stream: Stream) -> None:
+        self.trainer, self._train_stream = trainer, train_stream
+        self._eval_dataloader, self._test_dataloader = trainer.get_eval_dataloader, trainer.get_test_dataloader
+        self._evaluate, self._evaluation_loop = trainer.evaluate, trainer.evaluation_loop
+
+    def install(self) -> None:
+        """Replace the methods of the Trainer."""
+        self.trainer.get_eval_dataloader = self.eval_dataloader
+        self.trainer.get_test_dataloader = self.test_dataloader
+        self.trainer.evaluate, self.trainer.evaluation_loop = self.evaluate, self.evaluation_loop
+        self.trainer.add_callback(self)
+
+    def take(self, eval_stream: Stream | None) -> list[Stream]:
+        """Give `eval_stream` to the Trainer, if there is one; returns all streams that the Trainer evaluates.
+
+        Raises:
+            ConfigError: a stream cannot be evaluated.
+        """
+        if eval_stream is not None:
+            if not isinstance(eval_stream, Stream):
+                raise ConfigError(f"attach: eval_stream must be an SFTStream; got {shown(eval_stream)}")
+            self.trainer.eval_dataset = eval_stream
+        for stream in self.streams:
+            self._require_evaluable(stream)
+        return self.streams
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The streams in the Trainer's `eval_dataset`."""
+        return [dataset for dataset in _datasets(self.trainer.eval_dataset) if isinstance(dataset, Stream)]
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
+        """Count the rows of all streams, because an error at the first evaluation would end the training."""
+        if args.eval_strategy != "no" or args.eval_on_start:
+            for stream in self.streams:
+                self.batches(stream)
+
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Replaces `Trainer.evaluate`. A subclass, such as TRL's SFTTrainer, would preprocess datasets that it gets."""
+        if not all(isinstance(dataset, Stream) for dataset in _datasets(eval_dataset)):
+            return self._evaluate(eval_dataset, *args, **kwargs)
+        with replaced(self.trainer, eval_dataset=eval_dataset):
+            return self._evaluate(None, *args, **kwargs)
+
+    def eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Replaces `Trainer.get_eval_dataloader`."""
+        dataset = self.trainer.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(dataset, str):
+            dataset = self.trainer.eval_dataset[dataset]
+        return self.batches(dataset) if isinstance(dataset, Stream) else self._eval_dataloader(eval_dataset)
+
+    def test_dataloader(self, test_dataset: Any) -> Any:
+        """Replaces `Trainer.get_test_dataloader`."""
+        is_stream = isinstance(test_dataset, Stream)
+        return self.batches(test_dataset) if is_stream else self._test_dataloader(test_dataset)
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> Any:
+        """Replaces `Trainer.evaluation_loop`."""
+        arguments = {
+            "description": description,
+            "prediction_loss_only": prediction_loss_only,
+            "ignore_keys": ignore_keys,
+            "metric_key_prefix": metric_key_prefix,
+        }
+        if not isinstance(dataloader, EvalBatches):
+            return self._evaluation_loop(dataloader, **arguments)
+        results = BatchResults(self.trainer, data_rank=dataloader.loader.ranks.rank)
+        hooks = replaced(self.trainer, prediction_step=results.prediction_step, gather_function=results.gather)
+        # The loss of a rank must be the mean over its own labels.
+        with hooks, replaced(self.trainer.args, average_tokens_across_devices=False):
+            output = self._evaluation_loop(dataloader, **arguments)
+        output.metrics.update(results.loss_metric(f"{metric_key_prefix}_loss"))
+        return output
+
+    def batches(self, stream: Stream) -> EvalBatches:
+        """The batches of a stream, from its beginning.
+
+        Raises:
+            ConfigError: the stream cannot be evaluated, or the ranks cannot share its rows.
+        """
+        self._require_evaluable(stream)
+        self._fit(stream)
+        run = stream.with_run(epochs=stream.pipeline.epochs, batch_size=self._batch_size(stream))
+        return EvalBatches(counted_loader(run, self.trainer))
+
+    def _fit(self, stream: Stream) -> None:
+        """Measure the model; the weights of a sharded model are in the wrapped one only."""
+        with self.trainer.accelerator.autocast():
+            is_measured = stream.fit(self.trainer.model) or stream.fit(self.trainer.model_wrapped)
+        if not is_measured:
+            logger.warning(
+                "evaluation of %s: document isolation is not measured, because the weights of the model are not there "
+                "yet; call evaluate() after train()",
+                stream.pipeline.source.name,
+            )
+
+    def _batch_size(self, stream: Stream) -> int:
+        """The batch size of the config, or else of the Trainer, which computes steps per second from its own."""
+        arguments, config = self.trainer.args, stream.config
+        if "batch_size" in config.model_fields_set and arguments.per_device_eval_batch_size != config.batch_size:
+            logger.warning(
+                "per_device_eval_batch_size was %d and is now %d, the batch_size of the config",
+                *(arguments.per_device_eval_batch_size, config.batch_size),
+            )
+            arguments.per_device_eval_batch_size = config.batch_size
+        return int(arguments.per_device_eval_batch_size)
+
+    def _require_evaluable(self, stream: Stream) -> None:
+        """Raises `ConfigError` if the Trainer cannot evaluate the stream exactly."""
+        arguments, config = self.trainer.args, stream.config
+        if stream is self._train_stream:
+            raise ConfigError("the training stream cannot be the evaluation stream; make another stream")
         if stream.pipeline.epochs is None:
-            raise ConfigError(f"{stream.config.where('epochs')}: evaluation needs an end; write epochs: 1")
-        if stream is train_stream:
-            raise ConfigError("attach: the training stream cannot be the evaluation stream; make another stream")
-    return streams
+            raise ConfigError(f"{config.where('epochs')}: evaluation needs an end; write epochs: 1")
+        if config.ignore_index != IGNORE_INDEX:
+            raise ConfigError(
+                f"{config.where('ignore_index')}: must be {IGNORE_INDEX}, the value that the Trainer expects, got "
+                f"{config.ignore_index}; leave ignore_index out"
+            )
+        if getattr(arguments, "predict_with_generate", False):
+            raise ConfigError(
+                "predict_with_generate: must be false to evaluate a stream, because its batches contain the answers; "
+                "set predict_with_generate=False, and generate from stream.inference_ids(row)"
+            )
+        if arguments.eval_use_gather_object:
+            raise ConfigError(
+                "eval_use_gather_object: must be false to evaluate a stream, because the rows of all ranks are "
+                "gathered as tensors; set eval_use_gather_object=False"
+            )
+        if arguments.batch_eval_metrics and "inputs" in arguments.include_for_metrics:
+            raise ConfigError(
+                "include_for_metrics: with batch_eval_metrics, the Trainer gives the inputs of one rank and the "
+                "predictions of all ranks; leave out inputs, or set batch_eval_metrics=False"
+            )
 
 
-def eval_dataloader(trainer: Any, original: Callable[..., Any], eval_dataset: Any = None) -> Any:
-    """Replaces `Trainer.get_eval_dataloader`: a new loader of a stream, or the Trainer's loader for other data."""
-    dataset = trainer.eval_dataset if eval_dataset is None else eval_dataset
-    if isinstance(dataset, str):
-        dataset = trainer.eval_dataset[dataset]
-    if not isinstance(dataset, Stream):
-        return original(eval_dataset)
-    with trainer.accelerator.autocast():
-        dataset.fit(trainer.model)
-    return dataset.loader(
-        num_workers=trainer.args.dataloader_num_workers, device_mesh=trainer.accelerator.torch_device_mesh
-    )
-
-
-def evaluate_by_tokens(trainer: Any, original: Callable[..., Any], dataloader: Any, *args: Any, **kwargs: Any) -> Any:
-    """Replaces `Trainer.evaluation_loop`: for a stream, the loss is weighted by the number of labels."""
-    if not isinstance(dataloader, StreamLoader):
-        return original(dataloader, *args, **kwargs)
-    with _weighted_losses(trainer) as sums:
-        output = original(dataloader, *args, **kwargs)
-    loss, num_labels = trainer.accelerator.reduce(sums.to(trainer.args.device), reduction="sum").tolist()
-    name = f"{kwargs.get('metric_key_prefix', 'eval')}_loss"
-    if name in output.metrics:
-        output.metrics[name] = loss / num_labels
-    return output
-
-
-@contextmanager
-def _weighted_losses(trainer: Any) -> Iterator[torch.Tensor]:
-    """Within this context, `[sum of losses over labels, number of labels]` of this rank is accumulated."""
-    sums = torch.zeros(2, dtype=torch.float64)
-    original = trainer.prediction_step
-
-    def prediction_step(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        num_labels = (inputs["labels"][..., 1:] != IGNORE_INDEX).sum().item()
-        result = original(model, inputs, *args, **kwargs)
-        sums.add_(torch.tensor([result[0].item() * num_labels, num_labels], dtype=torch.float64))
-        return result
-
-    averages = trainer.args.average_tokens_across_devices
-    try:
-        trainer.prediction_step = prediction_step
-        trainer.args.average_tokens_across_devices = False  # so that the loss of a rank covers its own labels only
-        yield sums
-    finally:
-        trainer.args.average_tokens_across_devices = averages
-        trainer.prediction_step = original
+def _datasets(given: Any) -> list[Any]:
+    """The datasets that a Trainer evaluates: one, or those of a dict."""
+    return list(given.values()) if isinstance(given, dict) else [given]

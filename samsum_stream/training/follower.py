@@ -13,9 +13,10 @@ import torch.distributed
 from transformers import TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from samsum_stream.errors import StateError
+from samsum_stream.errors import ConfigError, StateError
 from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.state.state import State, merge_states
+from samsum_stream.training.arguments import agree_on_settings, require_supported
 from samsum_stream.training.protocol import Stream
 from samsum_stream.training.train_epochs import TrainEpochs
 
@@ -43,22 +44,30 @@ class Follower(TrainerCallback):
     def __init__(self, stream: Stream, trainer: Any) -> None:
         self.stream, self.trainer = stream, trainer
         self.epochs: TrainEpochs
+        self._run, self._is_measured = stream, False
         self._logged_at, self._logged_tokens = 0.0, 0
         self._first_tokens, self._first_waited = 0, 0.0
 
     def train_dataloader(self) -> TrainEpochs:
-        """Replaces `Trainer.get_train_dataloader`: the stream from its beginning, for a new `trainer.train()`."""
+        """Replaces `Trainer.get_train_dataloader`: the stream from its beginning, for a new `trainer.train()`.
+
+        The model may be another one than that of `attach`, and the arguments may have changed.
+        """
         arguments = self.trainer.args
+        require_supported(self.stream, arguments)
+        with self.trainer.accelerator.autocast():
+            self._is_measured = self.stream.fit(self.trainer.model)
+        self._run = self.stream.with_run(**agree_on_settings(self.stream, self.trainer))
         callbacks = self.trainer.callback_handler.callbacks
         callbacks.append(callbacks.pop(callbacks.index(self)))  # after the callbacks that may request a save
-        loader = self.stream.loader(
+        loader = self._run.loader(
             num_workers=arguments.dataloader_num_workers,
             pin_memory=arguments.dataloader_pin_memory and torch.cuda.is_available(),
             prefetch_factor=arguments.dataloader_prefetch_factor,
             device_mesh=self.trainer.accelerator.torch_device_mesh,
             batches_per_step=arguments.gradient_accumulation_steps,
         )
-        self.epochs = TrainEpochs(loader, num_epochs=self.stream.pipeline.epochs)
+        self.epochs = TrainEpochs(loader, num_epochs=self._run.pipeline.epochs)
         return self.epochs
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
@@ -69,6 +78,20 @@ class Follower(TrainerCallback):
         state.stateful_callbacks[name] = DataPosition().state()  # a checkpoint may have no entry, or several
         self._logged_at, self._logged_tokens = time.perf_counter(), self.stream.stats.tokens
         self._first_tokens, self._first_waited = self._logged_tokens, self.stream.stats.seconds_waited
+
+    def on_step_begin(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
+        """Measure a model whose weights were not there before, such as one of ZeRO-3."""
+        if self._is_measured:
+            return
+        before = getattr(self._run.collator, "attention", None)
+        with self.trainer.accelerator.autocast():
+            self._is_measured = self._run.fit(self.trainer.model_wrapped)
+        after = getattr(self._run.collator, "attention", None)
+        if after != before:
+            raise ConfigError(
+                f"collator_config.kwargs.attention: the batches of this run have {before}, because the weights of the "
+                f"model were not there when the run began, and the model needs {after}; write attention: {after}"
+            )
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         self._correct_epoch(state)

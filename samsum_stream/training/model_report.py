@@ -15,10 +15,10 @@ CLEARLY_FASTER = 1.5
 
 
 class Layout(NamedTuple):
-    """A layout of a batch: the collator's method and, for packed rows, the form of attention."""
+    """A layout of a batch: the collator's method and its form, which is the attention of packed rows, or `left`."""
 
     method: str
-    attention: str | None = None
+    form: str | None = None
 
     def __str__(self) -> str:
         return "/".join(filter(None, self))
@@ -31,6 +31,7 @@ LAYOUTS = (
     Layout("packed", "full"),
     Layout("padding_free"),
     Layout("padded"),
+    Layout("padded", "left"),
 )
 
 
@@ -69,7 +70,8 @@ class ModelReport:
 
     Attributes:
         model: The class of the model and its attention implementation.
-        tolerance: The largest difference that counts as rounding.
+        tolerance: The largest difference of a log-probability that counts as rounding.
+        gradient_tolerance: The same for gradients.
         layouts: One report for each of `LAYOUTS`.
         method: The collator's method in the config; `best` is one of its layouts.
         cached_difference: The difference of `packed/position_ids` in a loop that does not pass `use_cache=False`; 0 if
@@ -78,6 +80,7 @@ class ModelReport:
 
     model: str
     tolerance: float
+    gradient_tolerance: float
     layouts: tuple[LayoutReport, ...]
     method: str
     cached_difference: float = 0.0
@@ -106,11 +109,14 @@ class ModelReport:
     def require_exact(self, layout: Layout) -> None:
         """Raises `ContaminationError` if documents see each other in `layout`."""
         if not self.of(layout).is_exact:
-            best = self.best.layout.attention
-            raise ContaminationError(
-                f"{self._leaks(str(layout))}; write collator_config.kwargs.attention: auto, or {best}, which is exact",
-                report=self,
-            )
+            raise ContaminationError(f"{self._leaks(str(layout))}; {self._other_form()}", report=self)
+
+    def _other_form(self) -> str:
+        """The remedy for a form that is not exact: another form of the same method."""
+        form = self.best.layout.form
+        if self.method == "padded":
+            return f"write collator_config.kwargs.padding_side: {form or 'right'}, which is exact"
+        return f"write collator_config.kwargs.attention: auto, or {form}, which is exact"
 
     def _repr_html_(self) -> str:
         return as_html(shown_report(self))
@@ -122,14 +128,20 @@ class ModelReport:
             f"gradient {report.gradient_difference:7.1e}, {report.tokens_per_second:,.0f} tokens/s: {report.verdict}"
             for report in self.layouts
         ]
-        return "\n".join([f"{self.model}: differences up to {self.tolerance:.0e} are rounding", *lines])
+        return "\n".join([self.title, *lines])
+
+    @property
+    def title(self) -> str:
+        """The model, and what counts as rounding."""
+        tolerances = f"{self.tolerance:.0e} (gradient {self.gradient_tolerance:.0e})"
+        return f"{self.model}: differences up to {tolerances} are rounding"
 
     def _leaks(self, layouts: str) -> str:
         reports = [report for report in self.layouts if str(report.layout).startswith(layouts)]
         differences = ", ".join(
             f"{report.layout} {'is rejected' if report.problem else format(report.difference, '.1e')}"
             for report in reports
-            if report.layout.attention != "full"
+            if report.layout.form != "full"
         )
         return (
             f"{self.model}: documents of a batch see each other (largest difference from the log-probabilities of "
@@ -144,8 +156,7 @@ class ModelReport:
 
 def shown_report(report: ModelReport) -> Group:
     """The measurement of a model as a table, one row for each layout, and the errors for rejected layouts."""
-    title = f"{report.model}: differences up to {report.tolerance:.0e} are rounding"
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=report.title, title_justify="left", title_style="bold")
     table.add_column("layout", no_wrap=True)
     for name in ("log-probability", "gradient", "tokens/s"):
         table.add_column(name, justify="right")

@@ -14,19 +14,23 @@ from torch import nn
 from samsum_stream.batching.collation import COLLATORS, Collator, Packed
 from samsum_stream.batching.packing import BestFit, NoPacking
 from samsum_stream.pipeline.pipeline import Pipeline
+from samsum_stream.training.readiness import is_sharded, require_logits
 from samsum_stream.values.arrays import Int32Array, Int64Array
 from samsum_stream.values.batches import Batch, Pack
-from samsum_stream.values.examples import Example
+from samsum_stream.values.examples import IGNORE_INDEX, Example
 from samsum_stream.values.rows import RowPosition
 
 NUM_PACKS = 2
 """Packs in a measured batch. With a single pack, a model could use kernels for single rows."""
 
 NUM_CANDIDATES, NUM_COMPARED = 16, 4
-"""Of the first `NUM_CANDIDATES` trainable parameters, the gradients of `NUM_COMPARED` are compared.
+"""Of the first `NUM_CANDIDATES` trained parameters that text reaches, the gradients of `NUM_COMPARED` are compared.
 
-A single parameter could have a zero gradient, such as the A matrix of LoRA at first.
+Parameters that text does not reach are those of a vision tower, and the A matrices of LoRA at first.
 """
+
+NUM_FILLERS = (5, 17)
+"""Tokens after a document in the other shapes in which a document is run."""
 
 _ROWS_AT_ONCE = 1024
 
@@ -37,50 +41,71 @@ class ProbeResult(NamedTuple):
     log_probs: torch.Tensor
     gradient: torch.Tensor
 
+    def difference(self, other: "ProbeResult") -> "Difference":
+        """The difference from the expected result."""
+        log_probs = self.log_probs - other.log_probs
+        norm = other.gradient.norm().item()
+        gradient = (self.gradient - other.gradient).norm().item() / norm if norm else 0.0
+        return Difference(log_probs.abs().max().item() if len(log_probs) else 0.0, gradient)
+
+
+class Difference(NamedTuple):
+    """The largest difference of a log-probability, and the norm of the difference of the gradients, relative."""
+
+    log_prob: float
+    gradient: float
+
 
 class ProbeRunner:
-    """Runs the documents of a probe through one model, forward and backward."""
+    """Runs the documents of a probe through one model, forward and backward.
 
-    def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
+    Args:
+        model: The model.
+        parameters: The parameters whose gradients are compared; without parameters, nothing runs backward.
+    """
+
+    def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter] = ()) -> None:
         self.model, self.parameters = model, parameters
         self.device = next(model.parameters()).device
 
-    def packed(self, collator: Collator, probe: Batch, **kwargs: Any) -> ProbeResult:
+    def packed(self, collator: Collator, probe: Batch) -> ProbeResult:
         """Run all documents in one batch of the collator."""
-        log_probs, loss = self._forward(collator.collate(probe), probe, _flat_indices(collator, probe), **kwargs)
+        log_probs, loss = self._forward(collator.collate(probe), probe, _flat_indices(collator, probe))
         return ProbeResult(log_probs, self._gradient([loss]))
 
-    def isolated(self, probe: Batch) -> ProbeResult:
-        """Run each document separately; the loss is the mean over the labels of all documents, as in a batch."""
+    def isolated(self, probe: Batch, *, num_fillers: int = 0) -> ProbeResult:
+        """Run each document separately; the loss is the mean over the labels of all documents, as in a batch.
+
+        Args:
+            probe: The documents.
+            num_fillers: Run each document in a batch of two rows with so many tokens after it. In a causal model,
+                only the rounding changes.
+        """
         num_labels = probe.num_trained
         log_probs_of_documents: list[torch.Tensor] = []
 
         def losses() -> Iterator[torch.Tensor]:
-            for ids, spans, labels in zip(probe.tokens.split(), probe.spans_of_examples, num_labels, strict=True):
-                document = _batch_of([[(ids, spans)]])
+            for document, labels in zip(_documents(probe), num_labels, strict=True):
                 tensors = COLLATORS["padding_free"](pad_token_id=0, max_length=0).collate(document)
                 plain = {name: tensors[name] for name in ("input_ids", "labels")}
-                log_probs, loss = self._forward(plain, document, np.arange(len(ids)), use_cache=False)
+                if num_fillers:
+                    plain = _filled(plain, min(num_fillers, _max_positions(self.model) - len(document.tokens.ids)))
+                log_probs, loss = self._forward(plain, document, np.arange(len(document.tokens.ids)))
                 log_probs_of_documents.append(log_probs)
                 yield loss * (int(labels) / int(num_labels.sum()))
 
         gradient = self._gradient(losses())
         return ProbeResult(torch.cat(log_probs_of_documents), gradient)
 
-    def _forward(
-        self, tensors: dict[str, Any], probe: Batch, indices: Int64Array, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _forward(self, tensors: dict[str, Any], probe: Batch, indices: Int64Array) -> tuple[torch.Tensor, torch.Tensor]:
         inputs = {name: value.to(self.device) if torch.is_tensor(value) else value for name, value in tensors.items()}
-        output = self.model(**inputs, **kwargs)
-        return _log_probs(output.logits.detach().flatten(0, 1), probe, indices), output.loss
+        output = self.model(**inputs)
+        logits = require_logits(self.model, inputs["input_ids"], output)
+        return _log_probs(logits.detach().flatten(0, 1), probe, indices), output.loss
 
     def _gradient(self, losses: Iterable[torch.Tensor]) -> torch.Tensor:
         """The gradient of the sum of the losses."""
-        for parameter in self.parameters:
-            parameter.grad = None
-        for loss in losses:
-            if self.parameters:
-                loss.backward()  # type: ignore[no-untyped-call]
+        _backward(losses, self.parameters)
         grads = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.parameters]
         return torch.cat([torch.zeros(1), *(grad.float().flatten().cpu() for grad in grads)])
 
@@ -104,24 +129,48 @@ def make_probes(model: nn.Module, packs: Sequence[Pack], *, max_length: int) -> 
 
 
 @contextmanager
-def probing_mode(model: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Evaluation mode, with gradients only for the parameters to compare; the state of the model is restored after."""
+def probing_mode(model: nn.Module, probe: Batch) -> Iterator[ProbeRunner]:
+    """Evaluation mode, with gradients only for the parameters to compare; the state of the model is restored after.
+
+    Ranks that share the weights compare log-probabilities only.
+
+    Args:
+        model: The model.
+        probe: Some documents; the shortest one shows which parameters text reaches.
+    """
     modes = {module: module.training for module in model.modules()}
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = [] if is_sharded(model) else [weight for weight in model.parameters() if weight.requires_grad]
     grads = [(parameter, parameter.grad) for parameter in trained]
-    # Gradients of small parameters near the input pass through the whole model and cost almost nothing.
-    compared = sorted(trained[:NUM_CANDIDATES], key=torch.numel)[:NUM_COMPARED]
     try:
         model.eval()
-        for parameter in trained:
-            parameter.requires_grad_(any(parameter is other for other in compared))
-        with torch.enable_grad():
-            yield compared
+        with torch.set_grad_enabled(bool(trained)):
+            compared = _compared(model, trained, probe)
+            for parameter in trained:
+                parameter.grad = None
+                parameter.requires_grad_(any(parameter is other for other in compared))
+            yield ProbeRunner(model, compared)
     finally:
         for parameter, grad in grads:
             parameter.requires_grad_().grad = grad
         for module, mode in modes.items():
             module.training = mode
+
+
+def _compared(model: nn.Module, trained: Sequence[nn.Parameter], probe: Batch) -> list[nn.Parameter]:
+    """Small parameters near the input: their gradients pass through the whole model and cost almost nothing."""
+    shortest = min(_documents(probe), key=lambda document: len(document.tokens.ids))
+    ProbeRunner(model, trained).isolated(shortest)
+    reached = [parameter for parameter in trained if parameter.grad is not None and parameter.grad.any()]
+    return sorted(reached[:NUM_CANDIDATES], key=torch.numel)[:NUM_COMPARED]
+
+
+def _backward(losses: Iterable[torch.Tensor], parameters: Sequence[nn.Parameter]) -> None:
+    """Set the gradient of the sum of the losses."""
+    for parameter in parameters:
+        parameter.grad = None
+    for loss in losses:
+        if parameters:
+            loss.backward()  # type: ignore[no-untyped-call]
 
 
 def compute_dtype(model: nn.Module) -> torch.dtype:
@@ -156,6 +205,21 @@ def _log_probs(logits: torch.Tensor, probe: Batch, indices: Int64Array) -> torch
         rows = logits[source.to(logits.device)].float()
         log_probs.append((rows.gather(1, target.to(rows.device)[:, None])[:, 0] - rows.logsumexp(1)).cpu())
     return torch.cat(log_probs)
+
+
+def _documents(probe: Batch) -> Iterator[Batch]:
+    """Each document of a probe, as a batch."""
+    for ids, spans in zip(probe.tokens.split(), probe.spans_of_examples, strict=True):
+        yield _batch_of([[(ids, spans)]])
+
+
+def _filled(tensors: dict[str, torch.Tensor], num_fillers: int) -> dict[str, torch.Tensor]:
+    """Two rows of a document with tokens after it that are not trained."""
+    ids, labels = tensors["input_ids"], tensors["labels"]
+    fillers = ids[:, :1].expand(1, max(0, num_fillers))
+    row = torch.cat([ids, fillers], 1)
+    trained = torch.cat([labels, torch.full_like(fillers, IGNORE_INDEX)], 1)
+    return {"input_ids": torch.cat([row, row]), "labels": torch.cat([trained, torch.full_like(trained, IGNORE_INDEX)])}
 
 
 def _whole(length: int) -> Int32Array:

@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol, Self, runtime_checkable
 
+from samsum_stream.batching.collation import Collator
 from samsum_stream.config import StreamConfig
 from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.stats import Stats
@@ -15,7 +16,9 @@ class Stream(Protocol):
     config: StreamConfig
     pipeline: Pipeline
     stats: Stats
+    tokenizer: Any
+    collator: Collator
 
     def with_run(self, *, epochs: int | None, batch_size: int) -> Self: ...
-    def fit(self, model: Any) -> None: ...
+    def fit(self, model: Any) -> bool: ...
     def loader(self, **kwargs: Any) -> StreamLoader: ...

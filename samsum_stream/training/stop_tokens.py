@@ -35,20 +35,26 @@ def warn_if_not_a_stop(stream: Stream, trainer: Any) -> None:
 
     The Trainer itself adds the eos of its `processing_class`.
     """
-    encoder = stream.pipeline.encoder
-    loaded = loaded_template(encoder.renderer)
-    token = None if loaded is None else stop_token(loaded)
     processing_class = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
     ids = _ids(getattr(trainer.model, "generation_config", None)) | _ids(processing_class)
-    if token is None or not ids:
-        return
-    number = encoder.tokenizer.reference.tokenizer.token_to_id(token)
-    if number is not None and number not in ids:
+    number = _last_trained(stream)
+    if number is not None and ids and number not in ids:
         logger.warning(
             "every trained turn ends with %s (id %d), and generation_config.eos_token_id of the model is %s, so "
             "generation would not stop at the end of a turn; set model.generation_config.eos_token_id to %s",
-            *(token, number, sorted(ids), sorted({*ids, number})),
+            *(stream.tokenizer.convert_ids_to_tokens(number), number, sorted(ids), sorted({*ids, number})),
         )
+
+
+def _last_trained(stream: Stream) -> int | None:
+    """The token that ends trained turns: that of the chat template, else the eos; None if there is none."""
+    encoder = stream.pipeline.encoder
+    loaded = loaded_template(encoder.renderer)
+    if loaded is None:
+        eos: int | None = stream.tokenizer.eos_token_id
+        return eos
+    token = stop_token(loaded)
+    return None if token is None else encoder.tokenizer.reference.tokenizer.token_to_id(token)
 
 
 def _ids(config: Any) -> set[int]:

@@ -199,6 +199,8 @@ def main() -> None:
     parser.add_argument("--peers-python", help="the Python that has trl and axolotl")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if unknown := set(arguments.names) - RUNS.keys():
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(RUNS)}")
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))
         return

@@ -255,14 +255,14 @@ def test_collator_kwargs_belong_to_their_method() -> None:
     message = problem_of(collator_config={"method": "packed", "kwargs": {"padding_side": "left"}})
     assert message == (
         'config: collator_config.kwargs.padding_side: belongs to method "padded", but the method is "packed"; '
-        "arguments of packed: attention"
+        "arguments of packed: attention, measure"
     )
     message = problem_of(collator_config={"method": "padding_free", "kwargs": {"attention": "auto"}})
-    ending = 'belongs to method "packed", but the method is "padding_free"; arguments of padding_free: none'
+    ending = 'belongs to method "packed", but the method is "padding_free"; arguments of padding_free: measure'
     assert message.endswith(ending)
     kwargs = {"padding_side": "left", "pad_to_multiple_of": 8}
     config = parse_config({"source_config": SOURCE, "collator_config": {"method": "padded", "kwargs": kwargs}})
-    assert config.collator_config.model_dump()["kwargs"] == kwargs
+    assert config.collator_config.model_dump()["kwargs"] == {**kwargs, "measure": True}
 
 
 def test_attention_must_be_a_known_name() -> None:

@@ -7,7 +7,7 @@ checks random chains of topologies over them.
 
 import argparse
 import random
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import transformers
@@ -72,7 +72,7 @@ def make_references() -> list[Reference]:
     return [
         Reference(make_stream(rows, epochs=None, lanes=LANES)),
         Reference(make_stream(rows, epochs=1, lanes=LANES, truncation_config={"method": "turns"})),
-        Reference(make_stream(lambda: iter(rows), epochs=2, lanes=LANES, collator_config={"method": "padding_free"})),
+        Reference(make_stream(partial(iter, rows), epochs=2, lanes=LANES, collator_config={"method": "padding_free"})),
     ]
 
 

@@ -164,7 +164,7 @@ def test_the_report_has_one_line_for_each_layout() -> None:
     report = packed_stream().check_model(make_model("llama", "sdpa"))
     assert [layout.layout for layout in report.layouts] == list(LAYOUTS)
     lines = str(report).splitlines()
-    assert lines[0] == "LlamaForCausalLM (sdpa): differences up to 1e-04 are rounding"
+    assert lines[0] == "LlamaForCausalLM (sdpa): differences up to 1e-04 (gradient 1e-04) are rounding"
     assert all(line.startswith(str(layout)) for line, layout in zip(lines[1:], LAYOUTS, strict=True))
     assert lines[4].endswith("leaks")
     assert all(layout.tokens_per_second > 0 for layout in report.layouts)

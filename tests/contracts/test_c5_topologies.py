@@ -73,4 +73,14 @@ def test_real_worker_processes_give_the_sequence_of_one_process(
     references: list[Reference], index: int, chain: list[Phase]
 ) -> None:
     with workers_that_end_at_once():
-        check_chain(references[index], chain, real_workers=True)
+        check_chain(references[index], chain, method="fork")
+
+
+@pytest.mark.parametrize("index", range(NUM_IN_MEMORY))
+@pytest.mark.parametrize("method", ["forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_workers_with_a_copy_of_the_stream_give_the_sequence_of_one_process(
+    references: list[Reference], index: int, method: str
+) -> None:
+    """The copies are made before and after this process has encoded rows."""
+    with workers_that_end_at_once():
+        check_chain(references[index], [Phase(1, 3, 5), Phase(2, 2, 7)], method=method)

@@ -24,13 +24,15 @@ from samsum_stream.loader.batch_loader import CONTINUE
 from tests.jobs.killing import Job, Jobs
 from tests.jobs.training import digest, job_stream
 from tests.resuming import equal, take
+from tests.start_methods import START_METHODS
 from tests.streams import make_rows, make_stream, workers_that_end_at_once
 
 
+@START_METHODS
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_killed_worker_is_a_clear_error_and_the_loader_continues(num_workers: int) -> None:
+def test_a_killed_worker_is_a_clear_error_and_the_loader_continues(num_workers: int, method: str) -> None:
     whole = list(take(job_stream().loader(), 60))
-    loader = job_stream().loader(num_workers=num_workers)
+    loader = job_stream().loader(num_workers=num_workers, multiprocessing_context=method)
     seen = []
 
     def read_on() -> None:
@@ -61,8 +63,10 @@ class DeadlyRows(list[dict[str, str]]):
         return super().__getitem__(index)
 
 
-def test_a_worker_that_dies_while_counting_rows_is_a_clear_error() -> None:
-    loader = make_stream(DeadlyRows(make_rows(600) * 6), lanes=2).loader(num_workers=2)
+@START_METHODS
+def test_a_worker_that_dies_while_counting_rows_is_a_clear_error(method: str) -> None:
+    stream = make_stream(DeadlyRows(make_rows(600) * 6), lanes=2)
+    loader = stream.loader(num_workers=2, multiprocessing_context=method)
     with workers_that_end_at_once(), pytest.raises(WorkerError, match="the rows were being counted; start again"):
         len(loader)
 

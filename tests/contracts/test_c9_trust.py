@@ -1,5 +1,7 @@
 """C9: a config is data; code runs only if the caller trusts it, and validation imports nothing."""
 
+import io
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import AutoTokenizer
 
 from samsum_stream import ConfigError, SamsumStreamError, SFTStream, TrustError, load_config, parse_config
 from tests.streams import make_config, make_rows, make_stream, rows_of_packs, word_tokenizer, write_lines
@@ -191,3 +194,59 @@ def test_a_child_of_an_inner_mixture_has_the_same_limits_as_any_source(
     with pytest.raises(SamsumStreamError):
         build(make_config(source_config=outer, epochs=None), trust=["somebody_else"])
     assert ran(folder) == set()
+
+
+# ------------------------------------------------------------------------------------------- code of a tokenizer
+
+TOKENIZER_CODE = """\
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerFast
+
+(Path(__file__).parent / "ran-tokenizer").touch()
+Path({trace!r}).touch()
+
+
+class Mine(PreTrainedTokenizerFast):
+    pass
+"""
+
+
+def save_tokenizer_with_code(folder: Path, *, trace: Path) -> Path:
+    """A folder with a tokenizer that is a class of its own; its code creates `trace`."""
+    saved = folder / "with_code"
+    word_tokenizer().save_pretrained(saved)
+    (saved / "mine.py").write_text(TOKENIZER_CODE.format(trace=str(trace)))
+    settings = json.loads((saved / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": [None, "mine.Mine"]}}
+    (saved / "tokenizer_config.json").write_text(json.dumps(settings))
+    (saved / "config.json").write_text('{"model_type": "unknown"}')
+    return saved
+
+
+def test_code_of_a_tokenizer_does_not_run_and_nobody_is_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = folder / "trace"
+    saved = save_tokenizer_with_code(folder, trace=trace)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    with pytest.raises(TrustError, match=r"^base_model: .*with_code' is Python code .*; give a folder .*tokenizer=tok"):
+        SFTStream.from_config(make_config(base_model=str(saved)), rows=make_rows(9))
+    assert sys.stdin.read() == "y\n" * 9
+    assert not trace.exists()
+    assert "custom code" not in "".join(capsys.readouterr())
+
+
+def test_the_remedies_for_a_tokenizer_with_code_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(folder / "modules"))
+    trace = folder / "trace"
+    saved = save_tokenizer_with_code(folder, trace=trace)
+    tokenizer = AutoTokenizer.from_pretrained(saved, trust_remote_code=True)
+    assert trace.exists()
+    stream = SFTStream.from_config(make_config(), rows=make_rows(9), tokenizer=tokenizer)
+    settings = json.loads((saved / "tokenizer_config.json").read_text())
+    settings = {**settings, "tokenizer_class": "PreTrainedTokenizerFast"}
+    del settings["auto_map"]
+    (saved / "tokenizer_config.json").write_text(json.dumps(settings))
+    other = SFTStream.from_config(make_config(base_model=str(saved)), rows=make_rows(9))
+    assert rows_of_packs(stream) == rows_of_packs(other)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import count, islice
 from multiprocessing import parent_process
 from typing import Any
@@ -19,6 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 from samsum_stream import ConfigError, RowError, SFTStream, SourceError, TopologyError, WorkerError
 from samsum_stream.lanes.share import Share
 from samsum_stream.pipeline.pipeline import Pipeline
+from tests.start_methods import START_METHODS
 from tests.streams import NUM_WORDS, make_rows, make_stream, rows_of_batches, workers_that_end_at_once
 
 # torch warns if there are more workers than cores on the machine that runs the tests.
@@ -94,11 +96,12 @@ def test_a_plain_dataloader_continues_with_the_next_epoch(num_workers: int) -> N
     assert len(set(map(tuple, epochs))) == 3
 
 
-@WORKERS
 @pytest.mark.parametrize("epochs", [1, None])
-def test_the_error_of_a_bad_row_reaches_the_training_process(num_workers: int, epochs: int | None) -> None:
+@pytest.mark.parametrize("method", [None, "fork", "forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_the_error_of_a_bad_row_reaches_the_training_process(method: str | None, epochs: int | None) -> None:
     rows = [*make_rows(200), {"input": "20", "response": 5}]
-    loader = make_stream(rows, shuffle=False, epochs=epochs).loader(num_workers=num_workers)
+    stream = make_stream(rows, shuffle=False, epochs=epochs)
+    loader = stream.loader(num_workers=2 if method else 0, multiprocessing_context=method)
     with pytest.raises(RowError, match=r"rows:200 \(epoch 0\): field 'response' must be a str, got int: 5"):
         list(loader)
 
@@ -303,9 +306,10 @@ def rows_that_kill_a_worker(number: int) -> Iterator[dict[str, Any]]:
         yield make_rows(index % 600 + 1)[-1]
 
 
-def test_the_death_of_a_worker_is_an_error_and_loses_no_delivered_batch() -> None:
-    stream = make_stream(lambda: rows_that_kill_a_worker(3_000), epochs=None, lanes=2, shuffle=False)
-    loader, delivered = stream.loader(num_workers=2), []
+@START_METHODS
+def test_the_death_of_a_worker_is_an_error_and_loses_no_delivered_batch(method: str) -> None:
+    stream = make_stream(partial(rows_that_kill_a_worker, 3_000), epochs=None, lanes=2, shuffle=False)
+    loader, delivered = stream.loader(num_workers=2, multiprocessing_context=method), []
     with pytest.raises(
         WorkerError, match=r"worker . of 2 .*loader\.state_dict\(\) has the position, and the next `for`"
     ):

@@ -407,6 +407,17 @@ class TestBackends:
         for one, other in zip(encoder.encode(texts), pickle.loads(pickle.dumps(encoder)).encode(texts), strict=True):
             assert np.array_equal(one, other)
 
+    @pytest.mark.parametrize("backend", ["hf", "fastokens"])
+    def test_a_pickled_stream_reads_a_special_token_of_a_row_as_text(
+        self, small_tokenizer: PreTrainedTokenizerBase, backend: str
+    ) -> None:
+        row = {"input": "Who won? <|eos|>", "response": "Bob"}
+        stream = make_stream(small_tokenizer, backend=backend)
+        expected = stream.inference_ids(row)  # from now on, the stream has a second tokenizer for such rows
+        copy = pickle.loads(pickle.dumps(stream))
+        assert copy.inference_ids(row) == expected
+        assert small_tokenizer.eos_token_id not in expected
+
     def test_auto_chooses_hf_without_a_warning_if_fastokens_is_not_installed(
         self,
         small_tokenizer: PreTrainedTokenizerBase,

@@ -77,8 +77,7 @@ def test_a_model_without_trained_parameters_is_measured_by_its_log_probabilities
 def test_under_autocast_the_autocast_computation_is_measured() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         report = check(make_model("llama"))
-    assert report.tolerance == 0.3
-    assert 1e-4 < report.best.difference < 0.3
+    assert 1e-4 < report.best.difference <= report.tolerance < 0.3
 
 
 def test_a_model_may_have_fewer_learned_positions_than_a_row_has_tokens() -> None:
@@ -117,9 +116,9 @@ class TestTheBestLayout:
         """A report in which the named layouts are exact, with their tokens per second."""
         reports = []
         for layout in LAYOUTS:
-            speed = exact.get(str(layout.attention or layout.method), 0.0)
+            speed = exact.get(str(layout.form or layout.method), 0.0)
             reports.append(LayoutReport(layout, 0.0 if speed else 5.0, 0.0, bool(speed), speed or 1.0))
-        return ModelReport("Model (sdpa)", 1e-4, tuple(reports), method)
+        return ModelReport("Model (sdpa)", 1e-4, 1e-4, tuple(reports), method)
 
     def test_is_the_fastest_exact_one_of_the_configs_method(self) -> None:
         best = self.report(position_ids=100.0, block_mask=200.0, padded=900.0).best

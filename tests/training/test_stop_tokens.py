@@ -57,12 +57,22 @@ def test_the_trainer_adds_the_eos_of_its_tokenizer(tmp_path: Path, caplog: pytes
     assert "trained turn" not in caplog.text
 
 
-def test_a_stream_without_a_chat_template_or_a_model_without_stops(
+def test_a_stream_without_a_chat_template_trains_the_eos(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The Trainer gets the tokenizer of the stream, and the model its eos, unless the Trainer has another tokenizer."""
+    stream = stream_of(make_rows(40))
+    attach(tmp_path, stream, IM_END)
+    assert "trained turn" not in caplog.text
+    tokenizer = tokenizer_with(CHATML)
+    tokenizer.eos_token = "<|im_end|>"
+    attach(tmp_path, stream, IM_END, processing_class=tokenizer)
+    assert f"every trained turn ends with {stream.tokenizer.eos_token} (id 2), and generation_config" in caplog.text
+
+
+def test_a_model_without_stops_gets_the_eos_of_the_tokenizer_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    attach(tmp_path, stream_of(make_rows(40)), IM_END)
     attach(tmp_path, stream_of(ROWS), None)
-    assert "trained turn" not in caplog.text
+    assert "eos_token_id of the model is [2], so generation would not stop at the end of a turn" in caplog.text
 
 
 def test_the_stop_token_is_the_one_before_an_eos() -> None:

@@ -10,15 +10,15 @@ from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch.distributed
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from samsum_stream.errors import SamsumStreamError, SourceError
 from samsum_stream.lanes.order import SHUFFLED_BLOCK
 from samsum_stream.loader.processes.progress import counting
-from samsum_stream.loader.processes.ranks import Ranks, has_group
+from samsum_stream.loader.processes.ranks import Ranks, gathered, has_group
+from samsum_stream.loader.processes.sending import WorkerDataset
+from samsum_stream.loader.processes.starting import started
 from samsum_stream.loader.processes.supervision import POLL, identity, received
-from samsum_stream.loader.processes.threads import produced_in_worker
 from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.pipeline.read_ahead import ReadAhead
 from samsum_stream.sources import Block, IndexedSource, Leaf, SequentialSource, Source
@@ -28,6 +28,8 @@ from samsum_stream.values.counts import Counts, by_reason
 from samsum_stream.values.rows import BadRow, Rows
 
 CHUNK = 512
+
+COUNTING = "counting their share of the rows (a stream with epochs: null needs no count)"
 
 START_AGAIN = "the rows were being counted; start again"
 
@@ -148,7 +150,8 @@ def count_lengths(
         RowError: a row is bad; every rank raises it.
         SourceError: the rows cannot be read, or more of them are bad than all ranks may skip. The limit holds for all
             ranks together, because in a mixture each epoch may read other rows.
-        WorkerError: a worker died, or sent nothing for `timeout` seconds (if `timeout` is not 0).
+        WorkerError: a worker died, or sent nothing for `timeout` seconds (if `timeout` is not 0); or another rank died,
+            or needs more time than the process group allows.
     """
     num_ranks, shares = world_size, has_group(Ranks(rank, world_size))
     rank, world_size = (rank, world_size) if shares else (0, 1)
@@ -163,7 +166,8 @@ def count_lengths(
     )
     pieces = list[MeasuredRows]()
     location = partial(_location, source, pieces)
-    sent = received(loader.__iter__, location=location, remedy=START_AGAIN, timeout=timeout)
+    start = partial(started, loader.__iter__) if num_workers else loader.__iter__
+    sent = received(start, location=location, remedy=START_AGAIN, timeout=timeout)
     result: list[MeasuredRows] | Exception = pieces
     try:
         for piece in _shown(sent, total=dataset.num_rows):
@@ -187,7 +191,7 @@ def _location(source: Source, pieces: Sequence[MeasuredRows], worker: int) -> st
     return f"it is counting rows after {source.position(last.shard, last.start + last.num_rows - 1, 0)}"
 
 
-class _Counter(IterableDataset[MeasuredRows]):
+class _Counter(WorkerDataset[MeasuredRows]):
     def __init__(self, source: Source, measure: Measure, *, faults: Faults = RAISE, rank: int, world_size: int) -> None:
         self.source, self.measure, self.faults = source, measure, faults
         self.rank, self.world_size = rank, world_size
@@ -197,10 +201,7 @@ class _Counter(IterableDataset[MeasuredRows]):
         sizes = [leaf.source.num_rows for leaf in self.source.leaves]
         return None if None in sizes else sum(filter(None, sizes)) // self.world_size
 
-    def __iter__(self) -> Iterator[MeasuredRows]:
-        return produced_in_worker(self._of_worker)
-
-    def _of_worker(self, worker: int, num_workers: int) -> Generator[MeasuredRows]:
+    def of_worker(self, worker: int, num_workers: int) -> Generator[MeasuredRows]:
         reader, num_readers = self.rank * num_workers + worker, self.world_size * num_workers
         parts = chain.from_iterable(_share(leaf, reader, num_readers) for leaf in self.source.leaves)
         for shard, start, num_rows, take in parts:
@@ -264,8 +265,7 @@ def _gathered(result: list[MeasuredRows] | Exception, *, world_size: int) -> lis
     """The results of all ranks. The error of one rank is raised by all ranks, so that no rank waits for it."""
     results: list[Any] = [result]
     if world_size > 1:
-        results = [None] * world_size
-        torch.distributed.all_gather_object(results, _sendable(result))
+        results = gathered(_sendable(result), world_size=world_size, action=COUNTING)
     if isinstance(result, Exception):
         raise result
     for other in results:

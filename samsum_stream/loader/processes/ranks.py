@@ -1,16 +1,30 @@
 """The processes that share the rows: data-parallel ranks of a job, and workers of a DataLoader."""
 
+import logging
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import torch.distributed
 from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.data import get_worker_info
 
-from samsum_stream.errors import StateError, TopologyError
+from samsum_stream.errors import StateError, TopologyError, WorkerError
 from samsum_stream.errors.wording import shown
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds to wait for other ranks before a warning."""
+
+MORE_TIME = (
+    "if they need more time, raise the timeout of the process group (ddp_timeout=7200 of TrainingArguments, or "
+    "init_process_group(timeout=timedelta(hours=2))), or use more workers"
+)
 
 DATA_PARALLEL = ("batch", "data", "ddp", "dp", "dp_replicate", "dp_shard", "fsdp", "replicate", "shard")
 """Names of mesh dimensions along which ranks read different rows."""
@@ -62,6 +76,41 @@ def is_distributed() -> bool:
 def has_group(ranks: Ranks) -> bool:
     """Whether a process group of more than one process exists and has the world size of `ranks`."""
     return is_distributed() and torch.distributed.get_world_size() == ranks.world_size > 1
+
+
+def gathered(value: T, *, world_size: int, action: str) -> list[T]:
+    """The values of all ranks of the process group. Waits for the slowest rank, and warns if that takes a minute.
+
+    Args:
+        value: The value of this rank.
+        world_size: The number of ranks in the group.
+        action: What the other ranks do until they send their values, for messages.
+
+    Raises:
+        WorkerError: a rank has ended, or needs more time than the process group allows.
+    """
+    values: list[Any] = [None] * world_size
+    try:
+        with _warning_after(PATIENCE, f"waiting for other ranks, which are {action}; {MORE_TIME}"):
+            torch.distributed.all_gather_object(values, value)
+    except RuntimeError as error:
+        raise WorkerError(
+            f"waiting for other ranks, which are {action}: one of them ended, or needs more time than the process "
+            f"group allows ({type(error).__name__}: {error}); see its error if it ended; {MORE_TIME}"
+        ) from error
+    return values
+
+
+@contextmanager
+def _warning_after(seconds: float, message: str) -> Iterator[None]:
+    """Log a warning if the `with` block takes longer. With NCCL, torch ends the process, and the warning is all."""
+    timer = threading.Timer(seconds, logger.warning, ("%s", message))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def require_agreement(value: int | None, ranks: Ranks, *, what: str) -> None:

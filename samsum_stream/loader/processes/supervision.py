@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from samsum_stream.errors import WorkerError
+from samsum_stream.loader.processes.starting import NO_MAIN_GUARD, no_main_guard
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ def received(
         timeout: Seconds to wait for a message; 0 is no limit.
 
     Raises:
+        ConfigError: the workers run the script of the user again, and it has no main guard.
         WorkerError: a worker died, or sent no message for `timeout` seconds.
     """
     messages = start()
@@ -94,6 +96,8 @@ class _Workers:
         """Handle an error of the DataLoader: its `timeout` is over, or a worker died; raise any other error again."""
         if not self.processes or not str(error).startswith("DataLoader "):
             raise error
+        if any(process.exitcode == NO_MAIN_GUARD for process in self.processes):
+            raise no_main_guard() from None
         awaited = [number for number in (self._awaited,) if self.processes[number].exitcode is not None]
         if dead := [*self.dead, *self._named_in(error), *awaited]:
             raise self._death_error(dead[0]) from error
@@ -144,7 +148,8 @@ class _Workers:
         code = self.processes[number].exitcode or 0
         how = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exited with status {code}"
         return WorkerError(
-            f"{self._message(number, how)}; {self.remedy}. A worker that was killed often ran out of memory"
+            f"{self._message(number, how)}; {self.remedy}. A worker that was killed often ran out of memory, and one "
+            "that exited often printed the reason"
         )
 
     def _message(self, number: int, what: str) -> str:
@@ -170,8 +175,11 @@ class _DeferringHandler:
 def _install_handler() -> None:
     """Defer deaths in the main thread; Python allows no other thread to set a signal handler.
 
-    Torch reports deaths at once in other threads, and where the user installs a handler later.
+    Torch reports deaths at once in other threads, and where the user installs a handler later. Windows has no SIGCHLD.
+    There, torch reports no death at once.
     """
+    if not hasattr(signal, "SIGCHLD"):
+        return
     handler = signal.getsignal(signal.SIGCHLD)
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and callable(handler) and not isinstance(handler, _DeferringHandler):

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from torch.utils.data import get_worker_info
 
+from samsum_stream.loader.processes.lifetime import end_with_training_process
 from samsum_stream.loader.processes.ranks import this_worker
 
 T = TypeVar("T")
@@ -26,7 +27,9 @@ T = TypeVar("T")
 _PRODUCING = threading.RLock()
 """Held while a thread produces an item. A fork waits for it, because a lock that is held stays locked in the child."""
 
-os.register_at_fork(before=_PRODUCING.acquire, after_in_parent=_PRODUCING.release, after_in_child=_PRODUCING.release)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    _release = _PRODUCING.release
+    os.register_at_fork(before=_PRODUCING.acquire, after_in_parent=_release, after_in_child=_release)
 
 
 def prefetched(items: Generator[T], *, num_ahead: int) -> Iterator[T]:
@@ -47,17 +50,18 @@ def produced_in_worker(produce: Callable[[int, int], Generator[T]]) -> Iterator[
     items = produce(*this_worker())
     if get_worker_info() is None:
         return items
-    use_one_encoding_thread()
+    prepare_worker()
     gc.freeze()  # a garbage collection would visit, and so copy, all pages that the worker inherits
     return prefetched(items, num_ahead=1)
 
 
-def use_one_encoding_thread() -> None:
-    """Let the `tokenizers` library encode with one thread in a worker, because the workers together use the cores.
+def prepare_worker() -> None:
+    """In a worker process: end with the training process, and encode with one thread, as the workers share the cores.
 
-    The library also warns in each forked worker for which this is not set.
+    The `tokenizers` library also warns in each forked worker for which the number of threads is not set.
     """
     if get_worker_info() is not None:
+        end_with_training_process()
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

@@ -155,11 +155,19 @@ def _write_atomically(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     for folder in (path.parent, path.parent.parent):
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the entries of a folder to the disk, where the system can open a folder; Windows cannot."""
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _set_abandoned_aside(folder: Path, *, batch: int) -> None:

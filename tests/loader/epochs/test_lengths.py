@@ -1,13 +1,23 @@
 """Measured lengths: one for each example, whatever the number of examples of a row."""
 
+import logging
+import multiprocessing
+import re
+import time
+from datetime import timedelta
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch.distributed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samsum_stream.loader.epochs.lengths import Lengths, count_lengths, measure_lengths
+from samsum_stream import SamsumStreamError, WorkerError
+from samsum_stream.loader.epochs.lengths import CHUNK, Lengths, count_lengths, measure_lengths
+from samsum_stream.loader.processes import ranks
 from samsum_stream.values.arrays import offsets_of
 from samsum_stream.values.counts import Counts
 from tests.pipeline.parts import make_parts_stream, rows_of_parts
@@ -100,3 +110,57 @@ def test_rows_of_a_prompt_have_one_length_each_and_no_offsets() -> None:
     tokens = [len(tokens_of_row(row)) for row in range(60)]
     assert lengths.offsets is None
     assert lengths.lengths.tolist() == [number if number <= 10 else 0 for number in tokens]
+
+
+class RowsOfSlowRank(list[dict[str, Any]]):
+    """Rows of which rank 1 counts its share, the last 88 rows, slowly."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if index >= CHUNK and torch.distributed.is_initialized():
+            time.sleep(0.02)
+        return super().__getitem__(index)
+
+
+def count_in_a_group(rank: int, folder: str, timeout: int, answers: Any) -> None:
+    """Send the number of batches, or the error, and the warnings of a member of a group of two."""
+    logging.basicConfig(filename=f"{folder}/{rank}.log", force=True)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2, timeout=timedelta(seconds=timeout)
+    )
+    ranks.PATIENCE = 0.5
+    try:
+        answers.put((rank, len(make_stream(RowsOfSlowRank(make_rows(600)), lanes=2).loader())))
+    except SamsumStreamError as error:
+        answers.put((rank, error))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def counts_of_two_ranks(folder: Path, *, timeout: int) -> list[Any]:
+    """What each of two ranks answers; the count of the second one takes about two seconds."""
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    members = [context.Process(target=count_in_a_group, args=(rank, str(folder), timeout, answers)) for rank in (0, 1)]
+    for member in members:
+        member.start()
+    results = dict(answers.get(timeout=60) for _ in members)
+    for member in members:
+        member.join(60)
+    return [results[rank] for rank in (0, 1)]
+
+
+def test_a_count_that_outlasts_the_timeout_of_the_process_group_is_an_error_that_names_the_timeout(
+    tmp_path: Path,
+) -> None:
+    fast, slow = counts_of_two_ranks(tmp_path, timeout=1)
+    for error in (fast, slow):
+        assert isinstance(error, WorkerError)
+        assert re.match(r"waiting for other ranks, which are counting .*epochs: null", str(error))
+        assert re.search(r"; if they need more time, raise the timeout of the process group \(ddp_timeout", str(error))
+
+
+def test_more_time_lets_a_slow_rank_count_and_the_other_one_warns(tmp_path: Path) -> None:
+    expected = len(make_stream(make_rows(600), lanes=2).loader(rank=0, world_size=2))
+    assert counts_of_two_ranks(tmp_path, timeout=60) == [expected, expected]
+    assert "waiting for other ranks, which are counting" in (tmp_path / "0.log").read_text()
+    assert "waiting for other ranks" not in (tmp_path / "1.log").read_text()

@@ -18,12 +18,16 @@ from samsum_stream.loader.batch_loader import CONTINUE
 from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.processes import supervision
 from tests.resuming import equal, take
+from tests.start_methods import START_METHODS
 from tests.streams import make_rows, make_stream, workers_that_end_at_once
 
 AT = 500
 
 TIMEOUT = 3
-"""More seconds than a worker needs to start on a busy machine."""
+"""More seconds than a forked worker needs to start on a busy machine."""
+
+TIMEOUT_OF_IMPORTS = 15
+"""More seconds than a worker needs that imports the package first."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +51,10 @@ class Rows(list[dict[str, str]]):
         if index in self.at and parent_process() is not None:
             self.fault()
         return super().__getitem__(index)
+
+
+def do_nothing() -> None:
+    pass
 
 
 def block_for_ever() -> None:
@@ -95,12 +103,13 @@ def report(loader: StreamLoader, what: str) -> str:
     )
 
 
+@START_METHODS
 @pytest.mark.parametrize(
     ("fault", "what"),
     [(kill_itself, r"was killed by signal 9 \(Killed\)"), (exit_with_zero, r"exited with status 0")],
 )
-def test_the_error_names_the_lane_and_the_position_of_a_worker_that_dies(fault: Any, what: str) -> None:
-    loader, seen = loader_of(fault), list[dict[str, Any]]()
+def test_the_error_names_the_lane_and_the_position_of_a_worker_that_dies(fault: Any, what: str, method: str) -> None:
+    loader, seen = loader_of(fault, multiprocessing_context=method), list[dict[str, Any]]()
     with pytest.raises(WorkerError, match=rf"{re.escape(CONTINUE)}\. A worker that was killed often ") as caught:
         read_on(loader, seen)
     assert re.match(report(loader, what), str(caught.value))
@@ -127,16 +136,20 @@ def names_py_spy(message: str) -> bool:
     return re.search(r"\(pid (\d+)\) .* run `py-spy dump --pid \1`", message) is not None
 
 
-def test_a_worker_that_hangs_is_given_up_after_the_timeout() -> None:
-    loader, seen = loader_of(block_for_ever, timeout=TIMEOUT), list[dict[str, Any]]()
+@pytest.mark.parametrize(
+    "method", ["fork", *(pytest.param(method, marks=pytest.mark.slow) for method in ("forkserver", "spawn"))]
+)
+def test_a_worker_that_hangs_is_given_up_after_the_timeout(method: str) -> None:
+    timeout = TIMEOUT if method == "fork" else TIMEOUT_OF_IMPORTS
+    loader, seen = loader_of(block_for_ever, timeout=timeout, multiprocessing_context=method), list[dict[str, Any]]()
     remedy = rf"{re.escape(CONTINUE)}\. If a worker needs more time, raise `timeout`\."
     with pytest.raises(WorkerError, match=remedy) as caught:
         read_on(loader, seen)
     assert names_py_spy(str(caught.value))
     assert re.match(report(loader, r"has sent nothing for \d+ s"), str(caught.value))
-    resumed = loader_of(lambda: None)
+    resumed = loader_of(do_nothing)
     resumed.load_state_dict(loader.state_dict())
-    whole = list(take(loader_of(lambda: None), len(seen) + 10))
+    whole = list(take(loader_of(do_nothing), len(seen) + 10))
     assert all(map(equal, [*seen, *take(resumed, 10)], whole))
 
 
@@ -152,7 +165,7 @@ def test_the_loader_waits_for_a_worker_that_hangs_for_a_while_and_warns_at_growi
 ) -> None:
     with mock.patch.object(supervision, "PATIENCE", 0.2):
         batches = list(take(loader_of(block_for_a_while), 80))
-    assert all(map(equal, batches, take(loader_of(lambda: None), 80)))
+    assert all(map(equal, batches, take(loader_of(do_nothing), 80)))
     place = r"^worker 0 of 2 \(pid \d+\) has sent nothing .*: it has to produce batch \d+ of lane 0, from rows:\d+ "
     warnings = [record for record in caplog.records if re.match(place, record.getMessage())]
     assert len(warnings) > 1
@@ -184,11 +197,11 @@ def test_the_error_names_the_position_of_a_worker_that_dies_or_hangs_while_count
             WorkerError, match=rf"{what}.*: it is counting rows after rows:\d*49 \(epoch 0\).*counted; start again"
         ),
     ):
-        len(loader_of(fault, epochs=1, timeout=TIMEOUT))
+        len(loader_of(fault, epochs=1, timeout=TIMEOUT, multiprocessing_context="fork"))
 
 
 def test_torch_still_reports_the_death_of_a_worker_of_another_dataloader() -> None:
-    other = iter(DataLoader(range(100), num_workers=1))  # type: ignore[arg-type]
+    other = iter(DataLoader(range(100), num_workers=1, multiprocessing_context="fork"))  # type: ignore[arg-type]
     [worker] = multiprocessing.active_children()
     batches = iter(make_stream(lanes=2).loader(num_workers=2))
     next(batches)

@@ -1,0 +1,59 @@
+"""Which models can be measured: causal language models whose weights are there.
+
+weights on the meta device, or empty (ZeRO-3)     cannot run yet: `not_ready` gives the reason
+another kind of model                             ConfigError that names the kind
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from samsum_stream.errors import ConfigError
+
+CAUSAL = "load a causal language model, as AutoModelForCausalLM does"
+
+
+def not_ready(model: nn.Module) -> str:
+    """Why the weights of a model are not there; empty if they are."""
+    parameters = [*model.parameters()]
+    if any(parameter.is_meta for parameter in parameters):
+        return "its weights are on the meta device"
+    if any(parameter.numel() == 0 for parameter in parameters):
+        return "its weights are empty, as ZeRO-3 keeps them"
+    return ""
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether each rank has a part of the weights only, so that ranks compute the same batch together."""
+    return any(isinstance(parameter, DTensor) or hasattr(parameter, "ds_id") for parameter in model.parameters())
+
+
+def require_language_model(model: Any) -> None:
+    """Raise `ConfigError` if an object is no causal language model of transformers, as far as its config tells."""
+    name = type(model).__name__
+    if not isinstance(model, nn.Module) or getattr(model, "config", None) is None:
+        raise ConfigError(f"{name} is not a model of transformers: it has no config; {CAUSAL}")
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ConfigError(f"{name} is an encoder-decoder, and a stream gives prompt and response as one text; {CAUSAL}")
+
+
+def require_logits(model: Any, ids: torch.Tensor, output: Any) -> torch.Tensor:
+    """The logits of a model, shape `[B, T, V]`, for ids of shape `[B, T]`.
+
+    Raises:
+        ConfigError: the output has other logits, or no loss.
+    """
+    name = type(model).__name__
+    logits: torch.Tensor | None = getattr(output, "logits", None)
+    if logits is None:
+        raise ConfigError(f"{name} is a base model: its output has no logits; {CAUSAL}")
+    if logits.ndim != 3 or logits.shape[:2] != ids.shape:
+        raise ConfigError(
+            f"{name} gives logits of shape {[*logits.shape]} for ids of shape {[*ids.shape]}, as a classifier does; "
+            f"{CAUSAL}"
+        )
+    if getattr(output, "loss", None) is None:
+        raise ConfigError(f"{name} returns no loss for labels; {CAUSAL}")
+    return logits
