@@ -172,6 +172,7 @@ def test_the_totals_of_packs_are_above_their_bars() -> None:
 REPORT = ModelReport(
     model="<b>Model</b>",
     tolerance=1e-4,
+    gradient_tolerance=1e-4,
     layouts=tuple(LayoutReport(layout, 0.1, 0.1, False, 9.0, "<i>no</i>") for layout in LAYOUTS),
     method="packed",
 )
