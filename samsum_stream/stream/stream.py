@@ -30,7 +30,7 @@ from samsum_stream.stream.opening import rules_of_conversations
 from samsum_stream.stream.preview import Preview, preview
 from samsum_stream.stream.rows import rows_of_caller
 from samsum_stream.stream.run import UNCHANGED, with_settings
-from samsum_stream.training.isolation import check, fit, ready_to_train
+from samsum_stream.training.choosing import check, fit, prepare_to_train
 from samsum_stream.training.model_report import ModelReport
 from samsum_stream.training.probing import probe_packs
 from samsum_stream.values.batches import Pack
@@ -83,7 +83,6 @@ class SFTStream(IterableDataset[Pack]):
         self._writes_quarantine = True
         self._lengths: list[Lengths] = []  # at most one; a list, because all runs of the stream share it
         self._fitted: weakref.ref[Any] | None = None
-        self._measures = config.collator_config.kwargs.measure
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -200,13 +199,17 @@ class SFTStream(IterableDataset[Pack]):
             model: A causal language model of transformers, on its device.
 
         Raises:
-            ContaminationError: no layout of the config's method is exact; its `report` has the measurements.
+            ContaminationError: documents see each other in the layout of the config; its `report` has the measurements.
         """
         report, self.collator = check(model, probe_packs(self.pipeline), **self._layout)
         return report
 
-    def fit(self, model: "PreTrainedModel") -> bool:
+    def fit(self, model: "PreTrainedModel", *, measure: bool = True) -> bool:
         """Make the batches exact on `model`, as `loader(model=model)` does; a second call costs nothing.
+
+        Args:
+            model: The model.
+            measure: Whether the model is measured; its cache is turned off in any case.
 
         Returns:
             Whether the model is measured, or need not be; false if its weights are not there yet.
@@ -215,10 +218,11 @@ class SFTStream(IterableDataset[Pack]):
             ConfigError: as `loader`.
             ContaminationError: as `loader`.
         """
-        trained = ready_to_train(model)
-        if not self._measures or (self._fitted is not None and self._fitted() is model):
+        prepare_to_train(model)
+        is_fitted = self._fitted is not None and self._fitted() is model
+        if is_fitted or not (measure and self.config.collator_config.kwargs.measure):
             return True
-        collator = fit(trained, functools.partial(probe_packs, self.pipeline), **self._layout)
+        collator = fit(model, functools.partial(probe_packs, self.pipeline), **self._layout)
         if collator is None:
             return False
         self.collator, self._fitted = collator, weakref.ref(model)
@@ -237,8 +241,8 @@ class SFTStream(IterableDataset[Pack]):
             trainer: The Trainer; call this on every rank, before `train()`.
             eval_stream: The stream that `evaluate()` reads, with `epochs: 1`; its loss is the mean over all labels. A
                 stream that is the `eval_dataset` of the trainer, or in a dict of them, is evaluated in the same way.
-            measure: Whether document isolation is measured, as with `measure` of the collator in the config. A model
-                whose weights are not there yet is measured at the first step.
+            measure: Whether document isolation is measured, in evaluation too; `measure` of the collator in the config
+                decides the same for one stream. A model whose weights are not there yet is measured at the first step.
 
         Raises:
             ConfigError: the arguments of the trainer contradict the config.
@@ -247,8 +251,7 @@ class SFTStream(IterableDataset[Pack]):
         # The import takes seconds, and commands that do not train need nothing of it.
         from samsum_stream.training.trainer import attach
 
-        self._measures = self._measures and measure
-        attach(self, trainer, eval_stream=eval_stream)
+        attach(self, trainer, eval_stream=eval_stream, measure=measure)
 
     def preview(self, n: int = 3, *, packs: bool = False, source: str | None = None, ids: bool = False) -> Preview:
         """The first `n` examples as the model sees them, for a terminal or a notebook; they are not counted.

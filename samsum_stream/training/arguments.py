@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 from transformers import DataCollatorWithPadding, TrainingArguments, default_data_collator
 
+from samsum_stream.config import StreamConfig
 from samsum_stream.errors import ConfigError
 from samsum_stream.training.protocol import Stream
 from samsum_stream.values.examples import IGNORE_INDEX
@@ -37,23 +38,27 @@ def require_supported(stream: Stream, arguments: TrainingArguments) -> None:
             f"neftune_noise_alpha is {arguments.neftune_noise_alpha}: the noise depends on the length of the rows of a "
             "batch, so a document would get other noise than alone; leave it out"
         )
-    if stream.config.ignore_index != IGNORE_INDEX:
+    require_ignore_index(stream.config)
+
+
+def require_ignore_index(config: StreamConfig) -> None:
+    """Raises `ConfigError` for labels that a Trainer would train."""
+    if config.ignore_index != IGNORE_INDEX:
         raise ConfigError(
-            f"{stream.config.where('ignore_index')}: must be {IGNORE_INDEX}, the value that the Trainer expects, got "
-            f"{stream.config.ignore_index}; leave ignore_index out"
+            f"{config.where('ignore_index')}: must be {IGNORE_INDEX}, the value that the Trainer expects, got "
+            f"{config.ignore_index}; leave ignore_index out"
         )
 
 
 def warn_of_unused(stream: Stream, trainer: Any) -> None:
     """Warn of what the Trainer was given for its own data, and what has no effect on a stream."""
-    arguments = trainer.args
-    is_default = isinstance(trainer.data_collator, DataCollatorWithPadding)
-    sampling = getattr(arguments, "train_sampling_strategy", "random") != "random"
+    arguments, collator = trainer.args, trainer.data_collator
     unused = {
         "train_dataset": trainer.train_dataset is not None and trainer.train_dataset is not stream,
-        "data_collator": not is_default and trainer.data_collator is not default_data_collator,
+        "data_collator": not (collator is default_data_collator or isinstance(collator, DataCollatorWithPadding)),
         "data_seed": arguments.data_seed is not None,
-        "train_sampling_strategy": sampling,
+        # The name of the next argument differs between versions of transformers.
+        "train_sampling_strategy": getattr(arguments, "train_sampling_strategy", "random") != "random",
         "group_by_length": getattr(arguments, "group_by_length", False),
         "dataloader_drop_last": arguments.dataloader_drop_last,
     }
@@ -67,16 +72,21 @@ def warn_of_unused(stream: Stream, trainer: Any) -> None:
 
 def agree_on_settings(stream: Stream, trainer: Any) -> RunSettings:
     """Adjust the Trainer's arguments; returns its number of epochs, and the config's batch size or else its own."""
-    arguments, config = trainer.args, stream.config
-    if "batch_size" in config.model_fields_set and arguments.per_device_train_batch_size != config.batch_size:
-        logger.warning(
-            "per_device_train_batch_size was %d and is now %d, the batch_size of the config",
-            *(arguments.per_device_train_batch_size, config.batch_size),
-        )
-        arguments.per_device_train_batch_size = config.batch_size
+    arguments = trainer.args
+    batch_size = agree_on_batch_size(stream, arguments, "per_device_train_batch_size")
     trainer._train_batch_size = arguments.train_batch_size  # the Trainer logs and saves this value
     # The position says where to read on, so no data is produced only to be skipped.
     arguments.ignore_data_skip = True
     arguments.average_tokens_across_devices = True
     epochs = None if arguments.max_steps > 0 else math.ceil(arguments.num_train_epochs)
-    return {"epochs": epochs, "batch_size": arguments.per_device_train_batch_size}
+    return {"epochs": epochs, "batch_size": batch_size}
+
+
+def agree_on_batch_size(stream: Stream, arguments: TrainingArguments, name: str) -> int:
+    """The batch size of the config, which the argument `name` gets, too, or else that of the argument."""
+    config, given = stream.config, int(getattr(arguments, name))
+    if "batch_size" not in config.model_fields_set or given == config.batch_size:
+        return given
+    logger.warning("%s was %d and is now %d, the batch_size of the config", name, given, config.batch_size)
+    setattr(arguments, name, config.batch_size)
+    return config.batch_size

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object, recursively_apply
 
+from samsum_stream.training.loss import num_trained
 from samsum_stream.training.real_tokens import real_tokens
-from samsum_stream.values.examples import IGNORE_INDEX
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class BatchResults:
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Replaces `Trainer.prediction_step`: adds the loss of a batch to the sum."""
         self._has_document = real_tokens(inputs).any(-1)
-        num_labels = int((inputs["labels"][..., 1:] != IGNORE_INDEX).sum())
+        num_labels = int(num_trained(inputs["labels"]))
         result = self._step(model, inputs, *args, **kwargs)
         self._loss = result[0]
         if self._loss is not None:

@@ -3,27 +3,25 @@
 stream ──EvalBatches──▶ Trainer.evaluation_loop ──each batch──▶ BatchResults: the loss, and the rows for compute_metrics
 """
 
-import logging
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainingArguments
 
 from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import shown
+from samsum_stream.training.arguments import agree_on_batch_size, require_ignore_index
 from samsum_stream.training.eval_batches import EvalBatches, counted_loader
 from samsum_stream.training.eval_results import BatchResults
+from samsum_stream.training.fitting import Fitting
 from samsum_stream.training.protocol import Stream
 from samsum_stream.training.replacing import replaced
-from samsum_stream.values.examples import IGNORE_INDEX
-
-logger = logging.getLogger(__name__)
 
 
 class Evaluation(TrainerCallback):
     """Replaces the methods with which a Trainer evaluates. Data that is not a stream is evaluated as before."""
 
-    def __init__(self, trainer: Any, *, train_stream: Stream) -> None:
-        self.trainer, self._train_stream = trainer, train_stream
+    def __init__(self, trainer: Any, fitting: Fitting, *, train_stream: Stream) -> None:
+        self.trainer, self._fitting, self._train_stream = trainer, fitting, train_stream
         self._eval_dataloader, self._test_dataloader = trainer.get_eval_dataloader, trainer.get_test_dataloader
         self._evaluate, self._evaluation_loop = trainer.evaluate, trainer.evaluation_loop
 
@@ -110,31 +108,12 @@ class Evaluation(TrainerCallback):
             ConfigError: the stream cannot be evaluated, or the ranks cannot share its rows.
         """
         self._require_evaluable(stream)
-        self._fit(stream)
-        run = stream.with_run(epochs=stream.pipeline.epochs, batch_size=self._batch_size(stream))
+        if not self._fitting.fit(stream):  # the weights of a sharded model are in the wrapped one only
+            self._fitting.fit_prepared(stream)
+        # The Trainer computes steps per second from its own batch size.
+        batch_size = agree_on_batch_size(stream, self.trainer.args, "per_device_eval_batch_size")
+        run = stream.with_run(epochs=stream.pipeline.epochs, batch_size=batch_size)
         return EvalBatches(counted_loader(run, self.trainer))
-
-    def _fit(self, stream: Stream) -> None:
-        """Measure the model; the weights of a sharded model are in the wrapped one only."""
-        with self.trainer.accelerator.autocast():
-            is_measured = stream.fit(self.trainer.model) or stream.fit(self.trainer.model_wrapped)
-        if not is_measured:
-            logger.warning(
-                "evaluation of %s: document isolation is not measured, because the weights of the model are not there "
-                "yet; call evaluate() after train()",
-                stream.pipeline.source.name,
-            )
-
-    def _batch_size(self, stream: Stream) -> int:
-        """The batch size of the config, or else of the Trainer, which computes steps per second from its own."""
-        arguments, config = self.trainer.args, stream.config
-        if "batch_size" in config.model_fields_set and arguments.per_device_eval_batch_size != config.batch_size:
-            logger.warning(
-                "per_device_eval_batch_size was %d and is now %d, the batch_size of the config",
-                *(arguments.per_device_eval_batch_size, config.batch_size),
-            )
-            arguments.per_device_eval_batch_size = config.batch_size
-        return int(arguments.per_device_eval_batch_size)
 
     def _require_evaluable(self, stream: Stream) -> None:
         """Raises `ConfigError` if the Trainer cannot evaluate the stream exactly."""
@@ -143,11 +122,7 @@ class Evaluation(TrainerCallback):
             raise ConfigError("the training stream cannot be the evaluation stream; make another stream")
         if stream.pipeline.epochs is None:
             raise ConfigError(f"{config.where('epochs')}: evaluation needs an end; write epochs: 1")
-        if config.ignore_index != IGNORE_INDEX:
-            raise ConfigError(
-                f"{config.where('ignore_index')}: must be {IGNORE_INDEX}, the value that the Trainer expects, got "
-                f"{config.ignore_index}; leave ignore_index out"
-            )
+        require_ignore_index(config)
         if getattr(arguments, "predict_with_generate", False):
             raise ConfigError(
                 "predict_with_generate: must be false to evaluate a stream, because its batches contain the answers; "

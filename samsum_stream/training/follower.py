@@ -13,10 +13,11 @@ import torch.distributed
 from transformers import TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from samsum_stream.errors import ConfigError, StateError
+from samsum_stream.errors import StateError
 from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.state.state import State, merge_states
 from samsum_stream.training.arguments import agree_on_settings, require_supported
+from samsum_stream.training.fitting import Fitting
 from samsum_stream.training.protocol import Stream
 from samsum_stream.training.train_epochs import TrainEpochs
 
@@ -41,10 +42,10 @@ class DataPosition(TrainerCallback, ExportableState):
 class Follower(TrainerCallback):
     """Saves the position after each saved step, resumes from it, and corrects the Trainer's count of epochs."""
 
-    def __init__(self, stream: Stream, trainer: Any) -> None:
-        self.stream, self.trainer = stream, trainer
+    def __init__(self, stream: Stream, trainer: Any, fitting: Fitting) -> None:
+        self.stream, self.trainer, self._fitting = stream, trainer, fitting
         self.epochs: TrainEpochs
-        self._run, self._is_measured = stream, False
+        self._unmeasured: Stream | None = None
         self._logged_at, self._logged_tokens = 0.0, 0
         self._first_tokens, self._first_waited = 0, 0.0
 
@@ -55,19 +56,19 @@ class Follower(TrainerCallback):
         """
         arguments = self.trainer.args
         require_supported(self.stream, arguments)
-        with self.trainer.accelerator.autocast():
-            self._is_measured = self.stream.fit(self.trainer.model)
-        self._run = self.stream.with_run(**agree_on_settings(self.stream, self.trainer))
+        is_measured = self._fitting.fit(self.stream)
+        run = self.stream.with_run(**agree_on_settings(self.stream, self.trainer))
+        self._unmeasured = None if is_measured else run
         callbacks = self.trainer.callback_handler.callbacks
         callbacks.append(callbacks.pop(callbacks.index(self)))  # after the callbacks that may request a save
-        loader = self._run.loader(
+        loader = run.loader(
             num_workers=arguments.dataloader_num_workers,
             pin_memory=arguments.dataloader_pin_memory and torch.cuda.is_available(),
             prefetch_factor=arguments.dataloader_prefetch_factor,
             device_mesh=self.trainer.accelerator.torch_device_mesh,
             batches_per_step=arguments.gradient_accumulation_steps,
         )
-        self.epochs = TrainEpochs(loader, num_epochs=self._run.pipeline.epochs)
+        self.epochs = TrainEpochs(loader, num_epochs=run.pipeline.epochs)
         return self.epochs
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
@@ -81,17 +82,9 @@ class Follower(TrainerCallback):
 
     def on_step_begin(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         """Measure a model whose weights were not there before, such as one of ZeRO-3."""
-        if self._is_measured:
-            return
-        before = getattr(self._run.collator, "attention", None)
-        with self.trainer.accelerator.autocast():
-            self._is_measured = self._run.fit(self.trainer.model_wrapped)
-        after = getattr(self._run.collator, "attention", None)
-        if after != before:
-            raise ConfigError(
-                f"collator_config.kwargs.attention: the batches of this run have {before}, because the weights of the "
-                f"model were not there when the run began, and the model needs {after}; write attention: {after}"
-            )
+        run, self._unmeasured = self._unmeasured, None
+        if run is not None:
+            self._fitting.fit_prepared(run)
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         self._correct_epoch(state)

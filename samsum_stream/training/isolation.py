@@ -8,21 +8,19 @@ sliding window would cut it.
 """
 
 import copy
-import logging
 import math
 import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import nn
 
 from samsum_stream.batching.collation import COLLATORS, Collator, Packed, Padded
 from samsum_stream.errors import ConfigError, SamsumStreamError
 from samsum_stream.loader.processes.progress import waiting
-from samsum_stream.loader.processes.ranks import of_first_rank
-from samsum_stream.training.caches import turn_off_caches, without_caches
+from samsum_stream.training.caches import without_caches
 from samsum_stream.training.model_report import LAYOUTS, Layout, LayoutReport, ModelReport
 from samsum_stream.training.probing import (
     NUM_FILLERS,
@@ -33,15 +31,18 @@ from samsum_stream.training.probing import (
     make_probes,
     probing_mode,
 )
-from samsum_stream.training.readiness import CAUSAL, not_ready, require_language_model
+from samsum_stream.training.readiness import (
+    CAUSAL,
+    is_sharded,
+    require_language_model,
+    require_logits,
+    unwrapped,
+)
 from samsum_stream.values.batches import Batch, Pack
 from samsum_stream.values.examples import IGNORE_INDEX
 
-logger = logging.getLogger(__name__)
-
-
 NUM_REPEATS, SLOW = 3, 2.0
-"""An exact layout is timed again `NUM_REPEATS` times if its first run took less than `SLOW` seconds."""
+"""A layout is timed `NUM_REPEATS` times, and once if that takes longer than `SLOW` seconds."""
 
 ROUNDING, EPSILONS = 1e-4, 8
 """Differences up to `ROUNDING`, or up to `EPSILONS` times the epsilon of the dtype, are always rounding."""
@@ -81,10 +82,22 @@ def measure(
     except SamsumStreamError:
         raise
     except Exception as error:  # a model can raise any error for inputs that it lacks or weights that are not there
+        _require_kind(model, probes[0])
         raise ConfigError(
             f"{_name(model)} cannot run a document ({one_line(error)}); call it with input_ids and labels to see the "
             "error, or write collator_config.kwargs.measure: false to train without this measurement"
         ) from error
+
+
+@torch.no_grad()
+def _require_kind(model: Any, probe: Batch) -> None:
+    """Raise the error that names the kind of a model that fails on the labels of tokens, such as a classifier."""
+    ids = torch.from_numpy(probe.tokens.ids[:2].astype(np.int64))[None].to(next(model.parameters()).device)
+    try:
+        output = model(input_ids=ids)
+    except Exception:  # it fails without labels, too
+        return
+    require_logits(model, ids, output)
 
 
 def _measured(model: Any, probes: Sequence[Batch], collator: Collator, layouts: Sequence[Layout]) -> ModelReport:
@@ -93,19 +106,12 @@ def _measured(model: Any, probes: Sequence[Batch], collator: Collator, layouts: 
         with without_caches(model) as has_cache:
             isolated = [runner.isolated(probe) for probe in probes]
             tolerance = _tolerance(runner, probes[0], isolated[0])
-            measurement = _Measurement(runner, collator, probes, isolated, tolerance)
+            # Speed decides between layouts only. Ranks that run together must run equally often.
+            is_timed = len(layouts) > 1 and not is_sharded(model)
+            measurement = _Measurement(runner, collator, probes, isolated, tolerance, is_timed)
             reports = tuple(measurement.report(layout) for layout in layouts)
-        cached = measurement.report(LAYOUTS[0]).difference if has_cache else 0.0
+        cached = measurement._replace(is_timed=False).report(LAYOUTS[0]).difference if has_cache else 0.0
     return ModelReport(_name(model), *tolerance, reports, method, cached)
-
-
-def unwrapped(model: Any) -> Any:
-    """The model inside the wrappers of distributed training and of `torch.compile`."""
-    from accelerate.utils import extract_model_from_parallel  # this import takes a second
-
-    if not isinstance(model, nn.Module):
-        return model
-    return extract_model_from_parallel(model, keep_torch_compile=False)
 
 
 def _name(model: Any) -> str:
@@ -153,24 +159,25 @@ class _Measurement(NamedTuple):
     probes: Sequence[Batch]
     isolated: Sequence[ProbeResult]
     tolerance: Difference
+    is_timed: bool
 
     def report(self, layout: Layout) -> LayoutReport:
         """Measure all probes in one layout; only the first probe, which has real packs, is timed."""
         collator = _collator(layout, self.collator, dtype=compute_dtype(self.runner.model))
-        differences, seconds = [], []
         try:
-            for probe, expected in zip(self.probes, self.isolated, strict=True):
-                start = time.perf_counter()
-                result = self.runner.packed(collator, probe)
-                seconds.append(time.perf_counter() - start)
-                differences.append(result.difference(expected))
+            pairs = zip(self.probes, self.isolated, strict=True)
+            differences = [self.runner.packed(collator, probe).difference(expected) for probe, expected in pairs]
             log_prob, gradient = (max(values) for values in zip(*differences, strict=True))
             is_exact = log_prob <= self.tolerance.log_prob and gradient <= self.tolerance.gradient
-            if is_exact and seconds[0] < SLOW:  # the first run may include a warm-up
-                seconds[0] = _shortest(lambda: self.runner.packed(collator, self.probes[0]))
+            speed = self._speed(collator) if self.is_timed else 0.0
         except Exception as error:  # a model can raise any error for keywords and shapes that it does not accept
             return LayoutReport(layout, math.nan, math.nan, False, 0.0, one_line(error))
-        return LayoutReport(layout, log_prob, gradient, is_exact, len(self.probes[0].tokens.ids) / seconds[0])
+        return LayoutReport(layout, log_prob, gradient, is_exact, speed)
+
+    def _speed(self, collator: Collator) -> float:
+        """Tokens per second of the first probe, which has real packs and has run before."""
+        seconds = _shortest(lambda: self.runner.packed(collator, self.probes[0]))
+        return len(self.probes[0].tokens.ids) / seconds
 
 
 def one_line(error: Exception) -> str:
@@ -192,88 +199,9 @@ def _collator(layout: Layout, configured: Collator, *, dtype: torch.dtype) -> Co
 
 def _shortest(run: Callable[[], object]) -> float:
     """Seconds of the shortest of a few runs. Each run ends with numbers on the CPU, so a GPU has finished."""
-    times = []
-    for _ in range(NUM_REPEATS):
+    times: list[float] = []
+    while len(times) < NUM_REPEATS and (not times or times[0] < SLOW):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-def check(model: Any, packs: Sequence[Pack], *, collator: Collator, attention: str) -> tuple[ModelReport, Collator]:
-    """Measure a model; the returned collator has the best form of attention if `attention` is `auto`.
-
-    Raises:
-        ConfigError: the model is of another kind, or cannot run a document.
-        ContaminationError: no layout of the collator's method is exact.
-    """
-    report = measure(model, packs, collator=collator)
-    best = report.best.layout
-    if isinstance(collator, Packed):
-        name = str(best.form) if attention == "auto" else collator.attention
-        collator = collator.with_attention(name, dtype=compute_dtype(unwrapped(model)))
-    if report.cached_difference > report.tolerance:
-        logger.warning(
-            "%s: config.use_cache is true, and a loop that calls the model without use_cache=False lets the documents "
-            "of a pack see each other (%.1e in log-probability); set model.config.use_cache = False, as "
-            "stream.loader(model=model) does",
-            *(report.model, report.cached_difference),
-        )
-    return report, collator
-
-
-def ready_to_train(model: Any) -> nn.Module:
-    """The model inside its wrappers, with its caches turned off.
-
-    Raises:
-        ConfigError: it is no causal language model of transformers.
-    """
-    model = unwrapped(model)
-    require_language_model(model)
-    if turn_off_caches(model):
-        logger.info("use_cache is now false, because with a cache transformers does not detect packed documents")
-    trained: nn.Module = model
-    return trained
-
-
-def fit(
-    model: nn.Module, first_packs: Callable[[], Sequence[Pack]], *, collator: Collator, attention: str
-) -> Collator | None:
-    """The collator with which batches are exact on a model, the same on all ranks; None if its weights are not there.
-
-    Only the layouts from which the config can choose are measured. `full` attention isolates nothing, and is not
-    measured.
-
-    Raises:
-        ConfigError: the model is of another kind, or cannot run a document.
-        ContaminationError: documents see each other in the layout of the config.
-    """
-    if reason := not_ready(model):
-        logger.info("%s is not measured yet, because %s", type(model).__name__, reason)
-        return None
-    if attention == "full":
-        return collator
-    layouts = _choices(collator, attention)
-    packs = first_packs()
-    report = measure(model, packs, collator=collator, layouts=layouts)
-    if not any(layout.is_exact for layout in report.layouts):
-        report = measure(model, packs, collator=collator)  # the message names the layouts that are exact
-    if not isinstance(collator, Packed):
-        report.require_exact(layouts[0])
-        return collator
-    # Ranks measure different speeds, so their choices could differ.
-    form = of_first_rank(str(report.best.layout.form) if attention == "auto" else attention)
-    report.require_exact(Layout("packed", form))
-    logger.info("attention: %s, measured on %s", form, report.model)
-    return collator.with_attention(form, dtype=compute_dtype(model))
-
-
-def _choices(collator: Collator, attention: str) -> list[Layout]:
-    """The layouts from which a config can choose."""
-    if isinstance(collator, Padded):
-        return [Layout("padded", "left" if collator.padding_side == "left" else None)]
-    if not isinstance(collator, Packed):
-        return [Layout("padding_free")]
-    if attention != "auto":
-        return [Layout("packed", attention)]
-    return [layout for layout in LAYOUTS if layout.method == "packed" and layout.form != "full"]

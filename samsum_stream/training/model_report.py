@@ -46,7 +46,7 @@ class LayoutReport:
         gradient_difference: The norm of the difference of the gradients, relative to the norm of the isolated one; 0
             if no parameter is trained, NaN if there is a problem.
         is_exact: Whether both differences are within the tolerance.
-        tokens_per_second: Real tokens per second, forward and backward; 0 if there is a problem.
+        tokens_per_second: Real tokens per second, forward and backward; 0 if not timed, or if there is a problem.
         problem: The error of the model if it rejects the layout, else empty.
     """
 

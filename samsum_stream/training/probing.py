@@ -14,7 +14,7 @@ from torch import nn
 from samsum_stream.batching.collation import COLLATORS, Collator, Packed
 from samsum_stream.batching.packing import BestFit, NoPacking
 from samsum_stream.pipeline.pipeline import Pipeline
-from samsum_stream.training.readiness import is_sharded, require_logits
+from samsum_stream.training.readiness import is_sharded, require_logits, require_loss
 from samsum_stream.values.arrays import Int32Array, Int64Array
 from samsum_stream.values.batches import Batch, Pack
 from samsum_stream.values.examples import IGNORE_INDEX, Example
@@ -101,11 +101,15 @@ class ProbeRunner:
         inputs = {name: value.to(self.device) if torch.is_tensor(value) else value for name, value in tensors.items()}
         output = self.model(**inputs)
         logits = require_logits(self.model, inputs["input_ids"], output)
-        return _log_probs(logits.detach().flatten(0, 1), probe, indices), output.loss
+        return _log_probs(logits.detach().flatten(0, 1), probe, indices), require_loss(self.model, output)
 
     def _gradient(self, losses: Iterable[torch.Tensor]) -> torch.Tensor:
         """The gradient of the sum of the losses."""
-        _backward(losses, self.parameters)
+        for parameter in self.parameters:
+            parameter.grad = None
+        for loss in losses:
+            if self.parameters:
+                loss.backward()  # type: ignore[no-untyped-call]
         grads = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.parameters]
         return torch.cat([torch.zeros(1), *(grad.float().flatten().cpu() for grad in grads)])
 
@@ -146,7 +150,6 @@ def probing_mode(model: nn.Module, probe: Batch) -> Iterator[ProbeRunner]:
         with torch.set_grad_enabled(bool(trained)):
             compared = _compared(model, trained, probe)
             for parameter in trained:
-                parameter.grad = None
                 parameter.requires_grad_(any(parameter is other for other in compared))
             yield ProbeRunner(model, compared)
     finally:
@@ -159,18 +162,22 @@ def probing_mode(model: nn.Module, probe: Batch) -> Iterator[ProbeRunner]:
 def _compared(model: nn.Module, trained: Sequence[nn.Parameter], probe: Batch) -> list[nn.Parameter]:
     """Small parameters near the input: their gradients pass through the whole model and cost almost nothing."""
     shortest = min(_documents(probe), key=lambda document: len(document.tokens.ids))
-    ProbeRunner(model, trained).isolated(shortest)
-    reached = [parameter for parameter in trained if parameter.grad is not None and parameter.grad.any()]
-    return sorted(reached[:NUM_CANDIDATES], key=torch.numel)[:NUM_COMPARED]
+    reached = set[int]()
 
+    def note(parameter: torch.Tensor) -> None:
+        assert parameter.grad is not None
+        if parameter.grad.any():
+            reached.add(id(parameter))
+        parameter.grad = None  # at most one gradient is in memory
 
-def _backward(losses: Iterable[torch.Tensor], parameters: Sequence[nn.Parameter]) -> None:
-    """Set the gradient of the sum of the losses."""
-    for parameter in parameters:
-        parameter.grad = None
-    for loss in losses:
-        if parameters:
-            loss.backward()  # type: ignore[no-untyped-call]
+    hooks = [weight.register_post_accumulate_grad_hook(note) for weight in trained]  # type: ignore[no-untyped-call]
+    try:
+        ProbeRunner(model, trained).isolated(shortest)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    candidates = [parameter for parameter in trained if id(parameter) in reached][:NUM_CANDIDATES]
+    return sorted(candidates, key=torch.numel)[:NUM_COMPARED]
 
 
 def compute_dtype(model: nn.Module) -> torch.dtype:

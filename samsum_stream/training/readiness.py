@@ -1,6 +1,6 @@
 """Which models can be measured: causal language models whose weights are there.
 
-weights on the meta device, or empty (ZeRO-3)     cannot run yet: `not_ready` gives the reason
+weights on the meta device, or empty              cannot run yet: `not_ready` gives the reason
 another kind of model                             ConfigError that names the kind
 """
 
@@ -15,13 +15,27 @@ from samsum_stream.errors import ConfigError
 CAUSAL = "load a causal language model, as AutoModelForCausalLM does"
 
 
-def not_ready(model: nn.Module) -> str:
-    """Why the weights of a model are not there; empty if they are."""
+def unwrapped(model: Any) -> Any:
+    """The model inside the wrappers of distributed training and of `torch.compile`."""
+    from accelerate.utils import extract_model_from_parallel  # this import takes a second
+
+    if not isinstance(model, nn.Module):
+        return model
+    return extract_model_from_parallel(model, keep_torch_compile=False)
+
+
+def not_ready(model: nn.Module, *, is_prepared: bool) -> str:
+    """Why a model cannot run yet; empty if it can.
+
+    Args:
+        model: The model.
+        is_prepared: Whether accelerate has prepared the model, so that ZeRO-3 gathers the weights of a layer to run it.
+    """
     parameters = [*model.parameters()]
     if any(parameter.is_meta for parameter in parameters):
         return "its weights are on the meta device"
-    if any(parameter.numel() == 0 for parameter in parameters):
-        return "its weights are empty, as ZeRO-3 keeps them"
+    if any(parameter.numel() == 0 and not (is_prepared and hasattr(parameter, "ds_id")) for parameter in parameters):
+        return "its weights are empty"
     return ""
 
 
@@ -43,7 +57,7 @@ def require_logits(model: Any, ids: torch.Tensor, output: Any) -> torch.Tensor:
     """The logits of a model, shape `[B, T, V]`, for ids of shape `[B, T]`.
 
     Raises:
-        ConfigError: the output has other logits, or no loss.
+        ConfigError: the output has other logits.
     """
     name = type(model).__name__
     logits: torch.Tensor | None = getattr(output, "logits", None)
@@ -54,6 +68,12 @@ def require_logits(model: Any, ids: torch.Tensor, output: Any) -> torch.Tensor:
             f"{name} gives logits of shape {[*logits.shape]} for ids of shape {[*ids.shape]}, as a classifier does; "
             f"{CAUSAL}"
         )
-    if getattr(output, "loss", None) is None:
-        raise ConfigError(f"{name} returns no loss for labels; {CAUSAL}")
     return logits
+
+
+def require_loss(model: Any, output: Any) -> torch.Tensor:
+    """The loss of a model for labels; raises `ConfigError` if there is none."""
+    loss: torch.Tensor | None = getattr(output, "loss", None)
+    if loss is None:
+        raise ConfigError(f"{type(model).__name__} returns no loss for labels; {CAUSAL}")
+    return loss

@@ -9,6 +9,7 @@ from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import shown
 from samsum_stream.training.arguments import agree_on_settings, require_supported, warn_of_unused
 from samsum_stream.training.evaluation import Evaluation
+from samsum_stream.training.fitting import Fitting
 from samsum_stream.training.follower import DataPosition, Follower
 from samsum_stream.training.loss import take_mean_over_tokens
 from samsum_stream.training.num_input_tokens import TokenCount
@@ -16,22 +17,20 @@ from samsum_stream.training.protocol import Stream
 from samsum_stream.training.stop_tokens import warn_if_not_a_stop
 
 
-def attach(stream: Stream, trainer: Any, *, eval_stream: Stream | None = None) -> None:
+def attach(stream: Stream, trainer: Any, *, eval_stream: Stream | None = None, measure: bool = True) -> None:
     """Let a Trainer train on the stream; see `SFTStream.attach`."""
     _require_attachable(stream, trainer)
-    settings = agree_on_settings(stream, trainer)
-    stream.with_run(**settings)  # raises an error of the settings before the model is measured
+    stream.with_run(**agree_on_settings(stream, trainer))  # raises its errors before the model is measured
     warn_of_unused(stream, trainer)
     take_mean_over_tokens(trainer)
     if trainer.processing_class is None:
         trainer.processing_class = stream.tokenizer  # checkpoints contain it, and the model gets its eos
-    evaluation = Evaluation(trainer, train_stream=stream)
-    eval_streams = evaluation.take(eval_stream)
-    with trainer.accelerator.autocast():
-        for measured in (stream, *eval_streams):
-            measured.fit(trainer.model)
+    fitting = Fitting(trainer, measure=measure)
+    evaluation = Evaluation(trainer, fitting, train_stream=stream)
+    for measured in (stream, *evaluation.take(eval_stream)):
+        fitting.fit(measured)
     warn_if_not_a_stop(stream, trainer)
-    follower = Follower(stream, trainer)
+    follower = Follower(stream, trainer, fitting)
     trainer.add_callback(DataPosition())
     trainer.add_callback(follower)
     trainer.get_train_dataloader = follower.train_dataloader

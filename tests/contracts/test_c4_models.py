@@ -116,6 +116,9 @@ def test_a_leaking_layout_in_the_config_is_refused() -> None:
     model = make_model("opt")
     with pytest.raises(ContaminationError, match=r"packed/position_ids \d.*write .*attention: auto, or block_mask"):
         packed_stream("position_ids").loader(model=model)
+    with pytest.raises(ContaminationError, match=r"packed/position_ids \d.*write .*attention: auto, or block_mask"):
+        packed_stream("position_ids").check_model(model)
+    packed_stream("full").check_model(model)
     with pytest.raises(ContaminationError, match="padding_free"):
         packed_stream(collator_config={"method": "padding_free"}).loader(model=model)
     assert next(iter(packed_stream("block_mask").loader(model=model)))

@@ -11,6 +11,8 @@ from transformers import LlamaConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from samsum_stream import ContaminationError
+from samsum_stream.batching import collation
+from samsum_stream.batching.attention import ATTENTION as FORMS
 from samsum_stream.training.model_report import LAYOUTS, Layout, LayoutReport, ModelReport
 from tests.models import make_model
 from tests.streams import NUM_WORDS, make_rows, make_stream
@@ -160,3 +162,53 @@ def test_measuring_counts_nothing_and_moves_nothing() -> None:
     stream.check_model(make_model("llama"))
     assert stream.stats.rows == 0
     assert [pack.num_tokens for pack in stream] == [pack.num_tokens for pack in untouched]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral"])
+def test_a_leak_of_one_token_is_found_beside_the_rounding(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three tokens of the second document see the last token of the first one."""
+
+    def leaking(tensors: Any, batch: Any, mask_dtype: torch.dtype) -> Any:
+        masked = FORMS["block_mask"](tensors, batch, mask_dtype)
+        for row, positions in enumerate(tensors["position_ids"]):
+            start = (positions == 0).nonzero()[1, 0].item()
+            masked["attention_mask"][row, 0, start : start + 3, start - 1] = 0
+        return masked
+
+    model = make_model(name).to(dtype)
+    report = check(model)
+    assert report.of(Layout("packed", "block_mask")).is_exact
+    monkeypatch.setitem(collation.ATTENTION, "varlen", leaking)
+    report = check(model)
+    assert not report.of(Layout("packed", "varlen")).is_exact
+    assert report.of(Layout("packed", "block_mask")).is_exact
+
+
+def test_gradients_are_compared_on_parameters_that_text_reaches() -> None:
+    """The parameters of the vision tower are the first ones, and text reaches none of them."""
+    report = check(make_model("llava"))
+    assert 0 < report.of(Layout("packed", "position_ids")).gradient_difference <= 1e-5
+    assert report.of(Layout("packed", "full")).gradient_difference > 0.1
+
+
+def test_padding_on_the_left_is_refused_on_absolute_positions() -> None:
+    stream = make_stream(
+        make_rows(40), lanes=1, collator_config={"method": "padded", "kwargs": {"padding_side": "left"}}
+    )
+    stream.loader(model=make_model("llama"))
+    with pytest.raises(ContaminationError, match=r"padded/left \d.*write collator_config.kwargs.padding_side: right"):
+        stream.loader(model=make_model("gpt2"))
+
+
+def test_only_the_layouts_of_the_config_run_when_a_loader_gets_the_model() -> None:
+    def num_runs(attention: str) -> int:
+        model, calls = make_model("llama"), []
+        model.register_forward_hook(lambda *_: calls.append(1))
+        kwargs = {"attention": attention}
+        make_stream(make_rows(40), lanes=1, collator_config={"kwargs": kwargs}).loader(model=model)
+        return len(calls)
+
+    assert num_runs("auto") - num_runs("position_ids") >= 2 * 2  # two more forms, two probes each

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer, GenerationConfig
 
 from samsum_stream import ConfigError, ContaminationError, SFTStream
 from tests.models import make_model
@@ -120,3 +121,46 @@ def test_a_tokenizer_with_ids_outside_of_the_models_vocabulary_is_refused(tmp_pa
     model.resize_token_embeddings(20)
     with pytest.raises(ConfigError, match=r"gives the id \d+, and LlamaForCausalLM has a vocabulary of 20"):
         small_stream().loader(model=model)
+
+
+def test_what_the_trainer_was_given_for_its_own_data_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    small_stream().attach(Recorder(make_model("llama"), arguments(tmp_path)))
+    assert "have no effect" not in caplog.text
+    given = {"data_seed": 1, "dataloader_drop_last": True, "train_sampling_strategy": "group_by_length"}
+    settings = arguments(tmp_path, **given)
+    trainer = Recorder(make_model("llama"), settings, train_dataset=[{"input_ids": [1]}], data_collator=list)
+    small_stream().attach(trainer)
+    [text] = [record.getMessage() for record in caplog.records if "have no effect" in record.getMessage()]
+    assert text.endswith(": train_dataset, data_collator, data_seed, train_sampling_strategy, dataloader_drop_last")
+
+
+def test_a_checkpoint_has_the_tokenizer_of_the_stream(tmp_path: Path) -> None:
+    stream = small_stream()
+    attached(tmp_path, stream, max_steps=1, save_strategy="steps", save_steps=1).train()
+    checkpoint = tmp_path / "checkpoint-1"
+    assert AutoTokenizer.from_pretrained(checkpoint).get_vocab() == stream.tokenizer.get_vocab()
+    generation = GenerationConfig.from_pretrained(checkpoint)
+    eos = generation.eos_token_id if isinstance(generation.eos_token_id, list) else [generation.eos_token_id]
+    assert stream.tokenizer.eos_token_id in eos
+
+
+def test_arguments_that_change_after_attach_take_effect(tmp_path: Path) -> None:
+    trainer = attached(tmp_path, small_stream(batch_size=2), num_train_epochs=1)
+    trainer.args.num_train_epochs, trainer.args.gradient_accumulation_steps = 2, 2
+    trainer.train()
+    rows = [row for batch in trainer.rows for row in batch]
+    assert sorted(rows) == sorted([*range(NUM_ROWS)] * 2)
+    trainer.args.neftune_noise_alpha = 5.0
+    with pytest.raises(ConfigError, match="neftune_noise_alpha"):
+        trainer.train()
+
+
+def test_no_stream_is_measured_if_attach_says_so(tmp_path: Path) -> None:
+    trainer = Recorder(make_model("opt"), arguments(tmp_path, max_steps=1))
+    evaluated = make_stream(make_rows(10), epochs=1, collator_config=layout_of("packed"))
+    small_stream().attach(trainer, eval_stream=evaluated, measure=False)
+    trainer.train()
+    trainer.evaluate()
+    assert not trainer.model.config.use_cache
+    with pytest.raises(ContaminationError):
+        evaluated.loader(model=trainer.model)

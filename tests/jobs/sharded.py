@@ -1,0 +1,39 @@
+"""Two ranks share the weights of a model: `python -m torch.distributed.run ... -m tests.jobs.sharded FOLDER`.
+
+Every rank writes the form of attention that was chosen for each model, and the loss of its first batch.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch.distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from tests.models import make_model, one_thread
+from tests.streams import make_rows, make_stream
+
+MODELS = {"llama": "position_ids", "opt": "block_mask"}
+"""The first exact form of each model."""
+
+
+def main() -> None:
+    torch.distributed.init_process_group("gloo")
+    mesh, results = init_device_mesh("cpu", (2,)), {}
+    for name in MODELS:
+        model = make_model(name)
+        layers = model.model.layers if name == "llama" else model.model.decoder.layers
+        for part in (*layers, model):
+            fully_shard(part, mesh=mesh)
+        stream = make_stream(make_rows(60), lanes=2)
+        batch = next(iter(stream.loader(model=model)))
+        results[name] = [stream.collator.attention, model.eval()(**batch).loss.item()]
+    rank = torch.distributed.get_rank()
+    (Path(sys.argv[1]) / f"rank-{rank}.json").write_text(json.dumps(results), encoding="utf-8")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    with one_thread():
+        main()
