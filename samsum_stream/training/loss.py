@@ -2,9 +2,9 @@
 
     loss of a step = sum over the micro-batches of all ranks: loss of the micro-batch * its trained tokens / all of them
 
-The Trainer does this for a model that takes `num_items_in_batch`. For other models, and for a subclass with its own
-`compute_loss`, it takes the mean over micro-batches or even their sum. Here, such a loss is computed as if the
-micro-batch was the whole step, and weighted with its trained tokens.
+The Trainer does this for a model that takes `num_items_in_batch`. For other models, a subclass with its own
+`compute_loss` or a `compute_loss_func`, it may take the mean over micro-batches or even their sum. Here, such a loss is
+computed as if the micro-batch was the whole step, and weighted with its trained tokens.
 """
 
 import functools
@@ -20,14 +20,13 @@ from samsum_stream.values.examples import IGNORE_INDEX
 
 def take_mean_over_tokens(trainer: Any) -> None:
     """Let each step of a Trainer be the mean over its trained tokens."""
+    if getattr(trainer, "loss_is_scaled_for_ga", None):
+        return  # a subclass that divides by the tokens of the step itself
     takes_number = trainer.model_accepts_loss_kwargs
     is_own = type(trainer).compute_loss is not Trainer.compute_loss
-    is_smoothed = trainer.label_smoother is not None and trainer.compute_loss_func is None
-    if (trainer.compute_loss_func is not None and not is_own) or getattr(trainer, "loss_is_scaled_for_ga", None):
-        return  # this function gets the number of trained tokens of the step
-    if is_smoothed:
+    if trainer.label_smoother is not None and trainer.compute_loss_func is None:
         trainer.compute_loss_func = functools.partial(_smoothed, trainer.label_smoother)
-    if is_own or is_smoothed or not takes_number:
+    if is_own or trainer.compute_loss_func is not None or not takes_number:
         trainer.compute_loss = functools.partial(_weighted, trainer, trainer.compute_loss, takes_number)
         # The Trainer counts tokens, and does not divide by the number of micro-batches.
         trainer.model_accepts_loss_kwargs = trainer.loss_is_scaled_for_ga = True

@@ -72,6 +72,11 @@ def of_caller(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None
     return loss_sum(outputs.logits, labels) / num_items_in_batch
 
 
+def mean_of_caller(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    """A caller's `compute_loss_func` that takes no notice of the number of labels of the step."""
+    return loss_sum(outputs.logits, labels) / (labels[:, 1:] != -100).sum()
+
+
 def loss_sum(logits: torch.Tensor, labels: torch.Tensor, *, smoothing: float = 0.0) -> torch.Tensor:
     """The sum of the losses of the labels."""
     log_probs, labels = log_softmax(logits[:, :-1].float(), -1), labels[:, 1:]
@@ -103,6 +108,9 @@ SETTINGS = {
     ),
     "divided loss": Setting({"gradient_accumulation_steps": ACCUMULATION}, Divides),
     "loss function": Setting({"gradient_accumulation_steps": ACCUMULATION}, keywords={"compute_loss_func": of_caller}),
+    "mean function": Setting(
+        {"gradient_accumulation_steps": ACCUMULATION}, keywords={"compute_loss_func": mean_of_caller}
+    ),
     "model_init": Setting({"gradient_accumulation_steps": ACCUMULATION}, is_model_init=True),
     "no average": Setting({"average_tokens_across_devices": False, "gradient_accumulation_steps": ACCUMULATION}),
     "checkpointing": Setting({"gradient_checkpointing": True}),
