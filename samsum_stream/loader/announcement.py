@@ -7,6 +7,7 @@ from weakref import WeakSet
 from samsum_stream.batching.collation import COLLATORS, Collator, Packed
 from samsum_stream.errors.wording import counted
 from samsum_stream.lanes.epochs import EpochPlan
+from samsum_stream.loader.micro_batches import MicroBatches
 from samsum_stream.loader.processes.ranks import Ranks
 from samsum_stream.loader.stats import Stats
 from samsum_stream.pipeline.pipeline import Pipeline
@@ -25,6 +26,7 @@ class Loader(Protocol):
     stats: Stats
     ranks: Ranks
     num_workers: int
+    micro_batches: MicroBatches
 
     @property
     def plan(self) -> EpochPlan | None: ...
@@ -49,6 +51,8 @@ def _announcement(loader: Loader, num_lanes: int) -> str:
     layout = f"{method}/{collator.attention}" if isinstance(collator, Packed) else method
     backend = pipeline.encoder.tokenizer.runs.backend.name
     size = f"{pipeline.batch_size} x {collator.max_length:,} tokens"
+    if loader.micro_batches != MicroBatches():
+        size += f" as micro-batches of {loader.micro_batches.size(pipeline.batch_size)}"
     return (
         f"{pipeline.source.name}: {rows}, {_length(loader)}; {counted(num_lanes, 'lane')} for {readers}; {layout}, "
         f"backend {backend}, batches of {size}"

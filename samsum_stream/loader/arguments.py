@@ -40,12 +40,19 @@ def prefetch_of(prefetch_factor: int | None, *, num_workers: int) -> Prefetch:
 
 
 def require_valid(
-    *, num_workers: int, batches_per_step: int, prefetch_factor: int | None, timeout: float, kwargs: dict[str, Any]
+    *,
+    num_workers: int,
+    micro_batch_size: int | None,
+    batches_per_step: int,
+    prefetch_factor: int | None,
+    timeout: float,
+    kwargs: dict[str, Any],
 ) -> None:
     """Raises `ConfigError` if an argument has a wrong value, or is one that the config decides."""
     if decided := [name for name in DECIDED if name in kwargs]:
         raise ConfigError(f"loader: {', '.join(decided)} follows from the config; set it there and leave it out here")
     _require_whole("num_workers", num_workers, at_least=0)
+    _require_whole("micro_batch_size", 1 if micro_batch_size is None else micro_batch_size, at_least=1)
     _require_whole("batches_per_step", batches_per_step, at_least=1)
     _require_whole("prefetch_factor", 0 if prefetch_factor is None else prefetch_factor, at_least=0)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:

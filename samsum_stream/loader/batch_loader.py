@@ -28,6 +28,7 @@ from samsum_stream.loader.delivery import deliver
 from samsum_stream.loader.epochs.lengths import Lengths
 from samsum_stream.loader.epochs.runs import EpochRuns
 from samsum_stream.loader.location import worker_location
+from samsum_stream.loader.micro_batches import MicroBatches
 from samsum_stream.loader.processes.exit import closed_at_exit
 from samsum_stream.loader.processes.ranks import Ranks
 from samsum_stream.loader.processes.starting import started
@@ -61,7 +62,9 @@ class BatchLoader(DataLoader[Any]):
         count: Measures the lengths of all rows; called only for a finite stream.
         find_ranks: The rank and the number of ranks in data parallelism; called again before each `for`.
         num_workers: The processes that read, render, tokenize and pack; 0 does it in the training process.
-        batches_per_step: The batches of this rank in an optimizer step. An epoch of a finite stream has whole steps.
+        micro_batch_size: The packs of one dict of tensors, by default a batch. Batches are cut or joined; a batch is
+            delivered with its last micro-batch.
+        batches_per_step: The dicts of this rank in an optimizer step. An epoch of a finite stream has whole steps.
         prefetch_factor: The batches that each worker produces ahead, by default 16. Without workers, a thread produces
             batches ahead if this is given.
         quarantine: The file that lists the bad rows that were skipped.
@@ -87,6 +90,7 @@ class BatchLoader(DataLoader[Any]):
         count: Callable[..., Lengths],
         find_ranks: Callable[[], Ranks],
         num_workers: int = 0,
+        micro_batch_size: int | None = None,
         batches_per_step: int = 1,
         prefetch_factor: int | None = None,
         quarantine: Quarantine | None = None,
@@ -95,6 +99,7 @@ class BatchLoader(DataLoader[Any]):
     ) -> None:
         require_valid(
             num_workers=num_workers,
+            micro_batch_size=micro_batch_size,
             batches_per_step=batches_per_step,
             prefetch_factor=prefetch_factor,
             timeout=timeout,
@@ -108,6 +113,8 @@ class BatchLoader(DataLoader[Any]):
         self.pipeline, self.stats = pipeline, stats
         self._find_ranks, self.ranks = find_ranks, find_ranks()
         self._fingerprint, self._count = functools.cache(fingerprint), count
+        size = pipeline.batch_size
+        self.micro_batches = MicroBatches.of_sizes(micro_batch_size or size, batch_size=size)
         self._requested_workers, self._batches_per_step = num_workers, batches_per_step
         self.quarantine, self._worker_timeout = quarantine, timeout
         num_lanes = pipeline.lanes_for(self.ranks.world_size * max(num_workers, 1))
@@ -129,14 +136,15 @@ class BatchLoader(DataLoader[Any]):
             )
         self.collator, iteration = self._find_collator(), object()
         start = time.perf_counter()
-        for produced in self._begin(iteration):
+        for micro_batch, complete in self.micro_batches.of(self._begin(iteration)):
             if self._iteration is not iteration:
                 raise StateError(
                     "the loader has continued elsewhere since this iterator was created, in another `for` or from a "
                     "loaded state; use one iterator at a time, and a new one after loading"
                 )
-            tensors = self._pinned(self.collator.collate(produced.batch))
-            self._deliver(produced)
+            tensors = self._pinned(self.collator.collate(micro_batch))
+            for produced in complete:
+                self._deliver(produced)
             self.stats.seconds_waited += time.perf_counter() - start
             yield tensors
             start = time.perf_counter()
@@ -222,7 +230,7 @@ class BatchLoader(DataLoader[Any]):
             count=self._lengths,
             order=self._order,
             step=self.ranks.world_size,
-            batches_per_step=self._batches_per_step,
+            batches_per_step=self.micro_batches.batches_per_step(self._batches_per_step),
             warns_of_padding=self.collator.has_fixed_shape and self.ranks.rank == 0,
         )
 

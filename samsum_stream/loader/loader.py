@@ -25,7 +25,7 @@ class StreamLoader(BatchLoader):
     """A DataLoader of whole batches that saves and restores its exact position; see `BatchLoader` for the arguments."""
 
     def __len__(self) -> int:
-        """The batches of the current or last run, the same on every rank.
+        """The dicts of tensors of the current or last run, the same number on every rank.
 
         Counts the rows first if they were not counted before. The next run has as many batches, or more if its packs
         need it.
@@ -35,7 +35,7 @@ class StreamLoader(BatchLoader):
         """
         if (plan := self.plan) is None:
             raise TypeError("a stream with epochs: null is endless and has no len()")
-        return (plan.end_batch - plan.run.batch) // self.ranks.world_size
+        return self.micro_batches.number((plan.end_batch - plan.run.batch) // self.ranks.world_size)
 
     @property
     def epoch(self) -> float | None:

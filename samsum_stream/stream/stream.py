@@ -145,6 +145,7 @@ class SFTStream(IterableDataset[Pack]):
         world_size: int | None = None,
         device_mesh: DeviceMesh | None = None,
         model: "PreTrainedModel | None" = None,
+        micro_batch_size: int | None = None,
         batches_per_step: int = 1,
         **kwargs: Any,
     ) -> StreamLoader:
@@ -157,7 +158,9 @@ class SFTStream(IterableDataset[Pack]):
             device_mesh: The mesh of a job in which ranks share rows (tensor, context or pipeline parallelism).
             model: The model that the batches train. Document isolation is measured once, as by `check_model`. The
                 cache of the model is turned off: with a cache, transformers does not look for packed documents.
-            batches_per_step: The batches of this rank in an optimizer step. A finite epoch has whole steps.
+            micro_batch_size: The packs of one dict of tensors, by default `batch_size`: a divisor or a multiple of it.
+                The order and the state stay those of batches, so a run can continue with other micro-batches.
+            batches_per_step: The dicts of this rank in an optimizer step. A finite epoch has whole steps.
             kwargs: Other arguments of `torch.utils.data.DataLoader`, such as `pin_memory`. Without workers, a thread
                 produces `prefetch_factor` batches ahead, by default none. With `timeout`, a worker that sends nothing
                 for this number of seconds is an error.
@@ -184,6 +187,7 @@ class SFTStream(IterableDataset[Pack]):
             count=self._count,
             find_ranks=functools.partial(find_ranks, rank=rank, world_size=world_size, device_mesh=device_mesh),
             num_workers=num_workers,
+            micro_batch_size=micro_batch_size,
             batches_per_step=batches_per_step,
             quarantine=None if path is None else Quarantine(path),
             **kwargs,

@@ -5,18 +5,23 @@ trainer_state.json ◀── DataPosition ◀──at a step that saves── Fo
 """
 
 import logging
+import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch.distributed
 from transformers import TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import get_last_checkpoint
 
 from samsum_stream.errors import StateError
 from samsum_stream.loader.loader import StreamLoader
+from samsum_stream.loader.micro_batches import MicroBatches
 from samsum_stream.loader.state.state import State, merge_states
 from samsum_stream.training.arguments import agree_on_settings, require_supported
+from samsum_stream.training.checkpoints import position_in
 from samsum_stream.training.fitting import Fitting
 from samsum_stream.training.protocol import Stream
 from samsum_stream.training.train_epochs import TrainEpochs
@@ -45,9 +50,18 @@ class Follower(TrainerCallback):
     def __init__(self, stream: Stream, trainer: Any, fitting: Fitting) -> None:
         self.stream, self.trainer, self._fitting = stream, trainer, fitting
         self.epochs: TrainEpochs
+        self._saved_batch_size: int | None = None
         self._unmeasured: Stream | None = None
         self._logged_at, self._logged_tokens = 0.0, 0
         self._first_tokens, self._first_waited = 0, 0.0
+
+    def train(self, train: Any, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Replaces `Trainer.train`: the batches of a checkpoint are needed before the Trainer reads the checkpoint."""
+        folder = self.trainer.args.output_dir
+        is_last = resume_from_checkpoint is True
+        checkpoint = get_last_checkpoint(folder) if is_last else resume_from_checkpoint  # type: ignore[no-untyped-call]
+        self._saved_batch_size = _batch_size_in(checkpoint) if checkpoint else None
+        return train(resume_from_checkpoint, *args, **kwargs)
 
     def train_dataloader(self) -> TrainEpochs:
         """Replaces `Trainer.get_train_dataloader`: the stream from its beginning, for a new `trainer.train()`.
@@ -57,7 +71,10 @@ class Follower(TrainerCallback):
         arguments = self.trainer.args
         require_supported(self.stream, arguments)
         is_measured = self._fitting.fit(self.stream)
-        run = self.stream.with_run(**agree_on_settings(self.stream, self.trainer))
+        settings = agree_on_settings(self.stream, self.trainer)
+        micro_batch_size = settings["batch_size"]
+        settings["batch_size"] = self._saved_batch_size or micro_batch_size
+        run = self.stream.with_run(**settings)
         self._unmeasured = None if is_measured else run
         callbacks = self.trainer.callback_handler.callbacks
         callbacks.append(callbacks.pop(callbacks.index(self)))  # after the callbacks that may request a save
@@ -66,6 +83,7 @@ class Follower(TrainerCallback):
             pin_memory=arguments.dataloader_pin_memory and torch.cuda.is_available(),
             prefetch_factor=arguments.dataloader_prefetch_factor,
             device_mesh=self.trainer.accelerator.torch_device_mesh,
+            micro_batch_size=micro_batch_size,
             batches_per_step=arguments.gradient_accumulation_steps,
         )
         self.epochs = TrainEpochs(loader, num_epochs=run.pipeline.epochs)
@@ -131,11 +149,12 @@ class Follower(TrainerCallback):
         callbacks = self.trainer.callback_handler.callbacks
         entry = next(callback for callback in callbacks if isinstance(callback, DataPosition))
         entry.global_step, entry.num_processes = state.global_step, self.trainer.args.world_size
-        entry.batches_per_step = self._batches_per_step
+        entry.batches_per_step = self._packs_per_step // self.epochs.loader.pipeline.batch_size
         entry.position = gathered_state(self.epochs.loader)
 
     def _resume(self, saved: Any, *, global_step: int) -> None:
-        attributes = saved["attributes"] if isinstance(saved, dict) else {"position": None, "global_step": None}
+        nothing: dict[str, Any] = {"position": None, "global_step": None}
+        attributes = saved["attributes"] if isinstance(saved, dict) else nothing
         position = attributes["position"]
         if position is None or attributes["global_step"] != global_step:
             raise StateError(
@@ -143,18 +162,34 @@ class Follower(TrainerCallback):
                 "saved outside of a step; use another checkpoint, or load its model and call train() to start at the "
                 "first row"
             )
-        if self.epochs.num_epochs is not None and attributes["batches_per_step"] != self._batches_per_step:
-            raise StateError(
-                f"a step had {attributes['batches_per_step']} batches (ranks x gradient_accumulation_steps) and has "
-                f"{self._batches_per_step} now, so the remaining steps would not match the remaining rows; keep the "
-                "product, or load the model of the checkpoint and call train() to start at the first row"
-            )
+        self._require_same_steps(attributes["batches_per_step"])
         self._load(position)
         logger.info("resuming the data at global batch %d", position["batch"])
 
+    def _require_same_steps(self, batches_per_step: int) -> None:
+        """Raises `StateError` if steps would not have the batches that they had, or parts of batches."""
+        loader, arguments = self.epochs.loader, self.trainer.args
+        size, packs_of_rank = loader.pipeline.batch_size, self._packs_per_step // loader.ranks.world_size
+        is_same = self._packs_per_step == batches_per_step * size
+        if not is_same and (self.epochs.num_epochs is not None or loader.micro_batches != MicroBatches()):
+            raise StateError(
+                f"a step had {batches_per_step * size} packs (ranks x per_device_train_batch_size x "
+                f"gradient_accumulation_steps) and has {self._packs_per_step} now, so the remaining steps would not "
+                "match the remaining rows; keep the product, or load the model of the checkpoint and call train() to "
+                "start at the first row"
+            )
+        if packs_of_rank % size:
+            raise StateError(
+                f"a step has {packs_of_rank} packs of each rank, and the checkpoint was saved with batches of {size} "
+                f"packs, which one rank reads whole; with {arguments.world_size} processes, "
+                f"per_device_train_batch_size x gradient_accumulation_steps must be a multiple of {size}"
+            )
+
     @property
-    def _batches_per_step(self) -> int:
-        return int(self.epochs.loader.ranks.world_size * self.trainer.args.gradient_accumulation_steps)
+    def _packs_per_step(self) -> int:
+        """The packs of all ranks in an optimizer step."""
+        loader, accumulation = self.epochs.loader, self.trainer.args.gradient_accumulation_steps
+        return int(loader.ranks.world_size * loader.micro_batches.size(loader.pipeline.batch_size) * accumulation)
 
     def _load(self, position: State) -> None:
         """Load a position; the number of epochs may grow if the epochs that have begun keep their batches."""
@@ -169,6 +204,14 @@ class Follower(TrainerCallback):
                 f"and {before} epochs had {before_batches}, so the current epoch cannot continue; "
                 f"resume with {before} epochs"
             )
+
+
+def _batch_size_in(checkpoint: str | os.PathLike[str]) -> int | None:
+    """The batch size of the stream that a checkpoint continues; None if the checkpoint has no position."""
+    try:
+        return int(position_in(Path(checkpoint))["fingerprint"]["batch_size"])
+    except (StateError, KeyError, TypeError, ValueError):
+        return None  # the error comes when the position is loaded
 
 
 def gathered_state(loader: StreamLoader) -> State:

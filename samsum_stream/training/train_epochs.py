@@ -20,7 +20,7 @@ class TrainEpochs:
         self._batches: Iterator[dict[str, Any]] | None = None
 
     def __len__(self) -> int:
-        """Batches of this rank in an epoch.
+        """The dicts of tensors of this rank in an epoch.
 
         Raises:
             TypeError: the stream is endless, so that its epochs have no fixed number of batches.
@@ -31,10 +31,13 @@ class TrainEpochs:
         if self._batches is None:
             self._batches = iter(self.loader)
         plan, ranks = self.loader.plan, self.loader.ranks
-        num_left = None if plan is None else -(-plan.left_in_epoch(self.loader.batch) // ranks.world_size)
-        for batch in islice(self._batches, num_left):
-            self.num_slots += batch["input_ids"].numel()
-            yield batch
+        num_left = None
+        if plan is not None:
+            num_batches = -(-plan.left_in_epoch(self.loader.batch) // ranks.world_size)
+            num_left = self.loader.micro_batches.number(num_batches)
+        for tensors in islice(self._batches, num_left):
+            self.num_slots += tensors["input_ids"].numel()
+            yield tensors
 
     def close(self) -> None:
         """Stop the workers. The garbage collector would wait for each of them, in a cycle with the Trainer."""

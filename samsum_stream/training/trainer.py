@@ -33,6 +33,7 @@ def attach(stream: Stream, trainer: Any, *, eval_stream: Stream | None = None, m
     follower = Follower(stream, trainer, fitting)
     trainer.add_callback(DataPosition())
     trainer.add_callback(follower)
+    trainer.train = functools.partial(follower.train, trainer.train)
     trainer.get_train_dataloader = follower.train_dataloader
     trainer.log = functools.partial(follower.log, trainer.log)
     evaluation.install()

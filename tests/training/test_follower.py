@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import Trainer, TrainerCallback
 
-from samsum_stream import StateError
+from samsum_stream import ConfigError, StateError
 from samsum_stream.inspection.trace import read_state, trace_batch
 from tests.models import make_model
 from tests.streams import make_rows, make_stream
@@ -160,7 +160,7 @@ def test_with_epochs_a_step_must_have_the_same_number_of_batches_after_a_restart
     saves = {"save_strategy": "steps", "save_steps": 2, "num_train_epochs": 2}
     attached(tmp_path, small_stream(), **saves).train()
     other = attached(tmp_path, small_stream(), gradient_accumulation_steps=4, **saves)
-    with pytest.raises(StateError, match=r"a step had 1 batches .* and has 4 now, .*; keep the product"):
+    with pytest.raises(StateError, match=r"a step had 2 packs .* and has 8 now, .*; keep the product"):
         other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
 
 
@@ -172,3 +172,68 @@ def test_the_rows_after_a_checkpoint_can_be_traced(tmp_path: Path) -> None:
     for batch in (3, 4, 5):
         info = trace_batch(small_stream(epochs=2), batch, state=state)
         assert sorted(position.row for pack in info.positions for position in pack) == sorted(trainer.rows[batch])
+
+
+class TestOtherMicroBatches:
+    """A run continues with another micro-batch size and accumulation: each step has the same documents."""
+
+    @pytest.mark.parametrize("layout", ["packed", "padded", "padding_free"])
+    @pytest.mark.parametrize("changes", [{"num_train_epochs": 2}, {"max_steps": 12}])
+    @pytest.mark.parametrize("size", [1, 2, 8])
+    def test_the_steps_are_those_of_the_same_run(
+        self, size: int, changes: dict[str, Any], layout: str, tmp_path: Path
+    ) -> None:
+        def trainer(batch_size: int) -> Recorder:
+            stream = small_stream(batch_size=batch_size, collator_config=layout_of(layout))
+            saves = {"save_strategy": "steps", "save_steps": 2, "gradient_accumulation_steps": 8 // batch_size}
+            return attached(tmp_path, stream, **saves, **changes)
+
+        whole = trainer(4)
+        whole.train()
+        num_steps = whole.state.global_step
+        other = trainer(size)
+        other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+        require_same_steps(other, whole)
+        assert rows_of_steps(other, 8 // size) == rows_of_steps(whole, 2)[2:]
+        assert other.state.global_step == num_steps
+        again = trainer(4)  # from a checkpoint of the run with other micro-batches
+        again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+        require_same_steps(again, whole)
+        assert rows_of_steps(again, 2) == rows_of_steps(whole, 2)[4:]
+
+    def test_another_product_is_refused(self, tmp_path: Path) -> None:
+        saves = {"save_strategy": "steps", "save_steps": 2, "max_steps": 8}
+        attached(tmp_path, small_stream(batch_size=4), **saves, gradient_accumulation_steps=2).train()
+        other = attached(tmp_path, small_stream(batch_size=2), **saves, gradient_accumulation_steps=2)
+        with pytest.raises(StateError, match=r"a step had 8 packs .* and has 4 now, .*; keep the product"):
+            other.train(resume_from_checkpoint=True)
+
+    def test_a_size_that_does_not_fit_is_refused(self, tmp_path: Path) -> None:
+        saves = {"save_strategy": "steps", "save_steps": 2, "max_steps": 8}
+        attached(tmp_path, small_stream(batch_size=4), **saves).train()
+        other = attached(tmp_path, small_stream(batch_size=3), **saves)
+        with pytest.raises(ConfigError, match="a micro-batch of 3 packs is neither .* a multiple of 4"):
+            other.train(resume_from_checkpoint=True)
+
+    def test_a_new_run_after_a_resumed_one_has_its_own_batches(self, tmp_path: Path) -> None:
+        saves = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
+        attached(tmp_path, small_stream(batch_size=4), **saves, gradient_accumulation_steps=1).train()
+        other = attached(tmp_path, small_stream(batch_size=2), **saves, gradient_accumulation_steps=2)
+        other.train(resume_from_checkpoint=True)
+        num_resumed = len(other.rows)
+        other.train()
+        fresh = attached(tmp_path / "fresh", small_stream(batch_size=2), max_steps=4, gradient_accumulation_steps=2)
+        fresh.train()
+        assert other.rows[num_resumed:] == fresh.rows
+
+
+def rows_of_steps(trainer: Recorder, accumulation: int) -> list[list[int]]:
+    """The rows of each step; a row that is in several micro-batches counts once."""
+    starts = range(0, len(trainer.rows), accumulation)
+    return [sorted({*chain.from_iterable(trainer.rows[start : start + accumulation])}) for start in starts]
+
+
+def require_same_steps(trainer: Recorder, whole: Recorder) -> None:
+    for (step, epoch, loss), (other_step, other_epoch, expected) in zip(losses(trainer), losses(whole), strict=True):
+        assert (step, epoch) == (other_step, pytest.approx(other_epoch))
+        assert loss == pytest.approx(expected, abs=2e-4)
