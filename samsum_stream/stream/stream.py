@@ -33,6 +33,7 @@ from samsum_stream.stream.run import UNCHANGED, with_settings
 from samsum_stream.training.choosing import check, fit, prepare_to_train
 from samsum_stream.training.model_report import ModelReport
 from samsum_stream.training.probing import probe_packs
+from samsum_stream.training.tables import require_tables
 from samsum_stream.values.batches import Pack
 from samsum_stream.values.rows import Rows
 
@@ -135,7 +136,9 @@ class SFTStream(IterableDataset[Pack]):
 
     def __getstate__(self) -> dict[str, Any]:
         require_one_process()  # a spawned worker cannot know the rank
-        return {**self.__dict__, "_lengths": [], "_fitted": None}
+        state = {**self.__dict__, "_lengths": [], "_fitted": None}
+        state.pop("_first_packs", None)
+        return state
 
     def loader(
         self,
@@ -205,7 +208,8 @@ class SFTStream(IterableDataset[Pack]):
         Raises:
             ContaminationError: documents see each other in the layout of the config; its `report` has the measurements.
         """
-        report, self.collator = check(model, probe_packs(self.pipeline), **self._layout)
+        require_tables(self, model, self._first_packs)
+        report, self.collator = check(model, self._first_packs, **self._layout)
         return report
 
     def fit(self, model: "PreTrainedModel", *, measure: bool = True) -> bool:
@@ -223,10 +227,11 @@ class SFTStream(IterableDataset[Pack]):
             ContaminationError: as `loader`.
         """
         prepare_to_train(model)
+        require_tables(self, model, self._first_packs)
         is_fitted = self._fitted is not None and self._fitted() is model
         if is_fitted or not (measure and self.config.collator_config.kwargs.measure):
             return True
-        collator = fit(model, functools.partial(probe_packs, self.pipeline), **self._layout)
+        collator = fit(model, self._first_packs, **self._layout)
         if collator is None:
             return False
         self.collator, self._fitted = collator, weakref.ref(model)
@@ -308,6 +313,10 @@ class SFTStream(IterableDataset[Pack]):
             lengths = count_lengths(pipeline.source, measure, faults=pipeline.faults, **ranks._asdict(), **kwargs)
             self._lengths.append(lengths)
         return self._lengths[0]
+
+    @functools.cached_property
+    def _first_packs(self) -> list[Pack]:
+        return probe_packs(self.pipeline)
 
     @property
     def _layout(self) -> dict[str, Any]:

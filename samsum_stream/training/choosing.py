@@ -1,7 +1,7 @@
 """Takes the layout of the config, or the best one, for a model, and requires that it is exact."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from samsum_stream.batching.collation import Collator, Packed, Padded
@@ -47,9 +47,7 @@ def prepare_to_train(model: Any) -> None:
         logger.info("use_cache is now false, because with a cache transformers does not detect packed documents")
 
 
-def fit(
-    model: Any, first_packs: Callable[[], Sequence[Pack]], *, collator: Collator, attention: str
-) -> Collator | None:
+def fit(model: Any, packs: Sequence[Pack], *, collator: Collator, attention: str) -> Collator | None:
     """The collator with which batches are exact on a model, the same on all ranks; None if the model cannot run yet.
 
     Only the layouts from which the config can choose are measured. `full` attention isolates nothing, and is not
@@ -57,7 +55,7 @@ def fit(
 
     Args:
         model: A causal language model; one that is sharded by ZeRO-3 can run only in its wrapper.
-        first_packs: Gives packs of the stream.
+        packs: At least one pack of the stream.
         collator: The collator of the config.
         attention: The `attention` of the config.
 
@@ -72,7 +70,6 @@ def fit(
     if attention == "full":
         return collator
     layouts = _choices(collator, attention)
-    packs = first_packs()
     report = measure(model, packs, collator=collator, layouts=layouts)
     if not any(layout.is_exact for layout in report.layouts):
         report = measure(model, packs, collator=collator)  # the message names the layouts that are exact

@@ -75,7 +75,6 @@ def measure(
     model = unwrapped(model)
     require_language_model(model)
     probes = make_probes(model, packs, max_length=collator.max_length)
-    _require_vocabulary(model, probes, collator)
     try:
         with waiting(f"measuring which layouts isolate documents in {_name(model)}"):
             return _measured(model, probes, collator, layouts)
@@ -117,21 +116,6 @@ def _measured(model: Any, probes: Sequence[Batch], collator: Collator, layouts: 
 def _name(model: Any) -> str:
     attention = getattr(model.config, "_attn_implementation", None)
     return f"{type(model).__name__}{f' ({attention})' if attention else ''}"
-
-
-def _require_vocabulary(model: Any, probes: Sequence[Batch], collator: Collator) -> None:
-    """Raises `ConfigError` if an id of the tokenizer is not in the model's vocabulary."""
-    try:
-        size = getattr(model.get_input_embeddings(), "num_embeddings", None)
-    except (AttributeError, NotImplementedError):  # a model of the user may not say where its embedding is
-        size = None
-    largest = max(collator.pad_token_id, *(int(probe.tokens.ids.max()) for probe in probes))
-    if size is not None and largest >= size:
-        what = "pads with" if largest == collator.pad_token_id else "gives"
-        raise ConfigError(
-            f"the tokenizer {what} the id {largest}, and {type(model).__name__} has a vocabulary of {size}; load the "
-            "model's own tokenizer (base_model), or call model.resize_token_embeddings(len(stream.tokenizer))"
-        )
 
 
 def _tolerance(runner: ProbeRunner, probe: Batch, isolated: ProbeResult) -> Difference:

@@ -15,6 +15,7 @@ from samsum_stream.batching.collation import COLLATORS, Collator, Packed
 from samsum_stream.batching.packing import BestFit, NoPacking
 from samsum_stream.pipeline.pipeline import Pipeline
 from samsum_stream.training.readiness import is_sharded, require_logits, require_loss
+from samsum_stream.training.tables import num_positions
 from samsum_stream.values.arrays import Int32Array, Int64Array
 from samsum_stream.values.batches import Batch, Pack
 from samsum_stream.values.examples import IGNORE_INDEX, Example
@@ -241,6 +242,4 @@ def _batch_of(packs: Sequence[Sequence[tuple[Int32Array, Int32Array]]]) -> Batch
 
 
 def _max_positions(model: nn.Module) -> int:
-    config: Any = model.config
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    return getattr(config, "max_position_embeddings", None) or sys.maxsize
+    return num_positions(model) or sys.maxsize

@@ -116,13 +116,6 @@ def test_an_eval_stream_must_be_another_stream(tmp_path: Path) -> None:
         stream.attach(trainer, eval_stream=stream)
 
 
-def test_a_tokenizer_with_ids_outside_of_the_models_vocabulary_is_refused(tmp_path: Path) -> None:
-    model = make_model("llama")
-    model.resize_token_embeddings(20)
-    with pytest.raises(ConfigError, match=r"gives the id \d+, and LlamaForCausalLM has a vocabulary of 20"):
-        small_stream().loader(model=model)
-
-
 def test_what_the_trainer_was_given_for_its_own_data_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     small_stream().attach(Recorder(make_model("llama"), arguments(tmp_path)))
     assert "have no effect" not in caplog.text

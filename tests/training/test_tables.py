@@ -1,0 +1,92 @@
+"""A vocabulary or a table of positions that is too small is reported before the first step."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samsum_stream import ConfigError, SFTStream
+from tests.models import make_model
+from tests.streams import MAX_LENGTH, NUM_WORDS, make_config, make_rows, make_stream, word_tokenizer
+from tests.training.trainers import Recorder, arguments, attached, layout_of, small_stream
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+UNMEASURED = {"packed": {"method": "packed", "kwargs": {"attention": "full"}}}
+UNMEASURED |= {
+    f"{name}, not measured": {"method": name, "kwargs": {"measure": False}}
+    for name in ("packed", "padded", "padding_free")
+}
+LAYOUTS = {**{name: layout_of(name) for name in ("packed", "padded", "padding_free")}, **UNMEASURED}
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return LAYOUTS[request.param]
+
+
+def test_a_vocabulary_that_is_too_small_is_an_error_in_every_layout(layout: dict[str, Any], tmp_path: Path) -> None:
+    model = make_model("llama")
+    model.resize_token_embeddings(20)
+    with pytest.raises(ConfigError, match=r"gives the id \d+, and LlamaForCausalLM has a vocabulary of 20; load the"):
+        small_stream(collator_config=layout).attach(Recorder(model, arguments(tmp_path)))
+
+
+def test_a_padding_outside_the_vocabulary_is_an_error(layout: dict[str, Any], tmp_path: Path) -> None:
+    stream = small_stream(collator_config=layout)
+    stream.collator.pad_token_id = NUM_WORDS
+    message = f"pads with the id {NUM_WORDS}, and LlamaForCausalLM has a vocabulary of {NUM_WORDS}"
+    with pytest.raises(ConfigError, match=message):
+        stream.attach(Recorder(make_model("llama"), arguments(tmp_path)))
+
+
+def test_the_stream_of_an_evaluation_is_compared_too(layout: dict[str, Any], tmp_path: Path) -> None:
+    evaluated = small_stream(collator_config=layout, shuffle=False)
+    evaluated.collator.pad_token_id = NUM_WORDS
+    trainer = attached(tmp_path, small_stream())
+    with pytest.raises(ConfigError, match="pads with the id"):
+        trainer.evaluate(evaluated)
+
+
+def test_tokens_that_are_added_after_the_stream_was_made_are_an_error(layout: dict[str, Any]) -> None:
+    tokenizer = word_tokenizer()
+    config = make_config(lanes=2, collator_config=layout)
+    stream = SFTStream.from_config(config, rows=make_rows(60), tokenizer=tokenizer)
+    tokenizer.add_tokens(["<call>", "<end>"])
+    model = make_model("llama")
+    model.resize_token_embeddings(len(tokenizer))
+    with pytest.raises(ConfigError, match=r"got 2 tokens after the stream was made \(<call>, <end>\).* add tokens fi"):
+        stream.loader(model=model)
+    SFTStream.from_config(config, rows=make_rows(60), tokenizer=tokenizer).loader(model=model)
+
+
+def test_tokens_that_only_the_tokenizer_has_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = word_tokenizer()
+    stream = SFTStream.from_config(make_config(lanes=2), rows=make_rows(60), tokenizer=tokenizer)
+    last = max(tokenizer.get_vocab().values())
+    stream.fit(make_model("llama", vocab_size=last))
+    assert f"has 1 token that LlamaForCausalLM lacks: {last} (id {last})" in caplog.text
+    assert f"resize_token_embeddings({last + 1}) if rows" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "setting"), [("gpt2", "n_positions"), ("opt", "max_position_embeddings")])
+def test_a_table_of_positions_must_hold_the_documents(name: str, setting: str, layout: dict[str, Any]) -> None:
+    stream = small_stream(collator_config=layout)
+    with pytest.raises(
+        ConfigError, match=r"a document has \d+ tokens, and \w+ has a table of 8 positions; set packing"
+    ):
+        stream.fit(make_model(name, **{setting: 8}))
+
+
+def test_a_table_of_positions_that_later_documents_can_exceed_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    make_stream(make_rows(60), lanes=2).fit(make_model("gpt2", n_positions=MAX_LENGTH - 2))
+    assert f"made for {MAX_LENGTH - 2} positions, and documents can have {MAX_LENGTH} tokens: a longer" in caplog.text
+    assert "index error" in caplog.text
+
+
+def test_rotary_positions_have_no_end(caplog: pytest.LogCaptureFixture) -> None:
+    stream = make_stream(make_rows(60), lanes=2)
+    stream.fit(make_model("llama", max_position_embeddings=16))
+    assert "positions" not in caplog.text
+    stream.fit(make_model("llama", max_position_embeddings=8))
+    assert "a longer document has positions that the model lacks" in caplog.text
