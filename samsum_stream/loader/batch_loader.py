@@ -182,7 +182,7 @@ class BatchLoader(DataLoader[Any]):
         """What the workers send, in turn; without workers, one batch at a time from this process."""
         if self.num_workers:
             warn_of_copies(self.pipeline.source, num_workers=self.num_workers, context=self.multiprocessing_context)
-            return started(super().__iter__)
+            return started(super().__iter__, self.worker_init_fn)
         batches, num_ahead = self._worker_batches.of_worker(0, 1), self._prefetch.num_ahead
         return prefetched(batches, num_ahead=num_ahead) if num_ahead else batches
 

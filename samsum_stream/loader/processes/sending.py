@@ -113,13 +113,14 @@ def _write(writer: Connection, data: memoryview) -> None:
 def _path_to_fault(attributes: dict[str, Any]) -> str:
     """The attributes that lead to the value that does not pickle, such as `pipeline.source._rows`."""
     for name, value in attributes.items():
-        if not _pickles(value):
-            is_leaf = all(map(_pickles, getattr(value, "__dict__", {}).values()))
+        if not pickles(value):
+            is_leaf = all(map(pickles, getattr(value, "__dict__", {}).values()))
             return f"{name} ({type(value).__name__})" if is_leaf else f"{name}.{_path_to_fault(vars(value))}"
     return "a value"
 
 
-def _pickles(value: object) -> bool:
+def pickles(value: object) -> bool:
+    """Whether a value can be sent to a worker."""
     try:
         ForkingPickler.dumps(value)
     except Exception:  # any code of the user may run

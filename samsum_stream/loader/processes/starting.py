@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from samsum_stream.errors import ConfigError, WorkerError
-from samsum_stream.loader.processes.sending import forget_inherited, not_picklable
+from samsum_stream.loader.processes.sending import forget_inherited, not_picklable, pickles
 
 T = TypeVar("T")
 
@@ -15,8 +15,13 @@ NO_MAIN_GUARD = 78
 """The exit status of a worker that would start workers itself, because it runs the script of the user again."""
 
 
-def started(start: Callable[[], T]) -> T:
+def started(start: Callable[[], T], worker_init_fn: object = None) -> T:
     """The result of `start`, the `__iter__` of a DataLoader with workers.
+
+    Args:
+        start: Starts the workers.
+        worker_init_fn: The function of the user that each worker runs. It is the only value that `WorkerDataset` does
+            not send itself.
 
     Raises:
         ConfigError: something cannot be sent to the workers.
@@ -26,7 +31,9 @@ def started(start: Callable[[], T]) -> T:
         os._exit(NO_MAIN_GUARD)  # the training process reports it
     try:
         return start()
-    except (pickle.PicklingError, AttributeError, TypeError) as error:  # the only other value of the user
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        if pickles(worker_init_fn):
+            raise
         raise not_picklable(error, what="worker_init_fn") from error
     except (ConnectionError, EOFError) as error:
         raise WorkerError(

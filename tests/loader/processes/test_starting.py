@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from samsum_stream import ConfigError
+from samsum_stream.loader.processes.starting import started
 from samsum_stream.loader.worker import WorkerBatches
 from tests.jobs.killing import ROOT
 from tests.streams import make_rows, make_stream, workers_that_end_at_once
@@ -69,6 +70,14 @@ def test_a_worker_init_fn_that_does_not_pickle_is_named(method: str) -> None:
     loader = stream.loader(num_workers=2, multiprocessing_context=method, worker_init_fn=lambda _: None)
     with pytest.raises(ConfigError, match=rf"^loader: .* by pickle, and worker_init_fn cannot be pickled .*{REMEDY}"):
         next(iter(loader))
+
+
+def test_another_error_of_the_start_is_raised_as_it_is() -> None:
+    def start() -> None:
+        raise TypeError("an error of another library")
+
+    with pytest.raises(TypeError, match="an error of another library"):
+        started(start)
 
 
 def test_rows_that_do_not_pickle_are_read_by_forked_workers() -> None:
