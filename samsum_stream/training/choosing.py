@@ -1,6 +1,7 @@
 """Takes the layout of the config, or the best one, for a model, and requires that it is exact."""
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from samsum_stream.training.readiness import not_ready, require_language_model, 
 from samsum_stream.values.batches import Pack
 
 logger = logging.getLogger(__name__)
+
+LONG = 60.0
+"""A measurement of more seconds is followed by a warning that says how to leave it out."""
 
 
 def check(model: Any, packs: Sequence[Pack], *, collator: Collator, attention: str) -> tuple[ModelReport, Collator]:
@@ -69,14 +73,21 @@ def fit(model: Any, packs: Sequence[Pack], *, collator: Collator, attention: str
         return None
     if attention == "full":
         return collator
-    layouts = _choices(collator, attention)
+    layouts, start = _choices(collator, attention), time.perf_counter()
     report = measure(model, packs, collator=collator, layouts=layouts)
     if not any(layout.is_exact for layout in report.layouts):
         report = measure(model, packs, collator=collator)  # the message names the layouts that are exact
     # Ranks measure different speeds, so their choices could differ.
     layout = of_first_rank(_layout(report, collator, attention))
     collator = _exact(report, model, collator, layout)
-    logger.info("%s is exact, measured on %s", layout, report.model)
+    seconds = time.perf_counter() - start
+    logger.info("%s is exact, measured on %s in %.1f s", layout, report.model, seconds)
+    if seconds > LONG:
+        logger.warning(
+            "measuring which layout is exact took %.0f s; a later run on the same model can leave it out with "
+            "collator_config.kwargs: {%smeasure: false}",
+            *(seconds, f"attention: {layout.form}, " if isinstance(collator, Packed) else ""),
+        )
     return collator
 
 

@@ -212,3 +212,13 @@ def test_only_the_layouts_of_the_config_run_when_a_loader_gets_the_model() -> No
         return len(calls)
 
     assert num_runs("auto") - num_runs("position_ids") >= 2 * 2  # two more forms, two probes each
+
+
+def test_a_long_measurement_says_how_a_later_run_leaves_it_out(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("samsum_stream.training.choosing.LONG", 0.0)
+    make_stream(make_rows(40), lanes=1).fit(make_model("opt"))
+    assert "collator_config.kwargs: {attention: block_mask, measure: false}" in caplog.text
+    kwargs = {"attention": "block_mask", "measure": False}
+    make_stream(make_rows(40), lanes=1, collator_config={"method": "packed", "kwargs": kwargs}).fit(make_model("opt"))
