@@ -33,7 +33,7 @@ from samsum_stream.stream.run import UNCHANGED, with_settings
 from samsum_stream.training.choosing import check, fit, prepare_to_train
 from samsum_stream.training.model_report import ModelReport
 from samsum_stream.training.probing import probe_packs
-from samsum_stream.training.tables import require_tables
+from samsum_stream.training.tables import require_no_new_tokens, require_tables
 from samsum_stream.values.batches import Pack
 from samsum_stream.values.rows import Rows
 
@@ -173,6 +173,7 @@ class SFTStream(IterableDataset[Pack]):
             ConfigError: the model is of another kind, or cannot run a document.
             ContaminationError: documents see each other in the model, in every layout or in the layout of the config.
         """
+        require_no_new_tokens(self)
         if model is not None and not self.fit(model):
             logger.warning(
                 "%s: document isolation is not measured, because its weights are not there yet; call "

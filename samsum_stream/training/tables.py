@@ -36,7 +36,7 @@ def require_tables(stream: Stream, model: Any, packs: Sequence[Pack]) -> None:
     """
     model = unwrapped(model)
     examples = [example for pack in packs for example in pack.examples]
-    _require_no_new_tokens(stream)
+    require_no_new_tokens(stream)
     ids = [int(example.input_ids.max()) for example in examples]
     _require_vocabulary(model, ids, tokenizer=stream.tokenizer, pad_token_id=stream.collator.pad_token_id)
     longest = max(len(example.input_ids) for example in examples)
@@ -50,7 +50,8 @@ def num_positions(model: Any) -> int | None:
     return getattr(config, "max_position_embeddings", None) or None
 
 
-def _require_no_new_tokens(stream: Stream) -> None:
+def require_no_new_tokens(stream: Stream) -> None:
+    """Raise `ConfigError` if the tokenizer got tokens after the stream was made: the stream encodes with a copy."""
     reference = stream.pipeline.encoder.tokenizer.reference.tokenizer
     if new := [token for token in stream.tokenizer.get_added_vocab() if reference.token_to_id(token) is None]:
         raise ConfigError(

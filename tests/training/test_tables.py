@@ -55,8 +55,11 @@ def test_tokens_that_are_added_after_the_stream_was_made_are_an_error(layout: di
     tokenizer.add_tokens(["<call>", "<end>"])
     model = make_model("llama")
     model.resize_token_embeddings(len(tokenizer))
-    with pytest.raises(ConfigError, match=r"got 2 tokens after the stream was made \(<call>, <end>\).* add tokens fi"):
-        stream.loader(model=model)
+    message = r"got 2 tokens after the stream was made \(<call>, <end>\).* add tokens first"
+    with pytest.raises(ConfigError, match=message):
+        stream.fit(model)
+    with pytest.raises(ConfigError, match=message):
+        stream.loader()
     SFTStream.from_config(config, rows=make_rows(60), tokenizer=tokenizer).loader(model=model)
 
 
