@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import fsspec
+import fsspec.config
 from moto.server import ThreadedMotoServer
 
 BUCKET = "rows"
@@ -23,6 +24,9 @@ CUT = ("half a body", "half a body that looks whole")
 TRANSIENT = ("503", "reset", "time-out", *CUT)
 FLIPPED = "flipped bytes"
 """A body of the right length with some changed bytes."""
+
+DOWN = "down"
+"""The request does not reach the store. After a reset, the store has done what it was asked."""
 
 OF_DATA = (*CUT, FLIPPED)
 """Faults that apply only to the bytes of an object, and not to listings and look-ups."""
@@ -65,17 +69,22 @@ class _Proxy(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._forward()
 
-    do_HEAD = do_GET
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
 
     def _forward(self) -> None:
+        sent = self.rfile.read(int(self.headers.get("content-length") or 0))
+        is_data = self.command == "GET" and "list-type" not in self.path
+        kind = self.faults.next(self.path, is_data=is_data)
+        if kind == DOWN:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
         connection = http.client.HTTPConnection(*self.upstream)
-        connection.request(self.command, self.path, headers=dict(self.headers))
+        connection.request(self.command, self.path, body=sent, headers=dict(self.headers))
         answer = connection.getresponse()
         body = answer.read()
         connection.close()
-        is_data = self.command == "GET" and "list-type" not in self.path
         self.traffic.update(requests=1, bytes=len(body))
-        kind = self.faults.next(self.path, is_data=is_data)
         self._answer(answer, body, kind)
 
     def _answer(self, answer: http.client.HTTPResponse, body: bytes, kind: str | None) -> None:
@@ -137,6 +146,16 @@ class Server:
         files = fsspec.filesystem("s3", **{**self.options, "endpoint_url": self.direct, "config_kwargs": checksums})
         files.pipe_file(f"{BUCKET}/{path}", content)
         return f"s3://{BUCKET}/{path}"
+
+    @contextmanager
+    def as_default(self) -> Iterator[str]:
+        """Inside the context, URLs without options lead to the proxy; gives the URL of the bucket."""
+        before = fsspec.config.conf.get("s3", {})
+        fsspec.config.conf["s3"] = self.options
+        try:
+            yield f"s3://{BUCKET}"
+        finally:
+            fsspec.config.conf["s3"] = before
 
     @contextmanager
     def counted(self) -> Iterator[Counter[str]]:

@@ -2,17 +2,22 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 from samsum_stream.errors import StateError
 from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.processes.progress import counting
 from samsum_stream.loader.state.files import load_state, read_complete, read_file
+from samsum_stream.loader.state.folders import state_folder
 from samsum_stream.loader.state.state import State, require_form
 from samsum_stream.stream.stream import SFTStream
 from samsum_stream.training.checkpoints import STATE as TRAINER_STATE
 from samsum_stream.training.checkpoints import position_in
 from samsum_stream.values.batches import BatchInfo
+
+_SAVED = re.compile(r"(?:(.*?)/)?batch-(\d+)(?:/(rank-\d+\.json)?)?")
+"""A folder `batch-M`, or the file of a rank in it."""
 
 
 def trace_batch(stream: SFTStream, batch: int, *, state: State | None = None) -> BatchInfo:
@@ -69,6 +74,11 @@ def _require_batch(batch: int, loader: StreamLoader) -> None:
         )
 
 
+def _saved(folder: str, batch: int, name: str | None) -> State:
+    """The state of a batch, of all ranks or in the file of a rank."""
+    return read_complete(state_folder(folder), batch) if name is None else read_file(state_folder(folder), batch, name)
+
+
 def read_state(path: str | os.PathLike[str], *, up_to: int | None = None) -> State:
     """The state in a file of a rank, a JSON file of a `state_dict()`, a checkpoint of a Trainer, or a folder of states.
 
@@ -80,14 +90,13 @@ def read_state(path: str | os.PathLike[str], *, up_to: int | None = None) -> Sta
     location = Path(path)
     if (location / TRAINER_STATE).is_file():
         return position_in(location)
-    if any(location.glob("rank-*.json")):
-        return read_complete(location)
-    if any(location.glob("batch-*")):
-        state = load_state(location, up_to=up_to)
+    if match := _SAVED.fullmatch(os.fspath(path)):
+        folder, batch, name = match.groups()
+        return _saved("." if folder is None else folder or "/", int(batch), name)
+    if state_folder(path).batches():
+        state = load_state(path, up_to=up_to)
         assert state is not None
         return state
-    if location.name.startswith("rank-") and location.is_file():
-        return read_file(location)
     try:
         return require_form(json.loads(location.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:

@@ -94,8 +94,19 @@ class StreamLoader(BatchLoader):
         self.num_workers = num_fitting
         self._start(num_lanes, progress)
 
-    def save(self, folder: str | os.PathLike[str], *, batch: int | None = None) -> Path:
-        """Write `state_dict(batch=batch)` to `folder/batch-M/rank-r.json`; the last two complete ones are kept."""
+    def save(self, folder: str | os.PathLike[str], *, batch: int | None = None) -> Path | str | None:
+        """Write `state_dict(batch=batch)` to `folder/batch-M/rank-r.json`; the last two complete ones are kept.
+
+        Args:
+            folder: A path, or a URL of fsspec such as `s3://bucket/run`.
+            batch: As in `state_dict`.
+
+        Returns:
+            The path or URL of the file; None, after a warning, if the store behind the URL is down.
+
+        Raises:
+            StateError: the file cannot be written.
+        """
         rank, world_size = self.ranks
         return save_state(folder, self.state_dict(batch=batch), rank=rank, world_size=world_size)
 
@@ -112,6 +123,7 @@ class StreamLoader(BatchLoader):
         In a process group, every rank must call this method. No rank continues before all have read the same state.
 
         Args:
+            folder: A path, or a URL of fsspec.
             batch: The next global batch; states of later batches are renamed.
             ignore: As in `load_state_dict`.
             missing_ok: Start from the beginning if no state was saved by all ranks.
@@ -120,7 +132,7 @@ class StreamLoader(BatchLoader):
             Whether there was a state.
 
         Raises:
-            StateError: there is no state, none is complete, or it is of another stream.
+            StateError: there is no state, none is complete, it is of another stream, or its store is down.
         """
         state = load_state(folder, batch=batch, missing_ok=missing_ok)
         require_agreement(None if state is None else state["batch"], self.ranks, what=f"loading {folder}")

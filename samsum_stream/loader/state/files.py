@@ -1,50 +1,51 @@
-"""States on disk as `folder/batch-M/rank-r.json`: written atomically, read without communication between ranks."""
+"""States as `folder/batch-M/rank-r.json`: written at once, read without communication between ranks."""
 
 import hashlib
 import json
 import logging
 import os
-import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 from samsum_stream.errors import StateError
+from samsum_stream.loader.state.folders import StateFolder, StoreDownError, state_folder
 from samsum_stream.loader.state.state import State, merge_states, require_form
 
 logger = logging.getLogger(__name__)
 
 NUM_KEPT = 2
-_BATCH = re.compile(r"batch-(0|[1-9]\d*)")
 
 
-def save_state(folder: str | os.PathLike[str], state: State, *, rank: int, world_size: int) -> Path:
+def save_state(location: str | os.PathLike[str], state: State, *, rank: int, world_size: int) -> Path | str | None:
     """Write the state of a rank. Rank 0 also removes all states before the last two complete ones.
 
     Returns:
-        The path of the file.
+        The path or URL of the file; None if its store is down.
 
     Raises:
         StateError: the file cannot be written.
     """
-    path = Path(folder) / f"batch-{state['batch']}" / f"rank-{rank}.json"
+    folder, batch, name = state_folder(location), state["batch"], f"rank-{rank}.json"
     file = {"rank": rank, "world_size": world_size, "state": state}
     file["digest"] = _digest(file)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, json.dumps(file))
+        written = folder.write(batch, name, json.dumps(file))
+        if rank == 0:
+            _set_abandoned_aside(folder, batch=batch)
+            _remove_old(folder)
+    except StoreDownError as error:
+        logger.warning("the position of batch %d is not saved, and the next save tries again: %s", batch, error)
+        return None
     except OSError as error:
-        raise StateError(f"{path} cannot be written ({error}); check the folder and its free space") from error
-    if rank == 0:
-        _set_abandoned_aside(Path(folder), batch=state["batch"])
-        _remove_old(Path(folder))
-    return path
+        place = f"{folder}/batch-{batch}/{name}"
+        raise StateError(f"{place} cannot be written ({error}); check the folder and its free space") from error
+    return written
 
 
 def load_state(
-    folder: str | os.PathLike[str], *, batch: int | None = None, up_to: int | None = None, missing_ok: bool = False
+    location: str | os.PathLike[str], *, batch: int | None = None, up_to: int | None = None, missing_ok: bool = False
 ) -> State | None:
-    """The newest state that all ranks saved in `folder`; None if no rank saved one completely and `missing_ok` is true.
+    """The newest state that all ranks saved in a folder; None if no rank saved one completely and `missing_ok` is true.
 
     Args:
         batch: Load the state of this batch instead of the newest one.
@@ -54,7 +55,8 @@ def load_state(
     Raises:
         StateError: no such state exists, or none can be read; the message lists what exists.
     """
-    batches = _batches(Path(folder))
+    folder = state_folder(location)
+    batches = folder.batches()
     if batch is not None and batch not in batches:
         raise StateError(f"{folder}: there is no state of batch {batch}; choose a saved batch ({_listed(batches)})")
     if up_to is not None and batches and batches[-1] > up_to:
@@ -65,7 +67,9 @@ def load_state(
     problems = []
     for number in [batch] if batch is not None else [number for number in batches if up_to is None or number <= up_to]:
         try:
-            return read_complete(Path(folder) / f"batch-{number}")
+            return read_complete(folder, number)
+        except StoreDownError:
+            raise
         except StateError as error:
             problems.append(error)
             logger.warning("%s: trying an older state", error)
@@ -80,7 +84,7 @@ def load_state(
     )
 
 
-def read_complete(batch_folder: Path) -> State:
+def read_complete(folder: StateFolder, batch: int) -> State:
     """The merged states of all ranks of one job in a folder `batch-M`; files of jobs with another size are ignored.
 
     Raises:
@@ -88,9 +92,9 @@ def read_complete(batch_folder: Path) -> State:
     """
     jobs: dict[int, list[State]] = {}
     torn = []
-    for path in sorted(batch_folder.glob("rank-*.json")):
+    for name, text in folder.read(batch).items():
         try:
-            file = _read(path)
+            file = _checked(text, f"{folder}/batch-{batch}", name)
             jobs.setdefault(file["world_size"], []).append(file["state"])
         except StateError as error:
             torn.append(str(error))
@@ -99,46 +103,45 @@ def read_complete(batch_folder: Path) -> State:
             return merge_states(states)
     counts = " and ".join(f"{len(states)} of {world_size}" for world_size, states in jobs.items()) or "none"
     if torn:
-        raise StateError(f"{batch_folder}: {counts} ranks have saved, and {'; '.join(torn)}")
-    raise _IncompleteError(f"{batch_folder}: {counts} ranks have saved")
+        raise StateError(f"{folder}/batch-{batch}: {counts} ranks have saved, and {'; '.join(torn)}")
+    raise _IncompleteError(f"{folder}/batch-{batch}: {counts} ranks have saved")
 
 
-def read_file(path: Path) -> State:
+def read_file(folder: StateFolder, batch: int, name: str) -> State:
     """The state in the file of a rank.
 
     Raises:
-        StateError: the file is torn.
+        StateError: there is no such file, or the file is torn.
     """
-    state: State = _read(path)["state"]
+    text = folder.read(batch).get(name, FileNotFoundError(name))
+    state: State = _checked(text, f"{folder}/batch-{batch}", name)["state"]
     return state
 
 
-def set_newer_aside(folder: str | os.PathLike[str], *, batch: int) -> None:
+def set_newer_aside(location: str | os.PathLike[str], *, batch: int) -> None:
     """Rename the states after `batch`, so that a run that resumes at `batch` does not load them as the newest."""
-    for number in _batches(Path(folder)):
-        if number > batch:
-            newer = Path(folder) / f"batch-{number}"
-            shutil.rmtree(aside := newer.with_name(f"set-aside-{newer.name}"), ignore_errors=True)
-            newer.rename(aside)
-            logger.warning("%s is newer than batch %d, where the run resumed: renamed to %s", newer, batch, aside.name)
+    _set_newer_aside(state_folder(location), batch=batch)
 
 
 class _IncompleteError(StateError):
     """Some ranks have not saved, and no file is torn."""
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _checked(text: str | Exception, where: str, name: str) -> dict[str, Any]:
+    """The content of a rank's file; `where` is the folder of its batch."""
     try:
-        file = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(text, Exception):
+            raise text
+        file = json.loads(text)
         state, rank, world_size = require_form(file["state"]), file["rank"], file["world_size"]
         if file.pop("digest") != _digest(file):
             raise ValueError("its digest does not match its content")
-        if path.name != f"rank-{rank}.json" or path.parent.name != f"batch-{state['batch']}":
+        if name != f"rank-{rank}.json" or not where.endswith(f"/batch-{state['batch']}"):
             raise ValueError(f"it belongs to rank {rank} at batch {state['batch']}")
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise StateError(f"{path} is torn ({type(error).__name__}: {error})") from None
+        raise StateError(f"{where}/{name} is torn ({type(error).__name__}: {error})") from None
     except StateError as error:
-        raise StateError(f"{path}: {error}") from None
+        raise StateError(f"{where}/{name}: {error}") from None
     return {"rank": rank, "world_size": world_size, "state": state}
 
 
@@ -146,57 +149,35 @@ def _digest(file: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(file, sort_keys=True).encode()).hexdigest()
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    """A reader sees the old file or the complete new file, also after a power failure."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    for folder in (path.parent, path.parent.parent):
-        _sync_folder(folder)
+def _set_newer_aside(folder: StateFolder, *, batch: int) -> None:
+    for number in folder.batches():
+        if number > batch:
+            aside = folder.set_aside(number)
+            logger.warning(
+                "%s/batch-%d is newer than batch %d, where the run resumed: renamed to %s", folder, number, batch, aside
+            )
 
 
-def _sync_folder(folder: Path) -> None:
-    """Write the entries of a folder to the disk, where the system can open a folder; Windows cannot."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _set_abandoned_aside(folder: Path, *, batch: int) -> None:
+def _set_abandoned_aside(folder: StateFolder, *, batch: int) -> None:
     """Set newer states of rank 0 aside. Rank 0 has saved nothing newer in this run, so an abandoned run wrote them."""
-    if any((folder / f"batch-{number}" / "rank-0.json").exists() for number in _batches(folder) if number > batch):
-        set_newer_aside(folder, batch=batch)
+    if any("rank-0.json" in folder.read(number) for number in folder.batches() if number > batch):
+        _set_newer_aside(folder, batch=batch)
 
 
-def _remove_old(folder: Path) -> None:
+def _remove_old(folder: StateFolder) -> None:
     """Remove older states. Only readable states count: other ranks may save later, and old jobs may have left files."""
     complete = 0
-    for number in _batches(folder):
-        batch_folder = folder / f"batch-{number}"
+    for batch in folder.batches():
         if complete == NUM_KEPT:
-            shutil.rmtree(batch_folder, ignore_errors=True)
+            folder.remove(batch)
             continue
         try:
-            read_complete(batch_folder)
+            read_complete(folder, batch)
             complete += 1
+        except StoreDownError:
+            raise
         except StateError:
             continue
-
-
-def _batches(folder: Path) -> list[int]:
-    """The batches that have a folder, the newest first."""
-    if not folder.is_dir():
-        return []
-    matches = (_BATCH.fullmatch(path.name) for path in folder.iterdir())
-    return sorted((int(match.group(1)) for match in matches if match), reverse=True)
 
 
 def _listed(batches: list[int]) -> str:

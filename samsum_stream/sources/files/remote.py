@@ -88,13 +88,21 @@ class RemoteFile(NamedTuple):
 
 
 class Attempts:
-    """Up to `MAX_ATTEMPTS` attempts with growing waits; `retries` says whether to try again after an error.
+    """Some attempts with growing waits; `retries` says whether to try again after an error.
 
     The log shows `doing` ("reading s3://bucket/a.jsonl") and the error, without `secrets`.
     """
 
-    def __init__(self, doing: str, *, retries: Callable[[Exception], bool], secrets: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        doing: str,
+        *,
+        retries: Callable[[Exception], bool],
+        secrets: Sequence[str] = (),
+        max_attempts: int | None = None,
+    ) -> None:
         self._doing, self._retries, self._secrets = doing, retries, secrets
+        self._max_attempts = max_attempts or MAX_ATTEMPTS
         self._num_failed = 0
 
     def call(self, action: Callable[[], T]) -> T:
@@ -104,11 +112,11 @@ class Attempts:
                 return action()
             except Exception as error:
                 self._num_failed += 1
-                if self._num_failed >= MAX_ATTEMPTS or not self._retries(error):
+                if self._num_failed >= self._max_attempts or not self._retries(error):
                     raise
                 message = explain(error, secrets=self._secrets)
                 logger.warning(
-                    "%s failed, trying again (%d of %d): %s", self._doing, self._num_failed, MAX_ATTEMPTS, message
+                    "%s failed, trying again (%d of %d): %s", self._doing, self._num_failed, self._max_attempts, message
                 )
                 # Jitter keeps a thousand workers from retrying at the same moment; it has no effect on the rows.
                 time.sleep(min(FIRST_DELAY * 2 ** (self._num_failed - 1), MAX_DELAY) * random.uniform(0.5, 1.0))

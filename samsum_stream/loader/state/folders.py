@@ -1,0 +1,205 @@
+"""A folder of states, on a disk or behind a URL: `folder/batch-M/rank-r.json`.
+
+disk                    a file is written under another name, and renamed: a reader sees the old file or the new one
+URL (s3://..., gs://)   a file is written by one request: an object store shows an object when it is complete
+"""
+
+import os
+import re
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec.core
+
+from samsum_stream.errors import StateError
+from samsum_stream.errors.redaction import explain, redact
+from samsum_stream.sources.files.remote import Attempts, is_transient
+
+T = TypeVar("T")
+
+RANK_FILES = "rank-*.json"
+_BATCH = re.compile(r"batch-(0|[1-9]\d*)")
+_RANK = re.compile(r"rank-\d+\.json")
+_MAX_ATTEMPTS = 3
+"""Attempts of a request to a store. The training waits for them, and saves again later."""
+
+
+class StoreDownError(StateError):
+    """A store did not answer, or answered that it cannot work at the moment."""
+
+
+class StateFolder(ABC):
+    """A folder of states; its methods raise `OSError` or `StateError`."""
+
+    @abstractmethod
+    def batches(self) -> list[int]:
+        """The batches that have a folder, the newest first; none if there is no such folder."""
+
+    @abstractmethod
+    def read(self, batch: int) -> dict[str, str | Exception]:
+        """The text of each rank's file of a batch, by the name of the file, or the error of reading it."""
+
+    @abstractmethod
+    def write(self, batch: int, name: str, text: str) -> Path | str:
+        """Write a file at once, also if it exists; returns its path or URL."""
+
+    @abstractmethod
+    def remove(self, batch: int) -> None:
+        """Remove the folder of a batch."""
+
+    @abstractmethod
+    def set_aside(self, batch: int) -> str:
+        """Rename the folder of a batch to `set-aside-batch-M`, and return this name."""
+
+
+def state_folder(location: str | os.PathLike[str]) -> StateFolder:
+    """The folder at a path or URL."""
+    text = os.fspath(location)
+    if "://" in text and not text.startswith(("file://", "local://")):
+        return _RemoteFolder(text)
+    return _LocalFolder(Path(text.partition("://")[2] or text))
+
+
+class _LocalFolder(StateFolder):
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def batches(self) -> list[int]:
+        return _numbers(path.name for path in self._path.iterdir()) if self._path.is_dir() else []
+
+    def read(self, batch: int) -> dict[str, str | Exception]:
+        return {path.name: _text_of(path) for path in sorted(self._batch(batch).glob(RANK_FILES))}
+
+    def write(self, batch: int, name: str, text: str) -> Path:
+        """A reader sees the old file or the complete new file, also after a power failure."""
+        path = self._batch(batch) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{name}.{os.getpid()}.part")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        for folder in (path.parent, self._path):
+            _sync_folder(folder)
+        return path
+
+    def remove(self, batch: int) -> None:
+        shutil.rmtree(self._batch(batch), ignore_errors=True)
+
+    def set_aside(self, batch: int) -> str:
+        folder = self._batch(batch)
+        shutil.rmtree(aside := folder.with_name(_aside(batch)), ignore_errors=True)
+        folder.rename(aside)
+        return aside.name
+
+    def _batch(self, batch: int) -> Path:
+        return self._path / f"batch-{batch}"
+
+
+class _RemoteFolder(StateFolder):
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def __str__(self) -> str:
+        return redact(self._url)
+
+    def batches(self) -> list[int]:
+        def listed(files: Any, path: str) -> list[str]:
+            files.invalidate_cache()  # other processes write, too
+            try:
+                return [entry.rstrip("/").rpartition("/")[2] for entry in files.ls(path, detail=False)]
+            except FileNotFoundError:
+                return []
+
+        return _numbers(self._call("listing", "", listed))
+
+    def read(self, batch: int) -> dict[str, str | Exception]:
+        def texts(files: Any, path: str) -> dict[str, str | Exception]:
+            files.invalidate_cache()
+            names = [entry for entry in files.ls(path, detail=False) if _RANK.fullmatch(entry.rpartition("/")[2])]
+            contents = files.cat(names, on_error="return") if names else {}
+            if isinstance(contents, bytes):  # of a single file
+                contents = dict.fromkeys(names, contents)
+            for content in contents.values():
+                if isinstance(content, Exception) and is_transient(content):
+                    raise content
+            return {name.rpartition("/")[2]: _decoded(content) for name, content in sorted(contents.items())}
+
+        return self._call("reading", f"/batch-{batch}", texts)
+
+    def write(self, batch: int, name: str, text: str) -> str:
+        place = f"/batch-{batch}/{name}"
+        self._call("writing", place, lambda files, path: files.pipe_file(path, text.encode()))
+        return f"{self}{place}"
+
+    def remove(self, batch: int) -> None:
+        self._call("removing", f"/batch-{batch}", lambda files, path: files.rm(path, recursive=True))
+
+    def set_aside(self, batch: int) -> str:
+        def move(files: Any, path: str) -> None:
+            for name, content in self.read(batch).items():
+                if isinstance(content, str):
+                    files.pipe_file(f"{path.rpartition('/')[0]}/{_aside(batch)}/{name}", content.encode())
+            files.rm(path, recursive=True)
+
+        self._call("renaming", f"/batch-{batch}", move)
+        return _aside(batch)
+
+    def _call(self, doing: str, place: str, action: Callable[[Any, str], T]) -> T:
+        """The result of an action on the filesystem and a path.
+
+        Raises:
+            StoreDownError: another attempt, later, may succeed.
+            StateError: the store refuses.
+        """
+        what = f"{doing} {self}{place}"
+        attempts = Attempts(what, retries=is_transient, max_attempts=_MAX_ATTEMPTS)
+        try:
+            return attempts.call(lambda: action(*fsspec.core.url_to_fs(f"{self._url}{place}")))
+        except Exception as error:
+            kind = StoreDownError if is_transient(error) else StateError
+            raise kind(
+                f"{what} failed{attempts.tried}: {explain(error)}; check the path, the credentials and the network"
+            ) from None
+
+
+def _decoded(content: bytes | Exception) -> str | Exception:
+    try:
+        return content if isinstance(content, Exception) else content.decode()
+    except ValueError as error:
+        return error
+
+
+def _text_of(path: Path) -> str | Exception:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        return error
+
+
+def _numbers(names: Iterable[str]) -> list[int]:
+    matches = map(_BATCH.fullmatch, names)
+    return sorted((int(match.group(1)) for match in matches if match), reverse=True)
+
+
+def _aside(batch: int) -> str:
+    return f"set-aside-batch-{batch}"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the entries of a folder to the disk, where the system can open a folder; Windows cannot."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
