@@ -4,6 +4,7 @@
     packed         [B, max_length]  input_ids, labels, position_ids, and the tensors that `attention.py` adds
     padding_free   [1, sum T]       input_ids, labels, position_ids, cu_seq_lens_q/k, max_length_q/k
 
+The last dimension is rounded up to a multiple of `pad_to_multiple_of`.
 In packed rows, `position_ids` restart at 0 with each example, and there is no 2-D `attention_mask`. Transformers
 detects packed rows in this way (`masking_utils.find_packed_sequence_indices`), and keeps documents isolated.
 """
@@ -31,13 +32,22 @@ class Collator(ABC):
         pad_token_id: The padding of `input_ids`.
         max_length: The maximum number of tokens in a pack.
         ignore_index: The label of tokens that are not trained.
+        pad_to_multiple_of: If given, the length of the rows is rounded up to a multiple of this number.
     """
 
     has_fixed_shape = False
     """Whether every batch has the same number of rows. If there are too few packs, rows of padding are added."""
 
-    def __init__(self, *, pad_token_id: int, max_length: int, ignore_index: int = IGNORE_INDEX) -> None:
+    def __init__(
+        self,
+        *,
+        pad_token_id: int,
+        max_length: int,
+        ignore_index: int = IGNORE_INDEX,
+        pad_to_multiple_of: int | None = None,
+    ) -> None:
         self.pad_token_id, self.max_length, self.ignore_index = pad_token_id, max_length, ignore_index
+        self.pad_to_multiple_of = pad_to_multiple_of or 1
 
     def __call__(self, packs: Sequence[Pack]) -> dict[str, Any]:
         return self.collate(Batch.of_packs(packs))
@@ -45,6 +55,10 @@ class Collator(ABC):
     @abstractmethod
     def collate(self, batch: Batch) -> dict[str, Any]:
         """The tensors of a batch, by the name of the model's argument."""
+
+    def _width(self, length: int) -> int:
+        """The length of rows that hold `length` tokens."""
+        return -(-length // self.pad_to_multiple_of) * self.pad_to_multiple_of
 
     def _labels(self, batch: Batch) -> Int32Array:
         """The label of each token, shape `[sum T]`."""
@@ -57,29 +71,16 @@ class Padded(Collator):
     """One example per row, padded to the longest example.
 
     Args:
-        pad_token_id: The padding of `input_ids`.
-        max_length: The maximum number of tokens in a pack.
-        ignore_index: The label of tokens that are not trained.
-        pad_to_multiple_of: If given, the length of the rows is rounded up to a multiple of this number.
         padding_side: The side of the padding.
+        kwargs: The arguments of `Collator`.
     """
 
-    def __init__(
-        self,
-        *,
-        pad_token_id: int,
-        max_length: int,
-        ignore_index: int = IGNORE_INDEX,
-        pad_to_multiple_of: int | None = None,
-        padding_side: Literal["right", "left"] = "right",
-    ) -> None:
-        super().__init__(pad_token_id=pad_token_id, max_length=max_length, ignore_index=ignore_index)
-        self.pad_to_multiple_of = pad_to_multiple_of or 1
+    def __init__(self, *, padding_side: Literal["right", "left"] = "right", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.padding_side = padding_side
 
     def collate(self, batch: Batch) -> dict[str, Any]:
-        lengths = batch.tokens.lengths
-        width = -(-int(lengths.max()) // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        width = self._width(int(batch.tokens.lengths.max()))
         as_rows = partial(_as_rows, ends=batch.tokens.offsets, width=width, side=self.padding_side)
         return {
             "input_ids": as_rows(batch.tokens.ids, fill=self.pad_token_id),
@@ -92,10 +93,8 @@ class Packed(Collator):
     """One pack per row, padded to `max_length`. Positions restart at each example, and are 0 on padding.
 
     Args:
-        pad_token_id: The padding of `input_ids`.
-        max_length: The length of the rows.
-        ignore_index: The label of tokens that are not trained.
         attention: A name of `ATTENTION`; `auto` is `position_ids` until a model is measured.
+        kwargs: The arguments of `Collator`.
 
     Attributes:
         dtype: The dtype of a block mask, which is the dtype of the model.
@@ -103,10 +102,8 @@ class Packed(Collator):
 
     has_fixed_shape = True
 
-    def __init__(
-        self, *, pad_token_id: int, max_length: int, ignore_index: int = IGNORE_INDEX, attention: str = "auto"
-    ) -> None:
-        super().__init__(pad_token_id=pad_token_id, max_length=max_length, ignore_index=ignore_index)
+    def __init__(self, *, attention: str = "auto", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.attention = "position_ids" if attention == "auto" else attention
         self.dtype = torch.float32
 
@@ -117,7 +114,7 @@ class Packed(Collator):
         return collator
 
     def collate(self, batch: Batch) -> dict[str, Any]:
-        as_rows = partial(_as_rows, ends=batch.pack_offsets, width=self.max_length)
+        as_rows = partial(_as_rows, ends=batch.pack_offsets, width=self._width(self.max_length))
         tensors = {
             "input_ids": as_rows(batch.tokens.ids, fill=self.pad_token_id),
             "labels": as_rows(self._labels(batch), fill=self.ignore_index),
@@ -127,15 +124,21 @@ class Packed(Collator):
 
 
 class PaddingFree(Collator):
-    """All examples of the batch end to end in one row, with their borders as arguments of FlashAttention, int32."""
+    """All examples of the batch end to end in one row, with their borders as arguments of FlashAttention, int32.
+
+    The padding after the last example is a document of its own. Its positions are 0.
+    """
 
     def collate(self, batch: Batch) -> dict[str, Any]:
-        borders = torch.from_numpy(batch.tokens.offsets.astype(np.int32))
-        longest = int(batch.tokens.lengths.max())
+        length = len(batch.tokens.ids)
+        width = self._width(length)
+        as_rows = partial(_as_rows, ends=np.array([0, length]), width=width)
+        borders = torch.from_numpy(np.union1d(batch.tokens.offsets, width).astype(np.int32))
+        longest = self._width(int(batch.tokens.lengths.max()))
         return {
-            "input_ids": torch.from_numpy(batch.tokens.ids.astype(np.int64))[None],
-            "labels": torch.from_numpy(self._labels(batch).astype(np.int64))[None],
-            "position_ids": torch.from_numpy(positions_of(batch).astype(np.int64))[None],
+            "input_ids": as_rows(batch.tokens.ids, fill=self.pad_token_id),
+            "labels": as_rows(self._labels(batch), fill=self.ignore_index),
+            "position_ids": as_rows(positions_of(batch), fill=0),
             "cu_seq_lens_q": borders,
             "cu_seq_lens_k": borders,
             "max_length_q": longest,

@@ -30,9 +30,9 @@ from samsum_stream.config.rules import Rule, problems_of, several
 from samsum_stream.errors.wording import did_you_mean
 
 COLLATOR_KWARGS: dict[str, tuple[str, ...]] = {
-    "packed": ("attention", "measure"),
+    "packed": ("attention", "pad_to_multiple_of", "measure"),
     "padded": ("pad_to_multiple_of", "padding_side", "measure"),
-    "padding_free": ("measure",),
+    "padding_free": ("pad_to_multiple_of", "measure"),
 }
 """The kwargs of each collator."""
 
@@ -199,7 +199,7 @@ class CollatorKwargs(_Section):
         default="auto", description="how a packed batch isolates its documents (packed only)"
     )
     pad_to_multiple_of: PositiveInt | None = Field(
-        default=None, description="the padded length is a multiple of this number (padded only)"
+        default=None, description="the length of the rows is a multiple of this number"
     )
     padding_side: Literal["right", "left"] = Field(default="right", description="the side of the padding (padded only)")
     measure: bool = Field(default=True, description="whether document isolation is measured on the model")

@@ -173,7 +173,8 @@ def one_line(error: Exception) -> str:
 def _collator(layout: Layout, configured: Collator, *, dtype: torch.dtype) -> Collator:
     """The collator of a layout: a copy of the config's collator if the layout has its method."""
     kind = COLLATORS[layout.method]
-    sizes = {"pad_token_id": configured.pad_token_id, "max_length": configured.max_length}
+    names = ("pad_token_id", "max_length", "pad_to_multiple_of")
+    sizes = {name: getattr(configured, name) for name in names}
     collator = copy.copy(configured) if type(configured) is kind else kind(**sizes)
     collator.ignore_index = IGNORE_INDEX
     if isinstance(collator, Padded):

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samsum_stream.batching.attention import ATTENTION
 from samsum_stream.batching.collation import COLLATORS
 from samsum_stream.values.batches import Pack
 from samsum_stream.values.examples import Example
@@ -101,6 +102,28 @@ def test_padding_free_puts_all_examples_end_to_end_with_their_borders() -> None:
     # FlashAttention takes int32 borders and plain numbers.
     assert batch["cu_seq_lens_q"].dtype == batch["cu_seq_lens_k"].dtype == torch.int32
     assert type(batch["max_length_q"]) is int
+
+
+def test_the_padding_of_a_row_without_padding_is_a_document_of_its_own() -> None:
+    batch = collate("padding_free", [pack(FIRST, SECOND)], pad_to_multiple_of=4)
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5, 6, 7, PAD]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 2, 0]]
+    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 3, 4, IGNORED, 6, 7, IGNORED]]
+    assert batch["cu_seq_lens_q"].tolist() == batch["cu_seq_lens_k"].tolist() == [0, 4, 7, 8]
+    assert batch["max_length_q"] == batch["max_length_k"] == 4
+    full = collate("padding_free", [pack(FIRST)], pad_to_multiple_of=4)
+    assert full["cu_seq_lens_q"].tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("attention", sorted(ATTENTION))
+def test_packed_rows_are_as_long_as_a_multiple(attention: str) -> None:
+    plain = collate("packed", [pack(FIRST, SECOND), pack(THIRD)], attention=attention)
+    batch = collate("packed", [pack(FIRST, SECOND), pack(THIRD)], attention=attention, pad_to_multiple_of=7)
+    width = 14  # a row of 8 tokens
+    assert batch["input_ids"].numel() == 2 * width
+    rows, plain_rows = batch["input_ids"].reshape(2, width), plain["input_ids"].reshape(2, 8)
+    assert torch.equal(rows[:, :8], plain_rows)
+    assert (rows[:, 8:] == PAD).all()
 
 
 @pytest.mark.parametrize("method", sorted(COLLATORS))

@@ -13,7 +13,9 @@ from transformers.modeling_outputs import CausalLMOutput
 from samsum_stream import ContaminationError
 from samsum_stream.batching import collation
 from samsum_stream.batching.attention import ATTENTION as FORMS
+from samsum_stream.training.isolation import measure
 from samsum_stream.training.model_report import LAYOUTS, Layout, LayoutReport, ModelReport
+from samsum_stream.training.probing import probe_packs
 from tests.models import make_model
 from tests.streams import NUM_WORDS, make_rows, make_stream
 
@@ -222,3 +224,18 @@ def test_a_long_measurement_says_how_a_later_run_leaves_it_out(
     assert "collator_config.kwargs: {attention: block_mask, measure: false}" in caplog.text
     kwargs = {"attention": "block_mask", "measure": False}
     make_stream(make_rows(40), lanes=1, collator_config={"method": "packed", "kwargs": kwargs}).fit(make_model("opt"))
+
+
+@pytest.mark.parametrize("name", ["llama", "opt", "mistral", "gpt2"])
+@pytest.mark.parametrize("method", ["packed", "padded", "padding_free"])
+def test_rows_whose_length_is_a_multiple_are_as_exact_as_others(method: str, name: str) -> None:
+    plain, multiple = (
+        make_stream(make_rows(40), lanes=1, collator_config={"method": method, "kwargs": kwargs})
+        for kwargs in ({}, {"pad_to_multiple_of": 28})
+    )
+    batch = next(iter(multiple.loader()))
+    assert batch["input_ids"].shape[1] % 28 == 0
+    report, expected = (
+        measure(make_model(name), probe_packs(one.pipeline), collator=one.collator) for one in (multiple, plain)
+    )
+    assert [layout.verdict for layout in report.layouts] == [layout.verdict for layout in expected.layouts]
