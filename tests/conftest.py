@@ -16,7 +16,7 @@ from hypothesis import settings
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from samsum_stream.loader.epochs.plan import warn_once
+from samsum_stream.errors.once import warn_once
 
 multiprocessing.set_forkserver_preload(["tests.resuming"])  # workers of a fork server start at once
 

@@ -23,6 +23,7 @@ from samsum_stream.batching.attention import ATTENTION
 from samsum_stream.values.arrays import Int32Array, Int64Array
 from samsum_stream.values.batches import Batch, Pack
 from samsum_stream.values.examples import IGNORE_INDEX
+from samsum_stream.values.limits import Limits
 
 
 class Collator(ABC):
@@ -33,8 +34,12 @@ class Collator(ABC):
         max_length: The maximum number of tokens in a pack.
         ignore_index: The label of tokens that are not trained.
         pad_to_multiple_of: If given, the length of the rows is rounded up to a multiple of this number.
+
+    Attributes:
+        limits: The sizes of the tables of the model that the batches are for, if it is known.
     """
 
+    limits: Limits | None = None
     has_fixed_shape = False
     """Whether every batch has the same number of rows. If there are too few packs, rows of padding are added."""
 

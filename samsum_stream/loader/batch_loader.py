@@ -136,7 +136,7 @@ class BatchLoader(DataLoader[Any]):
             )
         self.collator, iteration = self._find_collator(), object()
         start = time.perf_counter()
-        for micro_batch, complete in self.micro_batches.of(self._begin(iteration)):
+        for micro_batch, complete in self.micro_batches.of(map(self._within_limits, self._begin(iteration))):
             if self._iteration is not iteration:
                 raise StateError(
                     "the loader has continued elsewhere since this iterator was created, in another `for` or from a "
@@ -177,6 +177,14 @@ class BatchLoader(DataLoader[Any]):
             self.quarantine.begin(self._progress.batch, *self.ranks)
         transfers = received(self._transfers, location=self._location, remedy=CONTINUE, timeout=self._worker_timeout)
         return in_order(transfers, first=share.first, step=self.ranks.world_size)
+
+    def _within_limits(self, produced: ProducedBatch) -> ProducedBatch:
+        """Raise `ConfigError` for a row that the tables of the model do not hold; a GPU would only report an assert."""
+        limits = self.collator.limits
+        if limits is not None and not limits.hold(produced.batch):
+            packs = produced.batch.packs(self.pipeline.source.position)
+            limits.require(example for pack in packs for example in pack.examples)
+        return produced
 
     def _transfers(self) -> Iterator[list[ProducedBatch]]:
         """What the workers send, in turn; without workers, one batch at a time from this process."""

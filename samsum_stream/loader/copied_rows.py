@@ -4,8 +4,8 @@ import logging
 import multiprocessing
 from typing import Any
 
+from samsum_stream.errors.once import warn_once
 from samsum_stream.errors.wording import counted
-from samsum_stream.loader.epochs.plan import warn_once
 from samsum_stream.sources import Source
 from samsum_stream.sources.memory import ListSource
 

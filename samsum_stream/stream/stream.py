@@ -209,7 +209,7 @@ class SFTStream(IterableDataset[Pack]):
         Raises:
             ContaminationError: documents see each other in the layout of the config; its `report` has the measurements.
         """
-        require_tables(self, model, self._first_packs)
+        self.collator.limits = require_tables(self, model, self._first_packs)
         report, self.collator = check(model, self._first_packs, **self._layout)
         return report
 
@@ -228,7 +228,7 @@ class SFTStream(IterableDataset[Pack]):
             ContaminationError: as `loader`.
         """
         prepare_to_train(model)
-        require_tables(self, model, self._first_packs)
+        self.collator.limits = require_tables(self, model, self._first_packs)
         is_fitted = self._fitted is not None and self._fitted() is model
         if is_fitted or not (measure and self.config.collator_config.kwargs.measure):
             return True

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 
 from samsum_stream.errors import ConfigError
+from samsum_stream.errors.once import warn_once
 from samsum_stream.errors.wording import counted
 from samsum_stream.training.protocol import Stream
-from samsum_stream.training.readiness import unwrapped
+from samsum_stream.training.readiness import require_language_model, unwrapped
 from samsum_stream.values.batches import Pack
+from samsum_stream.values.limits import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +24,12 @@ NUM_RESERVED = 2
 """OPT and BART keep two more rows in their table of positions than they have positions."""
 
 
-def require_tables(stream: Stream, model: Any, packs: Sequence[Pack]) -> None:
-    """Compare the tables of a model with a stream, without running the model.
+def require_tables(stream: Stream, model: Any, packs: Sequence[Pack]) -> Limits:
+    """Compare the tables of a model with a stream, without running the model; returns the limits of its batches.
 
     Args:
         stream: The stream.
-        model: A model of transformers, wrapped or not; its weights may be missing.
+        model: A causal language model of transformers, wrapped or not; its weights may be missing.
         packs: The first packs of the stream.
 
     Raises:
@@ -35,12 +37,25 @@ def require_tables(stream: Stream, model: Any, packs: Sequence[Pack]) -> None:
             stream was made; the model has a table of positions, and a document of the packs is longer.
     """
     model = unwrapped(model)
-    examples = [example for pack in packs for example in pack.examples]
+    require_language_model(model)
     require_no_new_tokens(stream)
-    ids = [int(example.input_ids.max()) for example in examples]
-    _require_vocabulary(model, ids, tokenizer=stream.tokenizer, pad_token_id=stream.collator.pad_token_id)
-    longest = max(len(example.input_ids) for example in examples)
-    _require_positions(model, longest=longest, max_length=stream.collator.max_length)
+    examples = [example for pack in packs for example in pack.examples]
+    number = num_positions(model)
+    has_table = number is not None and _has_position_table(model, number)
+    limits = Limits(type(model).__name__, _vocabulary(model), number if has_table else None)
+    limits.require(examples)
+    if limits.vocabulary is not None:
+        _require_vocabulary(stream, limits.vocabulary, limits.model)
+    longest, max_length = max(len(example.input_ids) for example in examples), stream.collator.max_length
+    if number is not None and (longest > number or (has_table and max_length > number)):
+        effect = "would stop the training" if has_table else "has positions that the model lacks"
+        warn_once(
+            logger,
+            "%s is made for %d positions, and documents can have %d tokens: a longer document %s; set "
+            "packing_config.kwargs.max_length to %d, or give the model more positions",
+            *(limits.model, number, max_length, effect, number),
+        )
+    return limits
 
 
 def num_positions(model: Any) -> int | None:
@@ -60,47 +75,31 @@ def require_no_new_tokens(stream: Stream) -> None:
         )
 
 
-def _require_vocabulary(model: Any, ids: Sequence[int], *, tokenizer: Any, pad_token_id: int) -> None:
+def _vocabulary(model: Any) -> int | None:
     try:
-        size = getattr(model.get_input_embeddings(), "num_embeddings", None)
+        size: int | None = getattr(model.get_input_embeddings(), "num_embeddings", None)
     except (AttributeError, NotImplementedError):  # a model of the user may not say where its embedding is
-        size = None
-    if size is None:
-        return
-    largest, name = max(pad_token_id, *ids), type(model).__name__
-    outside = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= size)
-    needed = max([largest, *(number for number, _ in outside)]) + 1
-    if largest >= size:
-        what = "pads with" if largest == pad_token_id else "gives"
+        return None
+    return size
+
+
+def _require_vocabulary(stream: Stream, size: int, model: str) -> None:
+    """Raises `ConfigError` for the padding, and warns of tokens that rows may contain."""
+    pad = stream.collator.pad_token_id
+    outside = sorted((number, token) for token, number in stream.tokenizer.get_vocab().items() if number >= size)
+    needed = max([pad, *(number for number, _ in outside)]) + 1
+    if pad >= size:
         raise ConfigError(
-            f"the tokenizer {what} the id {largest}, and {name} has a vocabulary of {size}; load the model's own "
+            f"the tokenizer pads with the id {pad}, and {model} has a vocabulary of {size}; load the model's own "
             f"tokenizer (base_model), or call model.resize_token_embeddings({needed})"
         )
     if outside:
         names = ", ".join(f"{token} (id {number})" for number, token in outside[:NUM_NAMED])
-        logger.warning(
-            "the tokenizer has %s that %s lacks: %s%s; a row that contains one of them would stop the training with an "
-            "index error; call model.resize_token_embeddings(%d) if rows can contain them",
-            *(counted(len(outside), "token"), name, names, ", ..." if len(outside) > NUM_NAMED else "", needed),
-        )
-
-
-def _require_positions(model: Any, *, longest: int, max_length: int) -> None:
-    number, name = num_positions(model), type(model).__name__
-    if number is None or max_length <= number:
-        return
-    has_table = _has_position_table(model, number)
-    if has_table and longest > number:
-        raise ConfigError(
-            f"a document has {longest} tokens, and {name} has a table of {number} positions; set "
-            f"packing_config.kwargs.max_length to {number}, or load a model with more positions"
-        )
-    if has_table or longest > number:
-        effect = "would stop the training with an index error" if has_table else "has positions that the model lacks"
-        logger.warning(
-            "%s is made for %d positions, and documents can have %d tokens: a longer document %s; set "
-            "packing_config.kwargs.max_length to %d, or give the model more positions",
-            *(name, number, max_length, effect, number),
+        warn_once(
+            logger,
+            "the tokenizer has %s that %s lacks: %s%s; a row that contains one of them would stop the training; call "
+            "model.resize_token_embeddings(%d) if rows can contain them",
+            *(counted(len(outside), "token"), model, names, ", ..." if len(outside) > NUM_NAMED else "", needed),
         )
 
 

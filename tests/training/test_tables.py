@@ -76,7 +76,7 @@ def test_tokens_that_only_the_tokenizer_has_are_warned_of(caplog: pytest.LogCapt
 def test_a_table_of_positions_must_hold_the_documents(name: str, setting: str, layout: dict[str, Any]) -> None:
     stream = small_stream(collator_config=layout)
     with pytest.raises(
-        ConfigError, match=r"a document has \d+ tokens, and \w+ has a table of 8 positions; set packing"
+        ConfigError, match=r"^rows:\d+ .*: the document has \d+ tokens, and \w+ has a table of 8 positions"
     ):
         stream.fit(make_model(name, **{setting: 8}))
 
@@ -84,7 +84,6 @@ def test_a_table_of_positions_must_hold_the_documents(name: str, setting: str, l
 def test_a_table_of_positions_that_later_documents_can_exceed_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     make_stream(make_rows(60), lanes=2).fit(make_model("gpt2", n_positions=MAX_LENGTH - 2))
     assert f"made for {MAX_LENGTH - 2} positions, and documents can have {MAX_LENGTH} tokens: a longer" in caplog.text
-    assert "index error" in caplog.text
 
 
 def test_rotary_positions_have_no_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -93,3 +92,22 @@ def test_rotary_positions_have_no_end(caplog: pytest.LogCaptureFixture) -> None:
     assert "positions" not in caplog.text
     stream.fit(make_model("llama", max_position_embeddings=8))
     assert "a longer document has positions that the model lacks" in caplog.text
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_later_row_that_the_tables_do_not_hold_is_named_before_its_batch(num_workers: int) -> None:
+    rows = make_rows(60)
+    rows[55]["response"] = " ".join(["7"] * (MAX_LENGTH - 5))
+    stream = make_stream(rows, lanes=2, shuffle=False)
+    model = make_model("gpt2", n_positions=16)
+    with pytest.raises(
+        ConfigError, match=r"^rows:55 .*: the document has \d+ tokens, and GPT2LMHeadModel has a table of 16"
+    ):
+        list(stream.loader(model=model, num_workers=num_workers))
+    rows = make_rows(60)
+    rows[55]["response"] = "699"
+    stream = make_stream(rows, lanes=2, shuffle=False)
+    with pytest.raises(
+        ConfigError, match=r"^rows:55 .*: the tokenizer gives the id 699, and LlamaForCausalLM has a vo"
+    ):
+        list(stream.loader(model=make_model("llama", vocab_size=650), num_workers=num_workers))

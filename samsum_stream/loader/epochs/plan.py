@@ -1,6 +1,5 @@
 """The plan of a finite stream: every lane and epoch has the same number of batches, known before the first one."""
 
-import functools
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
@@ -8,6 +7,7 @@ from typing import Any
 
 from samsum_stream.batching.packing import Packer
 from samsum_stream.errors import SourceError
+from samsum_stream.errors.once import warn_once
 from samsum_stream.lanes.epochs import EpochPlan, split_packs
 from samsum_stream.lanes.order import Order
 from samsum_stream.lanes.position import FIRST_RUN, Cursor, EpochRun
@@ -78,16 +78,10 @@ def warn_of_padding(plan: EpochPlan, *, name: str, batch_size: int, shuffle: boo
     warn_once(
         logger,
         "%s: packs fill %.1f%% of the batches of an epoch, and padding fills the rest: the %d lanes have %d to %d "
-        "packs, and %d batches of %d each; set %sfewer lanes, a smaller batch_size, or epochs: null",
+        "packs, and %d batches of %d each; set fewer lanes or a smaller batch_size (to train, also %sepochs: null)",
         *(name, 100 * filled, plan.num_lanes, min(numbers), max(numbers), plan.num_batches, batch_size),
-        "" if shuffle else "shuffle: true, ",
+        "" if shuffle else "shuffle: true or ",
     )
-
-
-@functools.cache
-def warn_once(logger: logging.Logger, message: str, *args: object) -> None:
-    """Log a warning, unless this process has logged the same one before."""
-    logger.warning(message, *args)
 
 
 class _SourceExamples:
