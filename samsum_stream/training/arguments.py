@@ -26,7 +26,8 @@ def require_supported(stream: Stream, arguments: TrainingArguments) -> None:
     if arguments.auto_find_batch_size:
         raise ConfigError(
             "auto_find_batch_size: must be false, because smaller batches would differ from the batches of the "
-            "stream; lower batch_size if memory runs out"
+            "stream; if memory runs out, halve per_device_train_batch_size (or batch_size of the config) and double "
+            "gradient_accumulation_steps: a checkpoint continues with both"
         )
     if arguments.n_gpu > 1:
         raise ConfigError(
@@ -53,9 +54,11 @@ def require_ignore_index(config: StreamConfig) -> None:
 def warn_of_unused(stream: Stream, trainer: Any) -> None:
     """Warn of what the Trainer was given for its own data, and what has no effect on a stream."""
     arguments, collator = trainer.args, trainer.data_collator
+    is_of_trl = any(kind.__module__.startswith("trl.") for kind in type(trainer).__mro__)  # it requires both
     unused = {
-        "train_dataset": trainer.train_dataset is not None and trainer.train_dataset is not stream,
-        "data_collator": not (collator is default_data_collator or isinstance(collator, DataCollatorWithPadding)),
+        "train_dataset": not (is_of_trl or trainer.train_dataset is None or trainer.train_dataset is stream),
+        "data_collator": not is_of_trl
+        and not (collator is default_data_collator or isinstance(collator, DataCollatorWithPadding)),
         "data_seed": arguments.data_seed is not None,
         # The name of the next argument differs between versions of transformers.
         "train_sampling_strategy": getattr(arguments, "train_sampling_strategy", "random") != "random",

@@ -120,8 +120,11 @@ class Evaluation(TrainerCallback):
         arguments, config = self.trainer.args, stream.config
         if stream is self._train_stream:
             raise ConfigError("the training stream cannot be the evaluation stream; make another stream")
-        if stream.pipeline.epochs is None:
-            raise ConfigError(f"{config.where('epochs')}: evaluation needs an end; write epochs: 1")
+        if stream.pipeline.epochs != 1:
+            epochs = "null" if stream.pipeline.epochs is None else stream.pipeline.epochs
+            raise ConfigError(
+                f"{config.where('epochs')}: evaluation reads each row once, got {epochs}; write epochs: 1"
+            )
         require_ignore_index(config)
         if getattr(arguments, "predict_with_generate", False):
             raise ConfigError(

@@ -19,6 +19,8 @@ class Fitting:
 
     def __init__(self, trainer: Any, *, measure: bool) -> None:
         self._trainer, self._measure = trainer, measure
+        if not measure:
+            logger.info("document isolation is not measured, because of attach(measure=False)")
 
     def fit(self, stream: Stream) -> bool:
         """Measure the model before the Trainer prepares it; returns whether this was possible."""

@@ -18,7 +18,6 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from samsum_stream.errors import StateError
 from samsum_stream.loader.loader import StreamLoader
-from samsum_stream.loader.micro_batches import MicroBatches
 from samsum_stream.loader.state.state import State, merge_states
 from samsum_stream.training.arguments import agree_on_settings, require_supported
 from samsum_stream.training.checkpoints import position_in
@@ -73,7 +72,7 @@ class Follower(TrainerCallback):
         is_measured = self._fitting.fit(self.stream)
         settings = agree_on_settings(self.stream, self.trainer)
         micro_batch_size = settings["batch_size"]
-        settings["batch_size"] = self._saved_batch_size or micro_batch_size
+        settings["batch_size"] = self._batch_size(micro_batch_size)
         run = self.stream.with_run(**settings)
         self._unmeasured = None if is_measured else run
         callbacks = self.trainer.callback_handler.callbacks
@@ -88,6 +87,17 @@ class Follower(TrainerCallback):
         )
         self.epochs = TrainEpochs(loader, num_epochs=run.pipeline.epochs)
         return self.epochs
+
+    def _batch_size(self, micro_batch_size: int) -> int:
+        """The batch size of the checkpoint that is resumed; else that of the Trainer."""
+        saved = self._saved_batch_size or micro_batch_size
+        if saved % micro_batch_size and micro_batch_size % saved:
+            raise StateError(
+                f"per_device_train_batch_size is {micro_batch_size} (a batch_size in the config sets it), and the "
+                f"checkpoint was saved with batches of {saved} packs, which can be cut or joined; take a divisor or a "
+                f"multiple of {saved}"
+            )
+        return saved
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         name = DataPosition.__name__
@@ -170,8 +180,7 @@ class Follower(TrainerCallback):
         """Raises `StateError` if steps would not have the batches that they had, or parts of batches."""
         loader, arguments = self.epochs.loader, self.trainer.args
         size, packs_of_rank = loader.pipeline.batch_size, self._packs_per_step // loader.ranks.world_size
-        is_same = self._packs_per_step == batches_per_step * size
-        if not is_same and (self.epochs.num_epochs is not None or loader.micro_batches != MicroBatches()):
+        if self.epochs.num_epochs is not None and self._packs_per_step != batches_per_step * size:
             raise StateError(
                 f"a step had {batches_per_step * size} packs (ranks x per_device_train_batch_size x "
                 f"gradient_accumulation_steps) and has {self._packs_per_step} now, so the remaining steps would not "
@@ -195,14 +204,22 @@ class Follower(TrainerCallback):
         """Load a position; the number of epochs may grow if the epochs that have begun keep their batches."""
         loader, epochs = self.epochs.loader, self.epochs.num_epochs
         before = position["fingerprint"]["epochs"]
+        if (epochs is None) != (before is None):
+            names = ("num_train_epochs", "max_steps")
+            raise StateError(
+                f"the checkpoint was trained with {names[before is None]}, and this run has {names[epochs is None]}: "
+                f"their batches differ; continue with {names[before is None]}, or load the model of the checkpoint and "
+                "call train() to start at the first row"
+            )
         grows = epochs is not None and before is not None and epochs >= before
         loader.load_state_dict(position, ignore=["epochs"] if grows else [])
         before_batches = position["epoch_run"]["min_batches"]
         if (plan := loader.plan) is not None and plan.num_batches != before_batches:
             raise StateError(
-                f"num_train_epochs: {epochs} epochs have {plan.num_batches} batches in each epoch of a lane, "
-                f"and {before} epochs had {before_batches}, so the current epoch cannot continue; "
-                f"resume with {before} epochs"
+                f"num_train_epochs is {epochs}: a lane has {plan.num_batches} batches in an epoch, and had "
+                f"{before_batches} with {before}, so the run cannot continue; resume with {before}, or load the model "
+                "of the checkpoint and call train() for a new run. A run that may need more epochs later starts with "
+                "the most epochs, and stops early"
             )
 
 
@@ -210,7 +227,7 @@ def _batch_size_in(checkpoint: str | os.PathLike[str]) -> int | None:
     """The batch size of the stream that a checkpoint continues; None if the checkpoint has no position."""
     try:
         return int(position_in(Path(checkpoint))["fingerprint"]["batch_size"])
-    except (StateError, KeyError, TypeError, ValueError):
+    except (StateError, KeyError, TypeError, ValueError, AttributeError):
         return None  # the error comes when the position is loaded
 
 

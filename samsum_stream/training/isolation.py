@@ -84,7 +84,8 @@ def measure(
         _require_kind(model, probes[0])
         raise ConfigError(
             f"{_name(model)} cannot run a document ({one_line(error)}); call it with input_ids and labels to see the "
-            "error, or write collator_config.kwargs.measure: false to train without this measurement"
+            "error. If the error does not occur in training, collator_config.kwargs.measure: false leaves the "
+            "measurement out"
         ) from error
 
 
@@ -101,7 +102,7 @@ def _require_kind(model: Any, probe: Batch) -> None:
 
 def _measured(model: Any, probes: Sequence[Batch], collator: Collator, layouts: Sequence[Layout]) -> ModelReport:
     method = next(name for name, kind in COLLATORS.items() if type(collator) is kind)
-    with probing_mode(model, probes[0]) as runner:
+    with probing_mode(model, probes[0], max_length=collator.max_length) as runner:
         with without_caches(model) as has_cache:
             isolated = [runner.isolated(probe) for probe in probes]
             tolerance = _tolerance(runner, probes[0], isolated[0])
@@ -129,8 +130,10 @@ def _tolerance(runner: ProbeRunner, probe: Batch, isolated: ProbeResult) -> Diff
     rounding = max(ROUNDING, EPSILONS * torch.finfo(compute_dtype(runner.model)).eps)
     if noise.log_prob > TIMES_ROUNDING * rounding:
         raise ConfigError(
-            f"{type(runner.model).__name__} is not causal: the tokens after a document change its log-probabilities by "
-            f"{noise.log_prob:.1e}; {CAUSAL}"
+            f"the tokens after a document change its log-probabilities by {noise.log_prob:.1e}, so "
+            f"{type(runner.model).__name__} is not causal, or its positions depend on the longest document of a batch "
+            f"(rope_type: dynamic or longrope); {CAUSAL}, or lower packing_config.kwargs.max_length to the length from "
+            "which its positions change"
         )
     return Difference(*(max(rounding, TIMES_NOISE * value) for value in noise))
 

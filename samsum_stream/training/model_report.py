@@ -143,15 +143,17 @@ class ModelReport:
             for report in reports
             if report.layout.form != "full"
         )
+        fault = "documents are not computed as alone" if layouts.startswith("padded") else "documents see each other"
         return (
-            f"{self.model}: documents of a batch see each other (largest difference from the log-probabilities of "
-            f"isolated documents; up to {self.tolerance:.0e} is rounding: {differences})"
+            f"{self.model}: {fault} (largest difference from the log-probabilities of isolated documents; up to "
+            f"{self.tolerance:.0e} is rounding: {differences})"
         )
 
     def _remedy(self) -> str:
         exact = [str(report.layout) for report in self.layouts if report.is_exact]
-        instead = f"write collator_config.method: {exact[-1].partition('/')[0]}, which is exact" if exact else ""
-        return " or ".join(filter(None, [instead, "load the model with another attn_implementation"]))
+        if exact:
+            return f"write collator_config.method: {exact[-1].partition('/')[0]}, which is exact"
+        return "load the model with another attn_implementation"
 
 
 def shown_report(report: ModelReport) -> Group:

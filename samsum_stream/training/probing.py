@@ -1,7 +1,6 @@
 """Runs documents through a model, packed and isolated, and returns log-probabilities and gradients to compare."""
 
 import copy
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +14,7 @@ from samsum_stream.batching.collation import COLLATORS, Collator, Packed
 from samsum_stream.batching.packing import BestFit, NoPacking
 from samsum_stream.pipeline.pipeline import Pipeline
 from samsum_stream.training.readiness import is_sharded, require_logits, require_loss
-from samsum_stream.training.tables import num_positions
+from samsum_stream.training.tables import position_table
 from samsum_stream.values.arrays import Int32Array, Int64Array
 from samsum_stream.values.batches import Batch, Pack
 from samsum_stream.values.examples import IGNORE_INDEX, Example
@@ -34,6 +33,9 @@ NUM_FILLERS = (5, 17)
 """Tokens after a document in the other shapes in which a document is run."""
 
 _ROWS_AT_ONCE = 1024
+
+_AUTOCAST_BY_ACCELERATE = "_original_forward"
+"""An attribute of a model whose `forward` accelerate has put into autocast, and which stays so after the training."""
 
 
 class ProbeResult(NamedTuple):
@@ -62,11 +64,12 @@ class ProbeRunner:
 
     Args:
         model: The model.
+        max_length: The most tokens of a document.
         parameters: The parameters whose gradients are compared; without parameters, nothing runs backward.
     """
 
-    def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter] = ()) -> None:
-        self.model, self.parameters = model, parameters
+    def __init__(self, model: nn.Module, *, max_length: int, parameters: Sequence[nn.Parameter] = ()) -> None:
+        self.model, self.max_length, self.parameters = model, max_length, parameters
         self.device = next(model.parameters()).device
 
     def packed(self, collator: Collator, probe: Batch) -> ProbeResult:
@@ -90,7 +93,7 @@ class ProbeRunner:
                 tensors = COLLATORS["padding_free"](pad_token_id=0, max_length=0).collate(document)
                 plain = {name: tensors[name] for name in ("input_ids", "labels")}
                 if num_fillers:
-                    plain = _filled(plain, min(num_fillers, _max_positions(self.model) - len(document.tokens.ids)))
+                    plain = _filled(plain, min(num_fillers, self.max_length - len(document.tokens.ids)))
                 log_probs, loss = self._forward(plain, document, np.arange(len(document.tokens.ids)))
                 log_probs_of_documents.append(log_probs)
                 yield loss * (int(labels) / int(num_labels.sum()))
@@ -128,13 +131,13 @@ def make_probes(model: nn.Module, packs: Sequence[Pack], *, max_length: int) -> 
     documents = [(example.input_ids, example.spans) for pack in packs for example in pack.examples]
     short, tokens = min((ids for ids, _ in documents), key=len), np.concatenate([ids for ids, _ in documents])
     probes = [Batch.of_packs(packs)]
-    if (length := min(max_length - len(short), _max_positions(model))) > 1:
+    if (length := min(max_length - len(short), longest_document(model, max_length=max_length))) > 1:
         probes.append(_batch_of([[(short, _whole(len(short))), (np.resize(tokens, length), _whole(length))]]))
     return probes
 
 
 @contextmanager
-def probing_mode(model: nn.Module, probe: Batch) -> Iterator[ProbeRunner]:
+def probing_mode(model: nn.Module, probe: Batch, *, max_length: int) -> Iterator[ProbeRunner]:
     """Evaluation mode, with gradients only for the parameters to compare; the state of the model is restored after.
 
     Ranks that share the weights compare log-probabilities only.
@@ -142,17 +145,19 @@ def probing_mode(model: nn.Module, probe: Batch) -> Iterator[ProbeRunner]:
     Args:
         model: The model.
         probe: Some documents; the shortest one shows which parameters text reaches.
+        max_length: The most tokens of a document.
     """
+    max_length = longest_document(model, max_length=max_length)
     modes = {module: module.training for module in model.modules()}
     trained = [] if is_sharded(model) else [weight for weight in model.parameters() if weight.requires_grad]
     grads = [(parameter, parameter.grad) for parameter in trained]
     try:
         model.eval()
         with torch.set_grad_enabled(bool(trained)):
-            compared = _compared(model, trained, probe)
+            compared = _compared(ProbeRunner(model, max_length=max_length, parameters=trained), probe)
             for parameter in trained:
                 parameter.requires_grad_(any(parameter is other for other in compared))
-            yield ProbeRunner(model, compared)
+            yield ProbeRunner(model, max_length=max_length, parameters=compared)
     finally:
         for parameter, grad in grads:
             parameter.requires_grad_().grad = grad
@@ -160,7 +165,7 @@ def probing_mode(model: nn.Module, probe: Batch) -> Iterator[ProbeRunner]:
             module.training = mode
 
 
-def _compared(model: nn.Module, trained: Sequence[nn.Parameter], probe: Batch) -> list[nn.Parameter]:
+def _compared(runner: ProbeRunner, probe: Batch) -> list[nn.Parameter]:
     """Small parameters near the input: their gradients pass through the whole model and cost almost nothing."""
     shortest = min(_documents(probe), key=lambda document: len(document.tokens.ids))
     reached = set[int]()
@@ -171,9 +176,10 @@ def _compared(model: nn.Module, trained: Sequence[nn.Parameter], probe: Batch) -
             reached.add(id(parameter))
         parameter.grad = None  # at most one gradient is in memory
 
+    trained = runner.parameters
     hooks = [weight.register_post_accumulate_grad_hook(note) for weight in trained]  # type: ignore[no-untyped-call]
     try:
-        ProbeRunner(model, trained).isolated(shortest)
+        runner.isolated(shortest)
     finally:
         for hook in hooks:
             hook.remove()
@@ -181,13 +187,38 @@ def _compared(model: nn.Module, trained: Sequence[nn.Parameter], probe: Batch) -
     return sorted(candidates, key=torch.numel)[:NUM_COMPARED]
 
 
+def longest_document(model: nn.Module, *, max_length: int) -> int:
+    """The most tokens of a document that a stream can give and the model can run."""
+    return min(max_length, position_table(model) or max_length)
+
+
 def compute_dtype(model: nn.Module) -> torch.dtype:
     """The dtype in which the model computes: the autocast dtype if autocast is on, else the dtype of the weights."""
     device = next(model.parameters()).device.type
     if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
+    if _AUTOCAST_BY_ACCELERATE in vars(model):
+        return _dtype_inside(model)
     dtype: torch.dtype = model.dtype  # type: ignore[assignment]  # transformers returns it for quantized models too
     return dtype
+
+
+@torch.no_grad()
+def _dtype_inside(model: nn.Module) -> torch.dtype:
+    """The coarsest dtype of what modules return, in a model whose `forward` turns autocast on."""
+    dtypes = {torch.float32}
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        if torch.is_tensor(output) and output.is_floating_point():
+            dtypes.add(output.dtype)
+
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
+    try:
+        model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=next(model.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def _flat_indices(collator: Collator, probe: Batch) -> Int64Array:
@@ -239,7 +270,3 @@ def _batch_of(packs: Sequence[Sequence[tuple[Int32Array, Int32Array]]]) -> Batch
     """A batch of documents; a document is its ids and its spans."""
     nowhere = RowPosition("", "", 0, 0)
     return Batch.of_packs([Pack(tuple(Example(*document, nowhere) for document in pack)) for pack in packs])
-
-
-def _max_positions(model: nn.Module) -> int:
-    return num_positions(model) or sys.maxsize

@@ -54,7 +54,7 @@ def require_language_model(model: Any) -> None:
 
 
 def require_logits(model: Any, ids: torch.Tensor, output: Any) -> torch.Tensor:
-    """The logits of a model, shape `[B, T, V]`, for ids of shape `[B, T]`.
+    """The logits of a model, shape `[B, T, V]`, for ids of shape `[B, T]`, without those of virtual tokens before them.
 
     Raises:
         ConfigError: the output has other logits.
@@ -63,6 +63,8 @@ def require_logits(model: Any, ids: torch.Tensor, output: Any) -> torch.Tensor:
     logits: torch.Tensor | None = getattr(output, "logits", None)
     if logits is None:
         raise ConfigError(f"{name} is a base model: its output has no logits; {CAUSAL}")
+    if logits.ndim == 3 and logits.shape[1] > ids.shape[1]:  # prompt tuning of PEFT
+        logits = logits[:, -ids.shape[1] :]
     if logits.ndim != 3 or logits.shape[:2] != ids.shape:
         raise ConfigError(
             f"{name} gives logits of shape {[*logits.shape]} for ids of shape {[*ids.shape]}, as a classifier does; "

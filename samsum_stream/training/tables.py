@@ -40,15 +40,14 @@ def require_tables(stream: Stream, model: Any, packs: Sequence[Pack]) -> Limits:
     require_language_model(model)
     require_no_new_tokens(stream)
     examples = [example for pack in packs for example in pack.examples]
-    number = num_positions(model)
-    has_table = number is not None and _has_position_table(model, number)
-    limits = Limits(type(model).__name__, _vocabulary(model), number if has_table else None)
+    number = _num_positions(model)
+    limits = Limits(type(model).__name__, _vocabulary(model), position_table(model))
     limits.require(examples)
     if limits.vocabulary is not None:
         _require_vocabulary(stream, limits.vocabulary, limits.model)
     longest, max_length = max(len(example.input_ids) for example in examples), stream.collator.max_length
-    if number is not None and (longest > number or (has_table and max_length > number)):
-        effect = "would stop the training" if has_table else "has positions that the model lacks"
+    if number is not None and (longest > number or (limits.positions is not None and max_length > number)):
+        effect = "has positions that the model lacks" if limits.positions is None else "would stop the training"
         warn_once(
             logger,
             "%s is made for %d positions, and documents can have %d tokens: a longer document %s; set "
@@ -58,17 +57,34 @@ def require_tables(stream: Stream, model: Any, packs: Sequence[Pack]) -> Limits:
     return limits
 
 
-def num_positions(model: Any) -> int | None:
+def position_table(model: torch.nn.Module) -> int | None:
+    """The positions that a model looks up; None if it computes them, as rotary positions and those of ALiBi are."""
+    number = _num_positions(model)
+    if number is None:
+        return None
+    tensors = chain(model.named_parameters(), model.named_buffers())
+    names = [name for name, tensor in tensors if tensor.ndim == 2 and number <= len(tensor) <= number + NUM_RESERVED]
+    tables = [name for name in names if "pos" in name or "wpe" in name]
+    return number if any(not _grows(model, name) for name in tables) else None
+
+
+def _grows(model: torch.nn.Module, name: str) -> bool:
+    """Whether a table of sinusoids is made again for longer documents, as XGLM does."""
+    return hasattr(model.get_submodule(name.rpartition(".")[0]), "make_weights")
+
+
+def _num_positions(model: Any) -> int | None:
     """The positions that a model is made for; None if its config gives none."""
     config: Any = model.config
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    return getattr(config, "max_position_embeddings", None) or None
+    number: int = getattr(config, "max_position_embeddings", None) or 0
+    return number if number > 0 else None  # XLNet has -1
 
 
 def require_no_new_tokens(stream: Stream) -> None:
     """Raise `ConfigError` if the tokenizer got tokens after the stream was made: the stream encodes with a copy."""
-    reference = stream.pipeline.encoder.tokenizer.reference.tokenizer
-    if new := [token for token in stream.tokenizer.get_added_vocab() if reference.token_to_id(token) is None]:
+    known = stream.pipeline.encoder.tokenizer.reference.tokenizer.get_added_tokens_decoder()
+    if new := [token for token, number in stream.tokenizer.get_added_vocab().items() if number not in known]:
         raise ConfigError(
             f"the tokenizer got {counted(len(new), 'token')} after the stream was made ({', '.join(new[:NUM_NAMED])}), "
             "and the stream does not encode them; add tokens first, then make the stream with tokenizer=tokenizer"
@@ -77,10 +93,12 @@ def require_no_new_tokens(stream: Stream) -> None:
 
 def _vocabulary(model: Any) -> int | None:
     try:
-        size: int | None = getattr(model.get_input_embeddings(), "num_embeddings", None)
-    except (AttributeError, NotImplementedError):  # a model of the user may not say where its embedding is
+        embedding = model.get_input_embeddings()
+        return (
+            getattr(embedding, "num_embeddings", None) or len(embedding.weight) or None
+        )  # adapters have a weight only
+    except (AttributeError, NotImplementedError, TypeError):  # a model of the user may not say where its embedding is
         return None
-    return size
 
 
 def _require_vocabulary(stream: Stream, size: int, model: str) -> None:
@@ -101,10 +119,3 @@ def _require_vocabulary(stream: Stream, size: int, model: str) -> None:
             "model.resize_token_embeddings(%d) if rows can contain them",
             *(counted(len(outside), "token"), model, names, ", ..." if len(outside) > NUM_NAMED else "", needed),
         )
-
-
-def _has_position_table(model: torch.nn.Module, number: int) -> bool:
-    """Whether the model looks positions up; rotary positions and those of ALiBi are computed, and have no end."""
-    tensors = chain(model.named_parameters(), model.named_buffers())
-    names = (name for name, tensor in tensors if tensor.ndim == 2 and number <= len(tensor) <= number + NUM_RESERVED)
-    return any("pos" in name or "wpe" in name for name in names)

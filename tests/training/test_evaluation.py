@@ -231,7 +231,7 @@ class TestRefused:
         endless = small_stream(epochs=None)
         dataset = {"eval_stream": None, "eval_dataset": endless, "a dict": {"a": endless}}[place]
         trainer = Trainer(make_model("llama"), arguments(tmp_path), eval_dataset=dataset)
-        with pytest.raises(ConfigError, match="evaluation needs an end; write epochs: 1"):
+        with pytest.raises(ConfigError, match="evaluation reads each row once, got null; write epochs: 1"):
             small_stream().attach(trainer, eval_stream=endless if place == "eval_stream" else None)
 
     def test_an_endless_stream_afterwards(self, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ class TestRefused:
             functools.partial(trainer.evaluate, {"b": endless}),
             functools.partial(trainer.predict, endless),
         ):
-            with pytest.raises(ConfigError, match="evaluation needs an end; write epochs: 1"):
+            with pytest.raises(ConfigError, match="evaluation reads each row once, got null; write epochs: 1"):
                 use()
 
     @pytest.mark.parametrize(

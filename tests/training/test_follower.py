@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import Trainer, TrainerCallback
 
-from samsum_stream import ConfigError, StateError
+from samsum_stream import StateError
 from samsum_stream.inspection.trace import read_state, trace_batch
 from tests.models import make_model
 from tests.streams import make_rows, make_stream
@@ -202,17 +202,28 @@ class TestOtherMicroBatches:
         assert rows_of_steps(again, 2) == rows_of_steps(whole, 2)[4:]
 
     def test_another_product_is_refused(self, tmp_path: Path) -> None:
-        saves = {"save_strategy": "steps", "save_steps": 2, "max_steps": 8}
+        saves = {"save_strategy": "steps", "save_steps": 2, "num_train_epochs": 2}
         attached(tmp_path, small_stream(batch_size=4), **saves, gradient_accumulation_steps=2).train()
         other = attached(tmp_path, small_stream(batch_size=2), **saves, gradient_accumulation_steps=2)
         with pytest.raises(StateError, match=r"a step had 8 packs .* and has 4 now, .*; keep the product"):
             other.train(resume_from_checkpoint=True)
 
+    def test_an_endless_run_may_have_another_product_of_whole_batches(self, tmp_path: Path) -> None:
+        saves = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
+        first = attached(tmp_path, small_stream(batch_size=4), **saves, gradient_accumulation_steps=2)
+        first.train()
+        other = attached(tmp_path, small_stream(batch_size=2), **saves, gradient_accumulation_steps=2)
+        other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+        assert rows_of_steps(other, 4) == rows_of_steps(first, 2)[2:3]
+        half = attached(tmp_path, small_stream(batch_size=2), **saves)
+        with pytest.raises(StateError, match="a step has 2 packs of each rank, .* must be a multiple of 4"):
+            half.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+
     def test_a_size_that_does_not_fit_is_refused(self, tmp_path: Path) -> None:
         saves = {"save_strategy": "steps", "save_steps": 2, "max_steps": 8}
         attached(tmp_path, small_stream(batch_size=4), **saves).train()
         other = attached(tmp_path, small_stream(batch_size=3), **saves)
-        with pytest.raises(ConfigError, match="a micro-batch of 3 packs is neither .* a multiple of 4"):
+        with pytest.raises(StateError, match="per_device_train_batch_size is 3 .* batches of 4 packs.* multiple of 4"):
             other.train(resume_from_checkpoint=True)
 
     def test_a_new_run_after_a_resumed_one_has_its_own_batches(self, tmp_path: Path) -> None:

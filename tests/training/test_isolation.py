@@ -1,23 +1,25 @@
 """The isolation check measures a model in its current state, and restores this state."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from torch import nn
 from transformers import LlamaConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from samsum_stream import ContaminationError
+from samsum_stream import ConfigError, ContaminationError
 from samsum_stream.batching import collation
 from samsum_stream.batching.attention import ATTENTION as FORMS
 from samsum_stream.training.isolation import measure
 from samsum_stream.training.model_report import LAYOUTS, Layout, LayoutReport, ModelReport
 from samsum_stream.training.probing import probe_packs
 from tests.models import make_model
-from tests.streams import NUM_WORDS, make_rows, make_stream
+from tests.streams import MAX_LENGTH, NUM_WORDS, make_rows, make_stream
+from tests.training.trainers import Recorder, arguments
 
 
 def check(model: Any, **changes: Any) -> ModelReport:
@@ -137,8 +139,9 @@ class TestTheBestLayout:
             _ = self.report(padded=10.0).best
         message = str(caught.value)
         assert "packed/position_ids 5.0e+00, packed/block_mask 5.0e+00, packed/varlen 5.0e+00" in message
-        assert "write collator_config.method: padded, which is exact" in message
-        assert "another attn_implementation" in message
+        assert message.endswith("write collator_config.method: padded, which is exact")
+        with pytest.raises(ContaminationError, match="; load the model with another attn_implementation"):
+            _ = self.report().best
 
 
 def test_a_model_is_measured_once_for_all_loaders() -> None:
@@ -239,3 +242,39 @@ def test_rows_whose_length_is_a_multiple_are_as_exact_as_others(method: str, nam
         measure(make_model(name), probe_packs(one.pipeline), collator=one.collator) for one in (multiple, plain)
     )
     assert [layout.verdict for layout in report.layouts] == [layout.verdict for layout in expected.layouts]
+
+
+@pytest.mark.parametrize("method", ["packed", "padded", "padding_free"])
+def test_positions_that_depend_on_the_longest_document_are_refused(method: str) -> None:
+    """Dynamic rotary positions change if a batch has a document that is longer than the original positions."""
+    config = {"method": method, "kwargs": {}}
+    dynamic = {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}}
+    model = make_model("llama", max_position_embeddings=MAX_LENGTH - 8, **dynamic)
+    with pytest.raises((ConfigError, ContaminationError), match="rope_type: dynamic|documents"):
+        make_stream(make_rows(40), lanes=1, collator_config=config).fit(model)
+    stream = make_stream(make_rows(40), lanes=1, collator_config=config, max_length=MAX_LENGTH - 8)
+    assert stream.fit(make_model("llama", max_position_embeddings=MAX_LENGTH - 8, **dynamic))
+
+
+def test_a_model_that_accelerate_has_put_into_autocast_is_measured_in_its_precision(tmp_path: Path) -> None:
+    """Its weights are float32, and its `forward` computes in bfloat16, also after the training."""
+    trainer = Recorder(make_model("llama"), arguments(tmp_path, bf16=True, max_steps=1))
+    stream = make_stream(make_rows(40), lanes=1)
+    stream.attach(trainer)
+    trainer.train()
+    report = make_stream(make_rows(40), lanes=1).check_model(trainer.model)
+    assert report.tolerance > 1e-2
+    assert report.of(Layout("packed", "full")).verdict == "leaks"
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT causes it
+@pytest.mark.parametrize("method", ["packed", "padded"])
+def test_virtual_tokens_before_a_row_are_seen_by_its_first_document_only(method: str) -> None:
+    settings = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    model = get_peft_model(make_model("llama"), settings)
+    stream = make_stream(make_rows(40), lanes=1, collator_config={"method": method})
+    if method == "packed":
+        with pytest.raises(ContaminationError, match="write collator_config.method: padded, which is exact"):
+            stream.fit(model)
+    else:
+        assert stream.fit(model)

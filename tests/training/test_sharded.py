@@ -59,5 +59,5 @@ def test_zero3_ends_at_the_first_step_if_documents_see_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = run_zero3(tmp_path, monkeypatch, "opt")
-    assert "documents of a batch see each other" in message
+    assert "documents see each other" in message
     assert "block_mask, which is exact" in message

@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import XGLMConfig, XGLMForCausalLM
 
 from samsum_stream import ConfigError, SFTStream
 from tests.models import make_model
@@ -61,6 +64,11 @@ def test_tokens_that_are_added_after_the_stream_was_made_are_an_error(layout: di
     with pytest.raises(ConfigError, match=message):
         stream.loader()
     SFTStream.from_config(config, rows=make_rows(60), tokenizer=tokenizer).loader(model=model)
+    tokenizer = word_tokenizer()
+    stream = SFTStream.from_config(config, rows=make_rows(60), tokenizer=tokenizer)
+    tokenizer.add_tokens(["12"])  # a word of the vocabulary that becomes a token of its own
+    with pytest.raises(ConfigError, match=r"got 1 token after the stream was made \(12\)"):
+        stream.loader()
 
 
 def test_tokens_that_only_the_tokenizer_has_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
@@ -111,3 +119,19 @@ def test_a_later_row_that_the_tables_do_not_hold_is_named_before_its_batch(num_w
         ConfigError, match=r"^rows:55 .*: the tokenizer gives the id 699, and LlamaForCausalLM has a vo"
     ):
         list(stream.loader(model=make_model("llama", vocab_size=650), num_workers=num_workers))
+
+
+def test_a_table_that_grows_has_no_end(caplog: pytest.LogCaptureFixture) -> None:
+    sizes = {"d_model": 32, "ffn_dim": 64, "num_layers": 1, "attention_heads": 2, "init_std": 0.3}
+    torch.manual_seed(0)
+    model = XGLMForCausalLM(XGLMConfig(vocab_size=NUM_WORDS, max_position_embeddings=8, **sizes))
+    make_stream(make_rows(60), lanes=2, collator_config={"method": "padded"}).fit(model)
+    assert "would stop the training" not in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT causes it
+def test_an_embedding_with_adapters_has_a_vocabulary() -> None:
+    model = make_model("llama", vocab_size=20)
+    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules=["embed_tokens"]))
+    with pytest.raises(ConfigError, match="has a vocabulary of 20"):
+        make_stream(make_rows(60), lanes=2).fit(adapted)
