@@ -94,12 +94,14 @@ def names_of_a_reader(page: Path) -> dict[str, Any]:
     """The names that blocks use without a definition."""
     stream = SFTStream.from_yaml(CONFIGS.get(page.name, "configs/quickstart.yaml"))
     held_out = load_config("configs/quickstart.yaml").model_copy(update={"shuffle": False})
+    model = tiny_model(stream.tokenizer)
     return {
         "dataset": make_rows(40),
         "device": torch.device("cpu"),
         "eval_stream": SFTStream(held_out),
         "mesh": init_device_mesh("cpu", (1,), mesh_dim_names=("dp",)),
-        "model": tiny_model(stream.tokenizer),
+        "model": model,
+        "optimizer": torch.optim.AdamW(model.parameters()),
         "stream": stream,
         "tokenizer": stream.tokenizer,
     }
@@ -112,6 +114,7 @@ def test_every_block_is_in_a_language_that_is_checked_here(page: Path) -> None:
 
 
 @pytest.mark.usefixtures("job")
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")  # TRL causes it
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, "python")], ids=lambda page: page.name)
 def test_the_blocks_of_python_run_from_top_to_bottom(page: Path) -> None:
     names = names_of_a_reader(page)
