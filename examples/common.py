@@ -23,14 +23,15 @@ LEARNING_RATE = 3e-3
 console = Console(markup=False, emoji=False, highlight=False)
 
 
-def parser(description: str, *, max_steps: int = 200, save_steps: int = 100) -> ArgumentParser:
+def parser(description: str, *, max_steps: int = 200, save_steps: int = 100, has_resume: bool = True) -> ArgumentParser:
     """The command-line arguments of all training scripts."""
     parser = ArgumentParser(description=description)
     parser.add_argument("--max-steps", type=int, default=max_steps, help="optimizer steps (default: %(default)s)")
     parser.add_argument(
         "--save-steps", type=int, default=save_steps, help="steps between checkpoints (default: %(default)s)"
     )
-    parser.add_argument("--resume", action="store_true", help="resume from the newest checkpoint")
+    if has_resume:
+        parser.add_argument("--resume", action="store_true", help="resume from the newest checkpoint")
     return parser
 
 
@@ -52,16 +53,17 @@ def open_stream(name: str = "quickstart.yaml", *, rows: Any = None, **changes: A
     return SFTStream.from_config({**config, **changes}, rows=rows)
 
 
-def tiny_llama(stream: SFTStream) -> LlamaForCausalLM:
-    """A Llama with 1.4 million random weights for the packs of the stream; every call gives the same weights."""
+def tiny_llama(stream: SFTStream, **changes: int) -> LlamaForCausalLM:
+    """A Llama with 1.4 million random weights for the packs of the stream; every call gives the same weights.
+
+    `changes` are the sizes that differ.
+    """
     set_seed(0)
     tokenizer = stream.tokenizer
+    sizes = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4}
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
+        **{**sizes, **changes},
         max_position_embeddings=stream.collator.max_length,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

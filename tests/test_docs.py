@@ -34,7 +34,19 @@ from tests.streams import make_rows
 
 TOP = Path(__file__).resolve().parents[1]
 PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").glob("*.md"))]
-COMMANDS = ("samsum-stream", "python", "pytest", "pip", "ruff", "mypy", "bash", "source", "pre-commit")
+COMMANDS = (
+    "samsum-stream",
+    "python",
+    "torchrun",
+    "pytest",
+    "pip",
+    "ruff",
+    "mypy",
+    "bash",
+    "source",
+    "export",
+    "pre-commit",
+)
 LANGUAGES = {"python", "yaml", "bash", ""}
 
 CONFIGS = {"sources.md": "configs/mixture.yaml", "conversations.md": "configs/conversations_openai.yaml"}

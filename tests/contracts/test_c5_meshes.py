@@ -37,15 +37,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return run(folder, (1, 1), (1, 1))
 
 
-@pytest.mark.parametrize(
-    "meshes",
-    [
-        ((2, 1), (1, 2)),
-        pytest.param(((2, 2), (4, 1)), marks=pytest.mark.slow),
-        pytest.param(((4, 1), (2, 2)), marks=pytest.mark.slow),
-        pytest.param(((1, 2), (2, 2)), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("meshes", [((2, 1), (1, 2)), ((2, 2), (4, 1)), ((4, 1), (2, 2)), ((1, 2), (2, 2))])
 def test_a_run_continues_on_another_mesh_with_the_rows_and_losses_of_one_process(
     meshes: tuple[Mesh, ...], whole: list[dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,18 +21,17 @@ A launcher starts ranks in separate sessions and may die before them, so neither
 
 
 class Job:
-    """A test module that runs in one process, or in several processes that torchrun starts.
+    """A command that runs in one process, or in several processes that it starts.
 
     Attributes:
         output: The file of its stdout and stderr.
     """
 
-    def __init__(self, module: str, *arguments: object, ranks: int | None, output: Path) -> None:
-        launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"] if ranks else []
-        command = [sys.executable, "-m", *launcher, module, *map(str, arguments)]
+    def __init__(self, command: Sequence[str], *, output: Path, environment: Mapping[str, str]) -> None:
         self.mark, self.output = f"{MARK}={uuid.uuid4().hex}", output
         environment = {
             **os.environ,
+            **environment,
             "OMP_NUM_THREADS": "1",
             "PYTHONFAULTHANDLER": "1",
             "PYTHONPATH": str(ROOT),
@@ -99,8 +98,15 @@ class Jobs:
         self._started: list[Job] = []
 
     def start(self, module: str, *arguments: object, ranks: int | None = None) -> Job:
-        """Start a job with `ranks` ranks, or a plain Python process if `ranks` is None."""
-        job = Job(module, *arguments, ranks=ranks, output=self.folder / f"job-{len(self._started):02}.output")
+        """Start a module with `ranks` ranks, or in a plain Python process if `ranks` is None."""
+        launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"] if ranks else []
+        return self.launch("-m", *launcher, module, *arguments)
+
+    def launch(self, *arguments: object, **environment: str) -> Job:
+        """Start Python with these arguments."""
+        command = [sys.executable, *map(str, arguments)]
+        output = self.folder / f"job-{len(self._started):02}.output"
+        job = Job(command, output=output, environment=environment)
         self._started.append(job)
         return job
 

@@ -26,7 +26,10 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def short_waits() -> Iterator[None]:
-    with mock.patch.multiple(remote, FIRST_DELAY=0.001, MAX_DELAY=0.01):
+    with (
+        mock.patch.multiple(remote, FIRST_DELAY=0.001, MAX_DELAY=0.01),
+        mock.patch("s3fs.core.S3FileSystem.retries", 1),
+    ):
         yield
 
 
