@@ -65,7 +65,8 @@ def test_much_padding_is_a_warning_once(caplog: pytest.LogCaptureFixture) -> Non
     [record] = caplog.records
     assert record.getMessage() == (
         "rows: packs fill 34.4% of the batches of an epoch, and padding fills the rest: the 4 lanes have 3 to 24 "
-        "packs, and 12 batches of 2 each; set shuffle: true, fewer lanes, a smaller batch_size, or epochs: null"
+        "packs, and 12 batches of 2 each; set fewer lanes or a smaller batch_size (to train, also shuffle: true or "
+        "epochs: null)"
     )
 
 
