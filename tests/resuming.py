@@ -268,3 +268,12 @@ def stream_of(**changes: Any) -> SFTStream:
         **{"rows": awkward_rows(8 * LANES), "max_length": 32, "buffer_size": 5, "batch_size": 2, "lanes": LANES}
         | changes
     )
+
+
+def save_at(stream: SFTStream, folder: str | Path, *, ranks: int, steps: int) -> list[StreamLoader]:
+    """Loaders of some ranks, each of which has taken `steps` batches and saved its state."""
+    loaders = [stream.loader(rank=rank, world_size=ranks) for rank in range(ranks)]
+    for loader in loaders:
+        list(take(loader, steps))
+        loader.save(folder)
+    return loaders

@@ -5,10 +5,8 @@ trainer_state.json ◀── DataPosition ◀──at a step that saves── Fo
 """
 
 import logging
-import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch.distributed
@@ -16,13 +14,12 @@ from transformers import TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import get_last_checkpoint
 
-from samsum_stream.errors import StateError
 from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.state.state import State, merge_states
 from samsum_stream.training.arguments import agree_on_settings, require_supported
-from samsum_stream.training.checkpoints import position_in
 from samsum_stream.training.fitting import Fitting
 from samsum_stream.training.protocol import Stream
+from samsum_stream.training.resuming import batch_size_in, batch_size_of_run, packs_per_step, resume
 from samsum_stream.training.train_epochs import TrainEpochs
 
 logger = logging.getLogger(__name__)
@@ -59,7 +56,7 @@ class Follower(TrainerCallback):
         folder = self.trainer.args.output_dir
         is_last = resume_from_checkpoint is True
         checkpoint = get_last_checkpoint(folder) if is_last else resume_from_checkpoint  # type: ignore[no-untyped-call]
-        self._saved_batch_size = _batch_size_in(checkpoint) if checkpoint else None
+        self._saved_batch_size = batch_size_in(checkpoint) if checkpoint else None
         return train(resume_from_checkpoint, *args, **kwargs)
 
     def train_dataloader(self) -> TrainEpochs:
@@ -72,7 +69,7 @@ class Follower(TrainerCallback):
         is_measured = self._fitting.fit(self.stream)
         settings = agree_on_settings(self.stream, self.trainer)
         micro_batch_size = settings["batch_size"]
-        settings["batch_size"] = self._batch_size(micro_batch_size)
+        settings["batch_size"] = batch_size_of_run(micro_batch_size, saved=self._saved_batch_size)
         run = self.stream.with_run(**settings)
         self._unmeasured = None if is_measured else run
         callbacks = self.trainer.callback_handler.callbacks
@@ -88,21 +85,10 @@ class Follower(TrainerCallback):
         self.epochs = TrainEpochs(loader, num_epochs=run.pipeline.epochs)
         return self.epochs
 
-    def _batch_size(self, micro_batch_size: int) -> int:
-        """The batch size of the checkpoint that is resumed; else that of the Trainer."""
-        saved = self._saved_batch_size or micro_batch_size
-        if saved % micro_batch_size and micro_batch_size % saved:
-            raise StateError(
-                f"per_device_train_batch_size is {micro_batch_size} (a batch_size in the config sets it), and the "
-                f"checkpoint was saved with batches of {saved} packs, which can be cut or joined; take a divisor or a "
-                f"multiple of {saved}"
-            )
-        return saved
-
     def on_train_begin(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         name = DataPosition.__name__
         if state.global_step:
-            self._resume(state.stateful_callbacks.get(name), global_step=state.global_step)
+            resume(self.epochs, state.stateful_callbacks.get(name), global_step=state.global_step, args=args)
             self._correct_epoch(state)
         state.stateful_callbacks[name] = DataPosition().state()  # a checkpoint may have no entry, or several
         self._logged_at, self._logged_tokens = time.perf_counter(), self.stream.stats.tokens
@@ -159,76 +145,9 @@ class Follower(TrainerCallback):
         callbacks = self.trainer.callback_handler.callbacks
         entry = next(callback for callback in callbacks if isinstance(callback, DataPosition))
         entry.global_step, entry.num_processes = state.global_step, self.trainer.args.world_size
-        entry.batches_per_step = self._packs_per_step // self.epochs.loader.pipeline.batch_size
-        entry.position = gathered_state(self.epochs.loader)
-
-    def _resume(self, saved: Any, *, global_step: int) -> None:
-        nothing: dict[str, Any] = {"position": None, "global_step": None}
-        attributes = saved["attributes"] if isinstance(saved, dict) else nothing
-        position = attributes["position"]
-        if position is None or attributes["global_step"] != global_step:
-            raise StateError(
-                f"the checkpoint of step {global_step} has no position in the data: its Trainer was not attached, or "
-                "saved outside of a step; use another checkpoint, or load its model and call train() to start at the "
-                "first row"
-            )
-        self._require_same_steps(attributes["batches_per_step"])
-        self._load(position)
-        logger.info("resuming the data at global batch %d", position["batch"])
-
-    def _require_same_steps(self, batches_per_step: int) -> None:
-        """Raises `StateError` if steps would not have the batches that they had, or parts of batches."""
         loader, arguments = self.epochs.loader, self.trainer.args
-        size, packs_of_rank = loader.pipeline.batch_size, self._packs_per_step // loader.ranks.world_size
-        if self.epochs.num_epochs is not None and self._packs_per_step != batches_per_step * size:
-            raise StateError(
-                f"a step had {batches_per_step * size} packs (ranks x per_device_train_batch_size x "
-                f"gradient_accumulation_steps) and has {self._packs_per_step} now, so the remaining steps would not "
-                "match the remaining rows; keep the product, or load the model of the checkpoint and call train() to "
-                "start at the first row"
-            )
-        if packs_of_rank % size:
-            raise StateError(
-                f"a step has {packs_of_rank} packs of each rank, and the checkpoint was saved with batches of {size} "
-                f"packs, which one rank reads whole; with {arguments.world_size} processes, "
-                f"per_device_train_batch_size x gradient_accumulation_steps must be a multiple of {size}"
-            )
-
-    @property
-    def _packs_per_step(self) -> int:
-        """The packs of all ranks in an optimizer step."""
-        loader, accumulation = self.epochs.loader, self.trainer.args.gradient_accumulation_steps
-        return int(loader.ranks.world_size * loader.micro_batches.size(loader.pipeline.batch_size) * accumulation)
-
-    def _load(self, position: State) -> None:
-        """Load a position; the number of epochs may grow if the epochs that have begun keep their batches."""
-        loader, epochs = self.epochs.loader, self.epochs.num_epochs
-        before = position["fingerprint"]["epochs"]
-        if (epochs is None) != (before is None):
-            names = ("num_train_epochs", "max_steps")
-            raise StateError(
-                f"the checkpoint was trained with {names[before is None]}, and this run has {names[epochs is None]}: "
-                f"their batches differ; continue with {names[before is None]}, or load the model of the checkpoint and "
-                "call train() to start at the first row"
-            )
-        grows = epochs is not None and before is not None and epochs >= before
-        loader.load_state_dict(position, ignore=["epochs"] if grows else [])
-        before_batches = position["epoch_run"]["min_batches"]
-        if (plan := loader.plan) is not None and plan.num_batches != before_batches:
-            raise StateError(
-                f"num_train_epochs is {epochs}: a lane has {plan.num_batches} batches in an epoch, and had "
-                f"{before_batches} with {before}, so the run cannot continue; resume with {before}, or load the model "
-                "of the checkpoint and call train() for a new run. A run that may need more epochs later starts with "
-                "the most epochs, and stops early"
-            )
-
-
-def _batch_size_in(checkpoint: str | os.PathLike[str]) -> int | None:
-    """The batch size of the stream that a checkpoint continues; None if the checkpoint has no position."""
-    try:
-        return int(position_in(Path(checkpoint))["fingerprint"]["batch_size"])
-    except (StateError, KeyError, TypeError, ValueError, AttributeError):
-        return None  # the error comes when the position is loaded
+        entry.batches_per_step = packs_per_step(loader, arguments) // loader.pipeline.batch_size
+        entry.position = gathered_state(loader)
 
 
 def gathered_state(loader: StreamLoader) -> State:

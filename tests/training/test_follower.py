@@ -248,3 +248,22 @@ def require_same_steps(trainer: Recorder, whole: Recorder) -> None:
     for (step, epoch, loss), (other_step, other_epoch, expected) in zip(losses(trainer), losses(whole), strict=True):
         assert (step, epoch) == (other_step, pytest.approx(other_epoch))
         assert loss == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ({"num_train_epochs": 2}, {"max_steps": 9}, "trained with num_train_epochs, and this run has max_steps: their"),
+        ({"max_steps": 9}, {"num_train_epochs": 2}, "trained with max_steps, and this run has num_train_epochs: their"),
+        ({"num_train_epochs": 2}, {"num_train_epochs": 1}, "num_train_epochs was 2 and is 1; resume with 2, and stop"),
+    ],
+)
+def test_another_end_is_an_error_with_the_names_of_the_trainer(
+    before: dict[str, Any], after: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    saves = {"save_strategy": "steps", "save_steps": 3}
+    attached(tmp_path, small_stream(), **saves, **before).train()
+    with pytest.raises(StateError, match=message):
+        attached(tmp_path, small_stream(), **saves, **after).train(
+            resume_from_checkpoint=str(tmp_path / "checkpoint-3")
+        )

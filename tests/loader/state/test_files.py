@@ -7,21 +7,12 @@ from pathlib import Path
 import pytest
 
 from samsum_stream import SFTStream, StateError
-from samsum_stream.loader.loader import StreamLoader
-from tests.resuming import equal, stream_of, take
+from tests.resuming import equal, save_at, stream_of, take
 
 
 @pytest.fixture
 def stream() -> SFTStream:
     return stream_of(epochs=None)
-
-
-def save_at(stream: SFTStream, folder: Path, *, ranks: int, steps: int) -> list[StreamLoader]:
-    loaders = [stream.loader(rank=rank, world_size=ranks) for rank in range(ranks)]
-    for loader in loaders:
-        list(take(loader, steps))
-        loader.save(folder)
-    return loaders
 
 
 def names(folder: Path) -> list[str]:

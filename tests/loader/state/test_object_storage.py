@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import fsspec
@@ -12,7 +11,7 @@ import pytest
 from samsum_stream import SFTStream, StateError
 from samsum_stream.inspection.trace import read_state
 from samsum_stream.sources.files import remote
-from tests.resuming import equal, stream_of, take
+from tests.resuming import equal, save_at, stream_of, take
 from tests.s3 import DOWN, Server, serve
 
 _FOLDERS = itertools.count()
@@ -43,14 +42,6 @@ def folder(server: Server) -> Iterator[str]:
 @pytest.fixture
 def stream() -> SFTStream:
     return stream_of(epochs=None)
-
-
-def save_at(stream: SFTStream, folder: str, *, ranks: int, steps: int) -> list[Any]:
-    loaders = [stream.loader(rank=rank, world_size=ranks) for rank in range(ranks)]
-    for loader in loaders:
-        list(take(loader, steps))
-        loader.save(folder)
-    return loaders
 
 
 def names(folder: str) -> list[str]:
