@@ -177,11 +177,18 @@ def test_the_rows_after_a_checkpoint_can_be_traced(tmp_path: Path) -> None:
 class TestOtherMicroBatches:
     """A run continues with another micro-batch size and accumulation: each step has the same documents."""
 
-    @pytest.mark.parametrize("layout", ["packed", "padded", "padding_free"])
-    @pytest.mark.parametrize("changes", [{"num_train_epochs": 2}, {"max_steps": 12}])
-    @pytest.mark.parametrize("size", [1, 2, 8])
+    @pytest.mark.parametrize(
+        ("layout", "size", "changes"),
+        [
+            ("packed", 1, {"num_train_epochs": 2}),
+            ("packed", 8, {"max_steps": 12}),
+            ("padded", 1, {"num_train_epochs": 2}),
+            ("padded", 2, {"max_steps": 12}),
+            ("padding_free", 8, {"num_train_epochs": 2}),
+        ],
+    )
     def test_the_steps_are_those_of_the_same_run(
-        self, size: int, changes: dict[str, Any], layout: str, tmp_path: Path
+        self, layout: str, size: int, changes: dict[str, Any], tmp_path: Path
     ) -> None:
         def trainer(batch_size: int) -> Recorder:
             stream = small_stream(batch_size=batch_size, collator_config=layout_of(layout))
