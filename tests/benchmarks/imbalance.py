@@ -30,6 +30,9 @@ HIDDEN_SIZE = 2048
 WINDOW = 16
 """Packs that a lane keeps."""
 
+MIN_SHARE = 0.5
+"""A length is left out if fewer rows fit into it. Longer rows are left out."""
+
 
 def corpora() -> Iterator[tuple[str, Lengths]]:
     """The names and the lengths of the examples of real rows."""
@@ -82,6 +85,8 @@ def main() -> None:
     rows = []
     for name, lengths in corpora():
         for max_length in MAX_LENGTHS:
+            if np.mean(lengths <= max_length) < MIN_SHARE:
+                continue
             batch_size = TOKENS_OF_RANK // max_length
             num_packs = batch_size * NUM_STEPS + WINDOW
             lanes = [packs_of_lane(lengths, max_length=max_length, lane=lane) for lane in range(NUM_RANKS)]
