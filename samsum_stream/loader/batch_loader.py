@@ -150,6 +150,15 @@ class BatchLoader(DataLoader[Any]):
             start = time.perf_counter()
 
     @property
+    def batch_size(self) -> int:
+        """The packs of one dict of tensors; accelerate gives it to DeepSpeed for `train_micro_batch_size_per_gpu`."""
+        return self.micro_batches.size(self.pipeline.batch_size)
+
+    @batch_size.setter
+    def batch_size(self, value: int | None) -> None:
+        """The DataLoader gets whole batches, so its own batch size is None."""
+
+    @property
     def batch(self) -> int:
         """The next global batch of all ranks."""
         return self._progress.batch

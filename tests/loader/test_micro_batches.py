@@ -93,6 +93,7 @@ def test_a_loader_with_other_micro_batches_reads_the_same_rows(size: int, per_st
     other = loader(micro_batch_size=size, batches_per_step=per_step)
     batches = list(other)
     assert len(batches) == len(other)
+    assert other.batch_size == size
     assert len(other) // 2 % per_step == 0
     assert Counter(rows_of_batches(batches)) == dict.fromkeys(range(60), 2)
 
