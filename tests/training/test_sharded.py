@@ -39,25 +39,30 @@ def test_fully_shard_gets_an_exact_form_and_the_loss_of_the_whole_model(
         assert results[rank][name] == [form, pytest.approx(model(**batch).loss.item(), rel=1e-5)]
 
 
-def run_zero3(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Any:
+def run_zero3(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, *, ranks: int) -> list[Any]:
+    """What each rank wrote."""
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     with Jobs(folder) as jobs:
-        jobs.start("tests.jobs.zero3", folder, name, ranks=1).finish()
-    return json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        jobs.start("tests.jobs.zero3", folder, name, ranks=ranks).finish()
+    return [json.loads((folder / f"result-{rank}.json").read_text(encoding="utf-8")) for rank in range(ranks)]
 
 
 @zero3
-def test_zero3_trains_with_the_losses_of_the_whole_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = attached(tmp_path / "whole", small_stream(), max_steps=2)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_zero3_trains_with_the_losses_of_the_whole_model(
+    ranks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = attached(tmp_path / "whole", small_stream(), max_steps=2, gradient_accumulation_steps=ranks)
     whole.train()
     expected = [loss for _, _, loss in losses(whole)]
-    assert run_zero3(tmp_path, monkeypatch, "llama") == pytest.approx(expected, rel=1e-4)
+    assert run_zero3(tmp_path, monkeypatch, "llama", ranks=ranks)[0] == pytest.approx(expected, rel=1e-4)
 
 
 @zero3
+@pytest.mark.parametrize("ranks", [1, 2])
 def test_zero3_ends_at_the_first_step_if_documents_see_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ranks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    message = run_zero3(tmp_path, monkeypatch, "opt")
-    assert "documents see each other" in message
-    assert "block_mask, which is exact" in message
+    for message in run_zero3(tmp_path, monkeypatch, "opt", ranks=ranks):
+        assert "documents see each other" in message
+        assert "block_mask, which is exact" in message
