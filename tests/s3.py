@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
+from urllib.request import Request, urlopen
 
 import fsspec
 import fsspec.config
@@ -187,6 +188,7 @@ def serve() -> Iterator[Server]:
     thread = threading.Thread(target=proxy.serve_forever, daemon=True)
     thread.start()
     server = Server(f"http://{host}:{port}", f"http://127.0.0.1:{proxy.server_port}", Proxy)
+    urlopen(Request(f"{server.direct}/moto-api/reset", method="POST")).close()  # the servers of a process share objects
     fsspec.filesystem("s3", **{**server.options, "endpoint_url": server.direct}).mkdir(BUCKET)
     try:
         yield server
