@@ -64,7 +64,7 @@ def position_table(model: torch.nn.Module) -> int | None:
         return None
     tensors = chain(model.named_parameters(), model.named_buffers())
     names = [name for name, tensor in tensors if tensor.ndim == 2 and number <= len(tensor) <= number + NUM_RESERVED]
-    tables = [name for name in names if "pos" in name or "wpe" in name]
+    tables = [name for name in names if ("pos" in name or "wpe" in name) and "vision" not in name]
     return number if any(not _grows(model, name) for name in tables) else None
 
 

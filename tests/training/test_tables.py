@@ -9,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import XGLMConfig, XGLMForCausalLM
 
 from samsum_stream import ConfigError, SFTStream
+from samsum_stream.training.tables import position_table
 from tests.models import make_model
 from tests.streams import MAX_LENGTH, NUM_WORDS, make_config, make_rows, make_stream, word_tokenizer
 from tests.training.trainers import Recorder, arguments, attached, layout_of, small_stream
@@ -127,6 +128,14 @@ def test_a_table_that_grows_has_no_end(caplog: pytest.LogCaptureFixture) -> None
     model = XGLMForCausalLM(XGLMConfig(vocab_size=NUM_WORDS, max_position_embeddings=8, **sizes))
     make_stream(make_rows(60), lanes=2, collator_config={"method": "padded"}).fit(model)
     assert "would stop the training" not in caplog.text
+
+
+def test_the_positions_of_a_vision_tower_are_no_table_of_the_text() -> None:
+    """The tower has as many positions, four patches and a class token, as the text model, which computes its own."""
+    model = make_model("llava")
+    model.config.get_text_config().max_position_embeddings = 5
+    assert any(len(weight) == 5 for name, weight in model.named_parameters() if "position" in name)
+    assert position_table(model) is None
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT causes it
