@@ -277,3 +277,13 @@ def save_at(stream: SFTStream, folder: str | Path, *, ranks: int, steps: int) ->
         list(take(loader, steps))
         loader.save(folder)
     return loaders
+
+
+def assert_continues(folder: str | Path, *, ranks: int, batch: int) -> None:
+    """Ranks that load the newest state, of `batch`, read the next twelve batches of `stream_of(epochs=None)`."""
+    expected = list(take(stream_of(epochs=None).loader(), batch + 12))[batch:]
+    for rank in range(ranks):
+        loader = stream_of(epochs=None).loader(rank=rank, world_size=ranks)
+        assert loader.load(folder)
+        batches = take(loader, 12 // ranks)
+        assert all(equal(one, other) for one, other in zip(batches, expected[rank::ranks], strict=True))

@@ -90,13 +90,13 @@ def read_state(path: str | os.PathLike[str], *, up_to: int | None = None) -> Sta
     location = Path(path)
     if (location / TRAINER_STATE).is_file():
         return position_in(location)
-    if match := _SAVED.fullmatch(os.fspath(path)):
-        folder, batch, name = match.groups()
-        return _saved("." if folder is None else folder or "/", int(batch), name)
     if state_folder(path).batches():
         state = load_state(path, up_to=up_to)
         assert state is not None
         return state
+    if match := _SAVED.fullmatch(os.fspath(path)):
+        folder, batch, name = match.groups()
+        return _saved("." if folder is None else folder or "/", int(batch), name)
     try:
         return require_form(json.loads(location.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:

@@ -51,8 +51,8 @@ def _announcement(loader: Loader, num_lanes: int) -> str:
     layout = f"{method}/{collator.attention}" if isinstance(collator, Packed) else method
     backend = pipeline.encoder.tokenizer.runs.backend.name
     size = f"{pipeline.batch_size} x {collator.max_length:,} tokens"
-    if loader.micro_batches != MicroBatches():
-        size += f" as micro-batches of {loader.micro_batches.size(pipeline.batch_size)}"
+    if loader.micro_batches.size != pipeline.batch_size:
+        size += f" as micro-batches of {loader.micro_batches.size}"
     return (
         f"{pipeline.source.name}: {rows}, {_length(loader)}; {counted(num_lanes, 'lane')} for {readers}; {layout}, "
         f"backend {backend}, batches of {size}"

@@ -113,8 +113,7 @@ class BatchLoader(DataLoader[Any]):
         self.pipeline, self.stats = pipeline, stats
         self._find_ranks, self.ranks = find_ranks, find_ranks()
         self._fingerprint, self._count = functools.cache(fingerprint), count
-        size = pipeline.batch_size
-        self.micro_batches = MicroBatches.of_sizes(micro_batch_size or size, batch_size=size)
+        self.micro_batches = MicroBatches(micro_batch_size or pipeline.batch_size, pipeline.batch_size)
         self._requested_workers, self._batches_per_step = num_workers, batches_per_step
         self.quarantine, self._worker_timeout = quarantine, timeout
         num_lanes = pipeline.lanes_for(self.ranks.world_size * max(num_workers, 1))
@@ -152,7 +151,7 @@ class BatchLoader(DataLoader[Any]):
     @property
     def batch_size(self) -> int:
         """The packs of one dict of tensors; accelerate gives it to DeepSpeed for `train_micro_batch_size_per_gpu`."""
-        return self.micro_batches.size(self.pipeline.batch_size)
+        return self.micro_batches.size
 
     @batch_size.setter
     def batch_size(self, value: int | None) -> None:

@@ -8,9 +8,9 @@ A step that accumulates the same number of packs has the same documents, so a ru
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby, islice, pairwise
 from math import gcd
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,36 +23,37 @@ from samsum_stream.values.examples import Example
 from samsum_stream.values.rows import RowPosition
 
 
-class MicroBatches(NamedTuple):
-    """How batches become micro-batches: cut in `num_pieces`, or `num_joined` in one. One of the numbers is 1.
+@dataclass(frozen=True)
+class MicroBatches:
+    """Batches as micro-batches of another size.
 
     Attributes:
-        num_pieces: The micro-batches of a batch.
-        num_joined: The batches in a micro-batch.
+        size: The packs of a micro-batch.
+        batch_size: The packs of a batch.
+
+    Raises:
+        ConfigError: neither size is a multiple of the other.
     """
 
-    num_pieces: int = 1
-    num_joined: int = 1
+    size: int
+    batch_size: int
 
-    @classmethod
-    def of_sizes(cls, micro_batch_size: int, *, batch_size: int) -> "MicroBatches":
-        """The micro-batches of `micro_batch_size` packs from batches of `batch_size` packs.
+    def __post_init__(self) -> None:
+        if self.batch_size % self.size and self.size % self.batch_size:
+            raise ConfigError(
+                f"a micro-batch of {self.size} packs is neither a part nor a multiple of a batch of {self.batch_size} "
+                f"packs; take a divisor or a multiple of {self.batch_size}"
+            )
 
-        Raises:
-            ConfigError: neither size is a multiple of the other.
-        """
-        if batch_size % micro_batch_size == 0:
-            return cls(num_pieces=batch_size // micro_batch_size)
-        if micro_batch_size % batch_size == 0:
-            return cls(num_joined=micro_batch_size // batch_size)
-        raise ConfigError(
-            f"a micro-batch of {micro_batch_size} packs is neither a part nor a multiple of a batch of {batch_size} "
-            f"packs; take a divisor or a multiple of {batch_size}"
-        )
+    @property
+    def num_pieces(self) -> int:
+        """The micro-batches of a batch, at least 1."""
+        return max(self.batch_size // self.size, 1)
 
-    def size(self, batch_size: int) -> int:
-        """The packs of a micro-batch."""
-        return batch_size * self.num_joined // self.num_pieces
+    @property
+    def num_joined(self) -> int:
+        """The batches in a micro-batch, at least 1."""
+        return max(self.size // self.batch_size, 1)
 
     def number(self, num_batches: int) -> int:
         """The micro-batches of some batches."""

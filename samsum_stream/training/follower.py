@@ -19,6 +19,7 @@ from samsum_stream.loader.state.state import State, merge_states
 from samsum_stream.training.arguments import agree_on_settings, require_supported
 from samsum_stream.training.fitting import Fitting
 from samsum_stream.training.protocol import Stream
+from samsum_stream.training.replacing import replaced
 from samsum_stream.training.resuming import batch_size_in, batch_size_of_run, packs_per_step, resume
 from samsum_stream.training.train_epochs import TrainEpochs
 
@@ -56,8 +57,8 @@ class Follower(TrainerCallback):
         folder = self.trainer.args.output_dir
         is_last = resume_from_checkpoint is True
         checkpoint = get_last_checkpoint(folder) if is_last else resume_from_checkpoint  # type: ignore[no-untyped-call]
-        self._saved_batch_size = batch_size_in(checkpoint) if checkpoint else None
-        return train(resume_from_checkpoint, *args, **kwargs)
+        with replaced(self, _saved_batch_size=batch_size_in(checkpoint) if checkpoint else None):
+            return train(resume_from_checkpoint, *args, **kwargs)
 
     def train_dataloader(self) -> TrainEpochs:
         """Replaces `Trainer.get_train_dataloader`: the stream from its beginning, for a new `trainer.train()`.

@@ -13,8 +13,9 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from samsum_stream.errors import StateError
+from samsum_stream.errors import ConfigError, StateError
 from samsum_stream.loader.loader import StreamLoader
+from samsum_stream.loader.micro_batches import MicroBatches
 from samsum_stream.loader.state.state import State
 from samsum_stream.training.checkpoints import position_in
 from samsum_stream.training.train_epochs import TrainEpochs
@@ -39,19 +40,19 @@ def batch_size_of_run(micro_batch_size: int, *, saved: int | None) -> int:
         StateError: the batches can neither be cut nor joined to the micro-batches of the Trainer.
     """
     batch_size = saved or micro_batch_size
-    if batch_size % micro_batch_size and micro_batch_size % batch_size:
+    try:
+        MicroBatches(micro_batch_size, batch_size)
+    except ConfigError as error:
         raise StateError(
             f"per_device_train_batch_size is {micro_batch_size} (a batch_size in the config sets it), and the "
-            f"checkpoint was saved with batches of {batch_size} packs, which can be cut or joined; take a divisor or a "
-            f"multiple of {batch_size}"
-        )
+            f"checkpoint was saved with batches of {batch_size} packs: {error}"
+        ) from None
     return batch_size
 
 
 def packs_per_step(loader: StreamLoader, arguments: TrainingArguments) -> int:
     """The packs of all ranks in an optimizer step."""
-    micro_batch_size = loader.micro_batches.size(loader.pipeline.batch_size)
-    return int(loader.ranks.world_size * micro_batch_size * arguments.gradient_accumulation_steps)
+    return int(loader.ranks.world_size * loader.batch_size * arguments.gradient_accumulation_steps)
 
 
 def resume(epochs: TrainEpochs, saved: Any, *, global_step: int, args: TrainingArguments) -> None:

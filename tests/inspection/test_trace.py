@@ -158,3 +158,10 @@ def test_the_command_takes_the_lanes_of_the_run(config: Path) -> None:
 
 def test_a_batch_below_0_is_a_usage_error(config: Path) -> None:
     assert run("trace", config, "--batch", -1).exit_code == 2
+
+
+def test_the_folder_of_a_run_may_have_the_name_of_a_batch(stream: SFTStream, tmp_path: Path) -> None:
+    loader = stream.loader()
+    next(iter(loader))
+    loader.save(tmp_path / "batch-16")
+    assert read_state(tmp_path / "batch-16") == loader.state_dict()

@@ -144,9 +144,10 @@ class _RemoteFolder(StateFolder):
 
     def set_aside(self, batch: int) -> str:
         def move(files: Any, path: str) -> None:
-            for name, content in self.read(batch).items():
-                if isinstance(content, str):
-                    files.pipe_file(f"{path.rpartition('/')[0]}/{_aside(batch)}/{name}", content.encode())
+            files.invalidate_cache()
+            target = f"{path.rpartition('/')[0]}/{_aside(batch)}"
+            for name in files.find(path):  # also files of the user, such as weights
+                files.copy(name, target + name.removeprefix(path))
             files.rm(path, recursive=True)
 
         self._call("renaming", f"/batch-{batch}", move)
