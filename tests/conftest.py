@@ -1,11 +1,13 @@
 """Shared settings and fixtures: no network, no time limits on properties, and the small tokenizer."""
 
+import itertools
 import json
 import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes run tests at a time, and each starts other processes
@@ -17,6 +19,9 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from samsum_stream.errors.once import warn_once
+
+if TYPE_CHECKING:
+    from tests.s3 import Server
 
 multiprocessing.set_forkserver_preload(["tests.resuming"])  # workers of a fork server start at once
 
@@ -38,6 +43,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def reset_warn_once() -> None:
     """A warning that is shown once per process is shown once per test."""
     warn_once.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator["Server"]:
+    """An S3 server behind a proxy that can break requests."""
+    from tests.s3 import serve  # the import takes a second
+
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture
+def short_waits() -> Iterator[None]:
+    """A failed request is sent again after milliseconds."""
+    from samsum_stream.sources.files import remote
+
+    with (
+        mock.patch.multiple(remote, FIRST_DELAY=0.001, MAX_DELAY=0.01),
+        mock.patch("s3fs.core.S3FileSystem.retries", 1),
+    ):
+        yield
+
+
+_FOLDERS = itertools.count()
+
+
+@pytest.fixture
+def url(server: "Server", short_waits: None) -> Iterator[str]:
+    """The URL of a folder that does not exist yet, on the S3 server."""
+    with server.as_default() as bucket:
+        yield f"{bucket}/runs/{next(_FOLDERS)}"
 
 
 @pytest.fixture

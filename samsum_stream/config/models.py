@@ -235,7 +235,7 @@ class FaultConfig(_Section):
     max_bad_rows: CountOrRate = Field(
         default=0, description="the limit of skipped rows: a number per rank, or a share of every 1,000 rows of a lane"
     )
-    quarantine_path: Name | None = Field(default=None, description="the jsonl file that lists the skipped rows")
+    quarantine_path: Name | None = Field(default=None, description="the jsonl file of the skipped rows; a path or URL")
 
     @model_validator(mode="after")
     def _only_skipped_rows_have_a_limit(self) -> "FaultConfig":
@@ -249,9 +249,6 @@ class FaultConfig(_Section):
             text = "requires on_bad_row: skip, but on_bad_row is raise; write skip, or remove this key"
             if unused:
                 raise several(((name,), text) for name in unused)
-        if self.quarantine_path is not None and "://" in self.quarantine_path:
-            text = "must be a local file, because every rank writes its own; write a path without a scheme"
-            raise several([(("quarantine_path",), text)])
         return self
 
 

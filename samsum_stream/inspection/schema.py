@@ -114,7 +114,6 @@ def _bind_faults(section: Schema) -> None:
     """Requires a limit with `skip` (a whole number of rows, or a share below 1), and allows none with `raise`."""
     limit = {"anyOf": [{"type": "integer", "minimum": 1}, {"exclusiveMinimum": 0, "exclusiveMaximum": 1}]}
     unset = {"enum": [0, None]}
-    section["properties"]["quarantine_path"]["not"] = {"type": "string", "pattern": "://"}
     section["allOf"] = [
         _where("on_bad_row", "skip", {"max_bad_rows": limit}, needs=["max_bad_rows"]),
         _where("on_bad_row", "raise", dict.fromkeys(("max_bad_rows", "quarantine_path"), unset), is_default=True),

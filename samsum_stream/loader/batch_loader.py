@@ -34,7 +34,7 @@ from samsum_stream.loader.processes.ranks import Ranks
 from samsum_stream.loader.processes.starting import started
 from samsum_stream.loader.processes.supervision import POLL, identity, received
 from samsum_stream.loader.processes.threads import prefetched
-from samsum_stream.loader.quarantine import Quarantine
+from samsum_stream.loader.quarantine.quarantine import Quarantine
 from samsum_stream.loader.state.progress import Progress
 from samsum_stream.loader.state.state import Fingerprint
 from samsum_stream.loader.stats import Stats
@@ -133,7 +133,13 @@ class BatchLoader(DataLoader[Any]):
                 f"the loader was built as rank {self.ranks.rank} of {self.ranks.world_size}, and this process is now "
                 f"rank {ranks.rank} of {ranks.world_size}; build the loader after torch.distributed is initialized"
             )
-        self.collator, iteration = self._find_collator(), object()
+        self.collator = self._find_collator()
+        try:
+            yield from self._batches(iteration=object())
+        finally:
+            self._flush_quarantine()
+
+    def _batches(self, *, iteration: object) -> Iterator[dict[str, Any]]:
         start = time.perf_counter()
         for micro_batch, complete in self.micro_batches.of(map(self._within_limits, self._begin(iteration))):
             if self._iteration is not iteration:
@@ -185,6 +191,10 @@ class BatchLoader(DataLoader[Any]):
             self.quarantine.begin(self._progress.batch, *self.ranks)
         transfers = received(self._transfers, location=self._location, remedy=CONTINUE, timeout=self._worker_timeout)
         return in_order(transfers, first=share.first, step=self.ranks.world_size)
+
+    def _flush_quarantine(self) -> None:
+        if self.quarantine is not None:
+            self.quarantine.flush()
 
     def _within_limits(self, produced: ProducedBatch) -> ProducedBatch:
         """Raise `ConfigError` for a row that the tables of the model do not hold; a GPU would only report an assert."""

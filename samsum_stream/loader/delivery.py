@@ -1,6 +1,6 @@
 """The one place where a delivered batch is counted: progress, stats, and the limits of bad rows."""
 
-from samsum_stream.loader.quarantine import Quarantine
+from samsum_stream.loader.quarantine.quarantine import Quarantine
 from samsum_stream.loader.state.progress import Progress
 from samsum_stream.loader.stats import Stats
 from samsum_stream.pipeline.pipeline import Pipeline, ProducedBatch

@@ -70,6 +70,7 @@ class StreamLoader(BatchLoader):
             StateError: `batch` is older than the batches that are remembered.
         """
         progress = self._progress if batch is None else self._progress.as_of(batch)
+        self._flush_quarantine()
         return to_state(progress, self._fingerprint(self._order.num_lanes))
 
     def load_state_dict(self, state: Mapping[str, Any], *, ignore: Sequence[str] = ()) -> None:

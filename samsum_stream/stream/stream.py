@@ -19,7 +19,7 @@ from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.packs import read_packs
 from samsum_stream.loader.processes.exit import closed_at_exit
 from samsum_stream.loader.processes.ranks import Ranks, find_ranks, require_one_process
-from samsum_stream.loader.quarantine import Quarantine
+from samsum_stream.loader.quarantine.quarantine import Quarantine
 from samsum_stream.loader.state.state import Fingerprint
 from samsum_stream.loader.stats import Stats
 from samsum_stream.pipeline.encoder import RowEncoder

@@ -281,10 +281,6 @@ def test_attention_must_be_a_known_name() -> None:
         ),
         ({"max_bad_rows": 3}, "max_bad_rows: requires on_bad_row: skip, but on_bad_row is raise; write skip"),
         ({"quarantine_path": "bad.jsonl"}, "quarantine_path: requires on_bad_row: skip"),
-        (
-            {"on_bad_row": "skip", "max_bad_rows": 1, "quarantine_path": "s3://bucket/bad.jsonl"},
-            "quarantine_path: must be a local file",
-        ),
     ],
 )
 def test_limits_require_that_bad_rows_are_skipped(kwargs: dict[str, Any], message: str) -> None:

@@ -255,7 +255,7 @@ def test_a_list_that_cannot_be_written_is_an_error(path: Path, tmp_path: Path) -
     (tmp_path / "full").mkdir()
     (tmp_path / "full/bad.jsonl").symlink_to("/dev/full")
     with (
-        mock.patch("samsum_stream.loader.quarantine._cut"),  # it would read zeros forever
+        mock.patch("samsum_stream.loader.quarantine.quarantine._cut"),  # it would read zeros forever
         pytest.raises(ConfigError, match=r"bad\.jsonl cannot be written to \(OSError: .*No space left"),
     ):
         read_whole(loader)

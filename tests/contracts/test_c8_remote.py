@@ -26,7 +26,7 @@ from samsum_stream.sources.files import remote
 from samsum_stream.sources.files.lookup import look_up
 from samsum_stream.sources.tars.samples import webdataset
 from tests.resuming import assert_resumes_exactly, equal
-from tests.s3 import FLIPPED, TRANSIENT, Server, serve
+from tests.s3 import FLIPPED, TRANSIENT, Server
 from tests.sources.test_tars import tar_of
 from tests.streams import make_rows, make_stream
 from tests.web import serve_folder
@@ -40,12 +40,6 @@ FORMATS = (*SUFFIXES, "saved")
 def quickly(*quick: str, of: Sequence[str] = FORMATS) -> list[Any]:
     """All kinds of files; those that are not in `quick` are slow tests."""
     return [kind if kind in quick else pytest.param(kind, marks=pytest.mark.slow) for kind in of]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serve() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from samsum_stream.errors import StateError
-from samsum_stream.loader.state.folders import StateFolder, StoreDownError, state_folder
+from samsum_stream.loader.state.folders import StateFolder, state_folder
 from samsum_stream.loader.state.state import State, merge_states, require_form
+from samsum_stream.loader.store import StoreDownError
 
 logger = logging.getLogger(__name__)
 

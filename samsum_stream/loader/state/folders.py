@@ -8,27 +8,16 @@ import os
 import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import fsspec.core
-
-from samsum_stream.errors import StateError
-from samsum_stream.errors.redaction import explain, redact
-from samsum_stream.sources.files.remote import Attempts, is_transient
-
-T = TypeVar("T")
+from samsum_stream.loader.store import Store, is_url, local_path
+from samsum_stream.sources.files.remote import is_transient
 
 RANK_FILES = "rank-*.json"
 _BATCH = re.compile(r"batch-(0|[1-9]\d*)")
 _RANK = re.compile(r"rank-\d+\.json")
-_MAX_ATTEMPTS = 3
-"""Attempts of a request to a store. The training waits for them, and saves again later."""
-
-
-class StoreDownError(StateError):
-    """A store did not answer, or answered that it cannot work at the moment."""
 
 
 class StateFolder(ABC):
@@ -58,9 +47,7 @@ class StateFolder(ABC):
 def state_folder(location: str | os.PathLike[str]) -> StateFolder:
     """The folder at a path or URL."""
     text = os.fspath(location)
-    if "://" in text and not text.startswith(("file://", "local://")):
-        return _RemoteFolder(text)
-    return _LocalFolder(Path(text.partition("://")[2] or text))
+    return _RemoteFolder(text) if is_url(text) else _LocalFolder(Path(local_path(text)))
 
 
 class _LocalFolder(StateFolder):
@@ -105,20 +92,13 @@ class _LocalFolder(StateFolder):
 
 class _RemoteFolder(StateFolder):
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        self._store = Store(url)
 
     def __str__(self) -> str:
-        return redact(self._url)
+        return str(self._store)
 
     def batches(self) -> list[int]:
-        def listed(files: Any, path: str) -> list[str]:
-            files.invalidate_cache()  # other processes write, too
-            try:
-                return [entry.rstrip("/").rpartition("/")[2] for entry in files.ls(path, detail=False)]
-            except FileNotFoundError:
-                return []
-
-        return _numbers(self._call("listing", "", listed))
+        return _numbers(self._store.names())
 
     def read(self, batch: int) -> dict[str, str | Exception]:
         def texts(files: Any, path: str) -> dict[str, str | Exception]:
@@ -132,15 +112,15 @@ class _RemoteFolder(StateFolder):
                     raise content
             return {name.rpartition("/")[2]: _decoded(content) for name, content in sorted(contents.items())}
 
-        return self._call("reading", f"/batch-{batch}", texts)
+        return self._store.call("reading", f"/batch-{batch}", texts)
 
     def write(self, batch: int, name: str, text: str) -> str:
         place = f"/batch-{batch}/{name}"
-        self._call("writing", place, lambda files, path: files.pipe_file(path, text.encode()))
+        self._store.call("writing", place, lambda files, path: files.pipe_file(path, text.encode()))
         return f"{self}{place}"
 
     def remove(self, batch: int) -> None:
-        self._call("removing", f"/batch-{batch}", lambda files, path: files.rm(path, recursive=True))
+        self._store.call("removing", f"/batch-{batch}", lambda files, path: files.rm(path, recursive=True))
 
     def set_aside(self, batch: int) -> str:
         def move(files: Any, path: str) -> None:
@@ -150,25 +130,8 @@ class _RemoteFolder(StateFolder):
                 files.copy(name, target + name.removeprefix(path))
             files.rm(path, recursive=True)
 
-        self._call("renaming", f"/batch-{batch}", move)
+        self._store.call("renaming", f"/batch-{batch}", move)
         return _aside(batch)
-
-    def _call(self, doing: str, place: str, action: Callable[[Any, str], T]) -> T:
-        """The result of an action on the filesystem and a path.
-
-        Raises:
-            StoreDownError: another attempt, later, may succeed.
-            StateError: the store refuses.
-        """
-        what = f"{doing} {self}{place}"
-        attempts = Attempts(what, retries=is_transient, max_attempts=_MAX_ATTEMPTS)
-        try:
-            return attempts.call(lambda: action(*fsspec.core.url_to_fs(f"{self._url}{place}")))
-        except Exception as error:
-            kind = StoreDownError if is_transient(error) else StateError
-            raise kind(
-                f"{what} failed{attempts.tried}: {explain(error)}; check the path, the credentials and the network"
-            ) from None
 
 
 def _decoded(content: bytes | Exception) -> str | Exception:

@@ -45,21 +45,22 @@ def refuse_schemes(kwargs: Mapping[str, Any]) -> None:
     """
     for key in _PATH_KEYS:
         for url in texts_in(kwargs[key]) if key in kwargs else ():
-            _refuse_scheme(key, url)
+            refuse_scheme(key, url)
     _refuse_options(kwargs.get("storage_options"))
 
 
 def _refuse_options(options: object) -> None:
     for key, value in options.items() if isinstance(options, Mapping) else ():
         if isinstance(value, str) and key in _OTHER_FILESYSTEMS:
-            _refuse_scheme(f"storage_options.{key}", f"{value}://")
+            refuse_scheme(f"storage_options.{key}", f"{value}://")
         elif isinstance(value, str) and key == _OTHER_FILE:
-            _refuse_scheme(f"storage_options.{key}", value)
+            refuse_scheme(f"storage_options.{key}", value)
         else:
             _refuse_options(value)
 
 
-def _refuse_scheme(key: str, url: str) -> None:
+def refuse_scheme(key: str, url: str) -> None:
+    """Raise `ConfigError` for a URL with a scheme not in `SCHEMES`; `key` is the place in the config."""
     for scheme in _schemes(url):
         if scheme not in SCHEMES:
             raise ConfigError(

@@ -1,0 +1,1 @@
+"""The list of the bad rows that were skipped, in a file of each rank."""

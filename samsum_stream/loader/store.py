@@ -1,0 +1,70 @@
+"""The store behind a URL: a request has a few attempts, and an outage is an error of its own."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import fsspec.core
+
+from samsum_stream.errors import StateError
+from samsum_stream.errors.redaction import explain, redact
+from samsum_stream.sources.files.remote import Attempts, is_transient
+
+T = TypeVar("T")
+
+_MAX_ATTEMPTS = 3
+"""Attempts of a request. The training waits for them, and saves again later."""
+
+_LOCAL = ("file://", "local://")
+
+
+class StoreDownError(StateError):
+    """A store did not answer, or answered that it cannot work at the moment."""
+
+
+class Store:
+    """A folder or a file behind a URL of fsspec."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def __str__(self) -> str:
+        return redact(self.url)
+
+    def call(self, doing: str, place: str, action: Callable[[Any, str], T]) -> T:
+        """The result of `action(filesystem, path)` for the URL followed by `place`.
+
+        Raises:
+            StoreDownError: another attempt, later, may succeed.
+            StateError: the store refuses.
+        """
+        what = f"{doing} {self}{place}"
+        attempts = Attempts(what, retries=is_transient, max_attempts=_MAX_ATTEMPTS)
+        try:
+            return attempts.call(lambda: action(*fsspec.core.url_to_fs(f"{self.url}{place}")))
+        except Exception as error:
+            kind = StoreDownError if is_transient(error) else StateError
+            raise kind(
+                f"{what} failed{attempts.tried}: {explain(error)}; check the path, the credentials and the network"
+            ) from None
+
+    def names(self) -> list[str]:
+        """The names of the files and folders in this folder; none if the folder does not exist."""
+
+        def listed(files: Any, path: str) -> list[str]:
+            files.invalidate_cache()  # other processes write, too
+            try:
+                return [entry.rstrip("/").rpartition("/")[2] for entry in files.ls(path, detail=False)]
+            except FileNotFoundError:
+                return []
+
+        return self.call("listing", "", listed)
+
+
+def is_url(location: str) -> bool:
+    """Whether a location is a URL of a store, and no path or URL of the local disk."""
+    return "://" in location and not location.startswith(_LOCAL)
+
+
+def local_path(location: str) -> str:
+    """The path in a path or a `file://` URL."""
+    return location.partition("://")[2] or location
