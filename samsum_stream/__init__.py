@@ -55,7 +55,7 @@ from samsum_stream.prompts import (
     ZeroShotQA,
 )
 from samsum_stream.stream.stream import SFTStream
-from samsum_stream.training.checkpoints import last_complete_checkpoint
+from samsum_stream.training.checkpoints.newest import last_complete_checkpoint
 from samsum_stream.values.batches import Pack
 from samsum_stream.values.examples import IGNORE_INDEX, Example
 from samsum_stream.values.rows import RowPosition

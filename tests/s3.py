@@ -175,7 +175,7 @@ class Server:
 
 
 @contextmanager
-def serve() -> Iterator[Server]:
+def serve(*, bucket: str = BUCKET) -> Iterator[Server]:
     """An S3 server with an empty bucket."""
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
@@ -189,7 +189,7 @@ def serve() -> Iterator[Server]:
     thread.start()
     server = Server(f"http://{host}:{port}", f"http://127.0.0.1:{proxy.server_port}", Proxy)
     urlopen(Request(f"{server.direct}/moto-api/reset", method="POST")).close()  # the servers of a process share objects
-    fsspec.filesystem("s3", **{**server.options, "endpoint_url": server.direct}).mkdir(BUCKET)
+    fsspec.filesystem("s3", **{**server.options, "endpoint_url": server.direct}).mkdir(bucket)
     try:
         yield server
     finally:

@@ -30,6 +30,7 @@ from samsum_stream import SFTStream, load_config
 from samsum_stream.cli import app
 from samsum_stream.config import MixtureKwargs, StreamConfig
 from tests.models import make_model, one_thread
+from tests.s3 import serve
 from tests.streams import make_rows
 
 TOP = Path(__file__).resolve().parents[1]
@@ -98,6 +99,16 @@ def job() -> Iterator[None]:
     torch.distributed.destroy_process_group()
 
 
+@pytest.fixture
+def store(page: Path) -> Iterator[None]:
+    """An S3 server with the bucket `bucket`, for pages that use it."""
+    if not any("s3://bucket" in block.content for block in blocks_of(page, "python")):
+        yield
+        return
+    with serve(bucket="bucket") as server, server.as_default():
+        yield
+
+
 def tiny_model(tokenizer: Any) -> Any:
     return make_model("llama", vocab_size=len(tokenizer), num_hidden_layers=1, max_position_embeddings=512)
 
@@ -125,7 +136,7 @@ def test_every_block_is_in_a_language_that_is_checked_here(page: Path) -> None:
     assert not [token.content for token in tokens_of(page) if token.type == "code_block"]
 
 
-@pytest.mark.usefixtures("job")
+@pytest.mark.usefixtures("job", "store")
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")  # TRL causes it
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, "python")], ids=lambda page: page.name)
 def test_the_blocks_of_python_run_from_top_to_bottom(page: Path) -> None:

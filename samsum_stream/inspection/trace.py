@@ -11,9 +11,11 @@ from samsum_stream.loader.processes.progress import counting
 from samsum_stream.loader.state.files import load_state, read_complete, read_file
 from samsum_stream.loader.state.folders import state_folder
 from samsum_stream.loader.state.state import State, require_form
+from samsum_stream.loader.store import is_url
 from samsum_stream.stream.stream import SFTStream
-from samsum_stream.training.checkpoints import STATE as TRAINER_STATE
-from samsum_stream.training.checkpoints import position_in
+from samsum_stream.training.checkpoints.local import STATE as TRAINER_STATE
+from samsum_stream.training.checkpoints.local import step_of
+from samsum_stream.training.checkpoints.newest import position_in
 from samsum_stream.values.batches import BatchInfo
 
 _SAVED = re.compile(r"(?:(.*?)/)?batch-(\d+)(?:/(rank-\d+\.json)?)?")
@@ -88,8 +90,8 @@ def read_state(path: str | os.PathLike[str], *, up_to: int | None = None) -> Sta
         StateError: there is no state.
     """
     location = Path(path)
-    if (location / TRAINER_STATE).is_file():
-        return position_in(location)
+    if (location / TRAINER_STATE).is_file() or (is_url(os.fspath(path)) and step_of(location.name) is not None):
+        return position_in(path)
     if state_folder(path).batches():
         state = load_state(path, up_to=up_to)
         assert state is not None

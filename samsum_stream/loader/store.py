@@ -1,6 +1,7 @@
 """The store behind a URL: a request has a few attempts, and an outage is an error of its own."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec.core
@@ -46,6 +47,35 @@ class Store:
             raise kind(
                 f"{what} failed{attempts.tried}: {explain(error)}; check the path, the credentials and the network"
             ) from None
+
+    def read(self, place: str) -> bytes:
+        """The content of an object; raises `FileNotFoundError` if there is none."""
+
+        def content(files: Any, path: str) -> bytes | None:
+            try:
+                return bytes(files.cat_file(path))
+            except FileNotFoundError:
+                return None
+
+        if (read := self.call("reading", place, content)) is None:
+            raise FileNotFoundError(f"{self}{place}")
+        return read
+
+    def write(self, place: str, text: str) -> None:
+        """Write an object at once, also if it exists."""
+        self.call("writing", place, lambda files, path: files.pipe_file(path, text.encode()))
+
+    def remove(self, place: str) -> None:
+        """Remove a folder with all objects in it."""
+        self.call("removing", place, lambda files, path: files.rm(path, recursive=True))
+
+    def upload(self, source: Path, place: str) -> None:
+        """Copy a file of the disk to an object."""
+        self.call("writing", place, lambda files, path: files.put_file(str(source), path))
+
+    def download(self, place: str, target: Path) -> None:
+        """Copy an object to a file of the disk."""
+        self.call("reading", place, lambda files, path: files.get_file(path, str(target)))
 
     def names(self) -> list[str]:
         """The names of the files and folders in this folder; none if the folder does not exist."""

@@ -238,7 +238,14 @@ class SFTStream(IterableDataset[Pack]):
         self.collator, self._fitted = collator, weakref.ref(model)
         return True
 
-    def attach(self, trainer: "Trainer", *, eval_stream: Self | None = None, measure: bool = True) -> None:
+    def attach(
+        self,
+        trainer: "Trainer",
+        *,
+        eval_stream: Self | None = None,
+        measure: bool = True,
+        checkpoints: str | None = None,
+    ) -> None:
         """Let an unmodified `transformers.Trainer` train on the stream.
 
         The Trainer reads the batches of its rank unchanged, with `dataloader_num_workers` workers. Document isolation
@@ -253,6 +260,8 @@ class SFTStream(IterableDataset[Pack]):
                 stream that is the `eval_dataset` of the trainer, or in a dict of them, is evaluated in the same way.
             measure: Whether document isolation is measured, in evaluation too; `measure` of the collator in the config
                 decides the same for one stream. A model whose weights are not there yet is measured at the first step.
+            checkpoints: A URL of fsspec, such as `s3://bucket/run`. Each checkpoint is copied there when it is saved,
+                and `train(resume_from_checkpoint=True)` finds the newest one there, too.
 
         Raises:
             ConfigError: the arguments of the trainer contradict the config.
@@ -261,7 +270,7 @@ class SFTStream(IterableDataset[Pack]):
         # The import takes seconds, and commands that do not train need nothing of it.
         from samsum_stream.training.trainer import attach
 
-        attach(self, trainer, eval_stream=eval_stream, measure=measure)
+        attach(self, trainer, eval_stream=eval_stream, measure=measure, checkpoints=checkpoints)
 
     def preview(self, n: int = 3, *, packs: bool = False, source: str | None = None, ids: bool = False) -> Preview:
         """The first `n` examples as the model sees them, for a terminal or a notebook; they are not counted.

@@ -17,6 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.state.state import State, merge_states
 from samsum_stream.training.arguments import agree_on_settings, require_supported
+from samsum_stream.training.checkpoints.copies import CheckpointCopies
 from samsum_stream.training.fitting import Fitting
 from samsum_stream.training.protocol import Stream
 from samsum_stream.training.replacing import replaced
@@ -44,8 +45,8 @@ class DataPosition(TrainerCallback, ExportableState):
 class Follower(TrainerCallback):
     """Saves the position after each saved step, resumes from it, and corrects the Trainer's count of epochs."""
 
-    def __init__(self, stream: Stream, trainer: Any, fitting: Fitting) -> None:
-        self.stream, self.trainer, self._fitting = stream, trainer, fitting
+    def __init__(self, stream: Stream, trainer: Any, fitting: Fitting, copies: CheckpointCopies) -> None:
+        self.stream, self.trainer, self._fitting, self._copies = stream, trainer, fitting, copies
         self.epochs: TrainEpochs
         self._saved_batch_size: int | None = None
         self._unmeasured: Stream | None = None
@@ -54,6 +55,7 @@ class Follower(TrainerCallback):
 
     def train(self, train: Any, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Replaces `Trainer.train`: the batches of a checkpoint are needed before the Trainer reads the checkpoint."""
+        resume_from_checkpoint = self._copies.fetch(resume_from_checkpoint)
         folder = self.trainer.args.output_dir
         is_last = resume_from_checkpoint is True
         checkpoint = get_last_checkpoint(folder) if is_last else resume_from_checkpoint  # type: ignore[no-untyped-call]
@@ -109,6 +111,9 @@ class Follower(TrainerCallback):
         may_save_best = control.should_evaluate and args.save_strategy == "best"
         if control.should_save or may_save_best:
             self._save_position(state)
+
+    def on_save(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
+        self._copies.save(state.global_step)
 
     def on_epoch_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         self.on_step_end(args, state, control)

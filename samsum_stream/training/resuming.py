@@ -8,7 +8,6 @@ num_train_epochs to max_steps, or the reverse   StateError
 
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainingArguments
@@ -17,7 +16,7 @@ from samsum_stream.errors import ConfigError, StateError
 from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.micro_batches import MicroBatches
 from samsum_stream.loader.state.state import State
-from samsum_stream.training.checkpoints import position_in
+from samsum_stream.training.checkpoints.newest import position_in
 from samsum_stream.training.train_epochs import TrainEpochs
 
 logger = logging.getLogger(__name__)
@@ -28,7 +27,7 @@ NEW_RUN = "load the model of the checkpoint and call train() to start at the fir
 def batch_size_in(checkpoint: str | os.PathLike[str]) -> int | None:
     """The batch size of the run that a checkpoint continues; None if the checkpoint has no position."""
     try:
-        return int(position_in(Path(checkpoint))["fingerprint"]["batch_size"])
+        return int(position_in(checkpoint)["fingerprint"]["batch_size"])
     except (StateError, KeyError, TypeError, ValueError, AttributeError):
         return None  # `resume` raises the error
 

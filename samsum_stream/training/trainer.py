@@ -6,8 +6,11 @@ from typing import Any
 from transformers import Trainer
 
 from samsum_stream.errors import ConfigError
+from samsum_stream.errors.redaction import redact
 from samsum_stream.errors.wording import shown
+from samsum_stream.loader.store import is_url
 from samsum_stream.training.arguments import agree_on_settings, require_supported, warn_of_unused
+from samsum_stream.training.checkpoints.copies import CheckpointCopies
 from samsum_stream.training.evaluation import Evaluation
 from samsum_stream.training.fitting import Fitting
 from samsum_stream.training.follower import DataPosition, Follower
@@ -17,7 +20,14 @@ from samsum_stream.training.protocol import Stream
 from samsum_stream.training.stop_tokens import warn_if_not_a_stop
 
 
-def attach(stream: Stream, trainer: Any, *, eval_stream: Stream | None = None, measure: bool = True) -> None:
+def attach(
+    stream: Stream,
+    trainer: Any,
+    *,
+    eval_stream: Stream | None = None,
+    measure: bool = True,
+    checkpoints: str | None = None,
+) -> None:
     """Let a Trainer train on the stream; see `SFTStream.attach`."""
     _require_attachable(stream, trainer)
     stream.with_run(**agree_on_settings(stream, trainer))  # raises its errors before the model is measured
@@ -30,7 +40,7 @@ def attach(stream: Stream, trainer: Any, *, eval_stream: Stream | None = None, m
     for measured in (stream, *evaluation.take(eval_stream)):
         fitting.fit(measured)
     warn_if_not_a_stop(stream, trainer)
-    follower = Follower(stream, trainer, fitting)
+    follower = Follower(stream, trainer, fitting, CheckpointCopies(trainer, checkpoints))
     trainer.add_callback(DataPosition())
     trainer.add_callback(follower)
     trainer.train = functools.partial(follower.train, trainer.train)
@@ -46,4 +56,9 @@ def _require_attachable(stream: Stream, trainer: Any) -> None:
         raise ConfigError(f"attach takes a transformers.Trainer; got {shown(trainer)}")
     if any(isinstance(callback, DataPosition) for callback in trainer.callback_handler.callbacks):
         raise ConfigError("attach: this trainer has a stream already; make a new trainer for another stream")
+    if is_url(folder := str(trainer.args.output_dir)):
+        raise ConfigError(
+            f"output_dir must be a local folder, because the Trainer writes files there, got {redact(folder)}; give a "
+            "folder, and attach(..., checkpoints=URL), which copies each checkpoint to the URL"
+        )
     require_supported(stream, trainer.args)

@@ -131,7 +131,8 @@ def train(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(options.folder / f"{options.name}-rank-{os.environ.get('RANK', '0')}.log")
-    checkpoint = last_complete_checkpoint(options.folder / CHECKPOINTS) if options.resume else None
+    checkpoints = options.folder / CHECKPOINTS if options.copies is None else options.copies
+    checkpoint = last_complete_checkpoint(checkpoints) if options.resume else None
     trainer = _make_trainer(options, journal)
     trainer.train(resume_from_checkpoint=checkpoint)
 
@@ -157,7 +158,8 @@ def _make_trainer(options: argparse.Namespace, journal: Journal) -> RecordingTra
     unattached = {"train_dataset": stream, "data_collator": stream.collator} if options.unattached else {}
     trainer = RecordingTrainer(make_model(), arguments, journal=journal, step_delay=options.step_delay, **unattached)
     if not options.unattached:
-        stream.attach(trainer, eval_stream=eval_stream(layout=options.layout) if options.evaluate else None)
+        evaluated = eval_stream(layout=options.layout) if options.evaluate else None
+        stream.attach(trainer, eval_stream=evaluated, checkpoints=options.copies)
     trainer.add_callback(Until(trainer, options.until))
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -179,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--step-delay", type=float, default=0.0, help="seconds to sleep in each micro batch")
     parser.add_argument("--resume", action="store_true", help="from the newest complete checkpoint, if one exists")
     parser.add_argument("--evaluate", action="store_true", help="before training")
+    parser.add_argument("--copies", help="the URL to which checkpoints are copied")
     parser.add_argument("--unattached", action="store_true", help="pass the stream as train_dataset")
     return parser
 

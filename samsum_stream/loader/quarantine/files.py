@@ -9,7 +9,6 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
 
 from samsum_stream.loader.store import Store, StoreDownError, is_url, local_path
 
@@ -101,7 +100,7 @@ class _RemoteFile(LinesFile):
 
     def prepare(self) -> None:
         if self._text is None and not self.read():
-            self._write("")
+            self._store.write("", "")
 
     def names(self) -> list[str]:
         return Store(self._folder).names()
@@ -109,7 +108,10 @@ class _RemoteFile(LinesFile):
     def read(self) -> str:
         """The lines in memory, because the object may lack the newest ones; at first, the object."""
         if self._text is None:
-            self._text = self._store.call("reading", "", _text_of)
+            try:
+                self._text = self._store.read("").decode()
+            except FileNotFoundError:
+                self._text = ""
         return self._text
 
     def replace(self, text: str) -> None:
@@ -126,22 +128,11 @@ class _RemoteFile(LinesFile):
             return
         self._written_at = time.monotonic()
         try:
-            self._write(self.read())
+            self._store.write("", self.read())
             self._is_written = True
         except StoreDownError as error:
             logger.warning("the list of bad rows is not saved, and a later write tries again: %s", error)
 
-    def _write(self, text: str) -> None:
-        self._store.call("writing", "", lambda files, path: files.pipe_file(path, text.encode()))
-
     @property
     def _folder(self) -> str:
         return self._store.url.rpartition("/")[0]
-
-
-def _text_of(files: Any, path: str) -> str:
-    files.invalidate_cache()
-    try:
-        return str(files.cat_file(path).decode())
-    except FileNotFoundError:
-        return ""

@@ -116,11 +116,11 @@ class _RemoteFolder(StateFolder):
 
     def write(self, batch: int, name: str, text: str) -> str:
         place = f"/batch-{batch}/{name}"
-        self._store.call("writing", place, lambda files, path: files.pipe_file(path, text.encode()))
+        self._store.write(place, text)
         return f"{self}{place}"
 
     def remove(self, batch: int) -> None:
-        self._store.call("removing", f"/batch-{batch}", lambda files, path: files.rm(path, recursive=True))
+        self._store.remove(f"/batch-{batch}")
 
     def set_aside(self, batch: int) -> str:
         def move(files: Any, path: str) -> None:

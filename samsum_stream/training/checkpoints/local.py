@@ -1,11 +1,10 @@
-"""Finds the newest complete checkpoint of a Trainer: a job that is killed while it saves leaves an incomplete one.
+"""Complete checkpoints of a Trainer on the disk: a job that is killed while it saves leaves an incomplete one.
 
 checkpoint-500/   model.safetensors, optimizer.pt, scheduler.pt, rng_state_0.pth, ..., trainer_state.json
 """
 
 import json
 import logging
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -21,42 +20,33 @@ _LENGTH = 8
 """Bytes at the start of a safetensors file that hold the length of its header."""
 
 
-def last_complete_checkpoint(folder: str | os.PathLike[str]) -> str | None:
-    """The newest checkpoint in a Trainer's output folder from which training can resume; None if there is none.
-
-    `transformers.trainer_utils.get_last_checkpoint` returns the newest folder, complete or not.
-    """
-    for checkpoint in _checkpoints(Path(folder)):
-        try:
-            _require_complete(checkpoint)
-        except StateError as error:
-            logger.warning("%s; trying an older checkpoint", error)
-            continue
-        return str(checkpoint)
-    return None
-
-
-def position_in(checkpoint: Path) -> dict[str, Any]:
-    """The position in the data from a checkpoint of an attached Trainer.
-
-    Raises:
-        StateError: the checkpoint has no position.
-    """
-    saved = _read(checkpoint / STATE).get("stateful_callbacks", {}).get("DataPosition", {}).get("attributes", {})
-    if not saved.get("position"):
-        raise StateError(
-            f"{checkpoint} has no position in the data, because its Trainer was not attached to a stream; give a "
-            "checkpoint of an attached Trainer"
-        )
-    position: dict[str, Any] = saved["position"]
-    return position
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, newest first."""
+def checkpoints_in(folder: Path) -> dict[int, Path]:
+    """The checkpoints in a Trainer's output folder by step, complete or not, the newest first."""
     paths = list(folder.iterdir()) if folder.is_dir() else []
-    steps = {path: int(match.group(1)) for path in paths if (match := _CHECKPOINT.fullmatch(path.name))}
-    return sorted(steps, key=steps.__getitem__, reverse=True)
+    steps = {step: path for path in paths if (step := step_of(path.name)) is not None}
+    return dict(sorted(steps.items(), reverse=True))
+
+
+def step_of(name: str) -> int | None:
+    """The step in the name of a checkpoint; None for another name."""
+    match = _CHECKPOINT.fullmatch(name)
+    return int(match.group(1)) if match else None
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether training can resume from a checkpoint; a warning names a file that is missing or incomplete."""
+    try:
+        _require_complete(checkpoint)
+    except StateError as error:
+        logger.warning("%s; trying an older checkpoint", error)
+        return False
+    return True
+
+
+def state_in(checkpoint: Path) -> dict[str, Any]:
+    """The content of the `trainer_state.json` of a checkpoint; raises `StateError` if it is missing or incomplete."""
+    state: dict[str, Any] = _read(checkpoint / STATE)
+    return state
 
 
 def _require_complete(checkpoint: Path) -> None:

@@ -1,0 +1,1 @@
+"""Checkpoints of a Trainer: which are complete on the disk, and their copies in a store."""
