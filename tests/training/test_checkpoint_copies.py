@@ -214,18 +214,23 @@ def test_a_torn_checkpoint_of_the_disk_is_replaced(url: str, tmp_path: Path) -> 
 def test_a_checkpoint_of_another_run_on_the_disk_is_not_mixed_up(url: str, tmp_path: Path) -> None:
     make(tmp_path / "first", url).train()
     make(tmp_path / "other", None, learning_rate=0.1).train()
-    with pytest.raises(
-        StateError, match=r"checkpoint-6 and s3://.*/checkpoint-6 are checkpoints of different runs"
-    ):
+    with pytest.raises(StateError, match=r"checkpoint-6 and s3://.*/checkpoint-6 are checkpoints of different runs"):
         make(tmp_path / "other", url).train(resume_from_checkpoint=True)
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"half", "has 4 bytes, and had"), (None, "optimizer.pt failed")])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("optimizer.pt", b"half", "optimizer.pt has 4 bytes, and had"),
+        ("optimizer.pt", None, "optimizer.pt failed"),
+        ("training_args.bin", None, "training_args.bin failed"),  # `last_complete_checkpoint` does not need this file
+    ],
+)
 def test_a_copy_that_another_program_damaged_is_an_error(
-    url: str, content: bytes | None, message: str, tmp_path: Path
+    url: str, name: str, content: bytes | None, message: str, tmp_path: Path
 ) -> None:
     make(tmp_path / "first", url).train()
-    files, path = fsspec.core.url_to_fs(f"{url}/checkpoint-6/optimizer.pt")
+    files, path = fsspec.core.url_to_fs(f"{url}/checkpoint-6/{name}")
     files.rm(path) if content is None else files.pipe_file(path, content)
     with pytest.raises(StateError, match=message):
         make(tmp_path / "second", url).train(resume_from_checkpoint=True)

@@ -6,11 +6,15 @@ longer exist, and each iterator prints a traceback.
 
 import atexit
 import functools
+import logging
 import os
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
+
+from samsum_stream.errors import SamsumStreamError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -35,5 +39,9 @@ def closed_at_exit(function: Callable[P, Generator[T]]) -> Callable[P, Generator
 def _close_all() -> None:
     for generator, pid in list(_OPENED.items()):
         if pid == os.getpid():
-            with suppress(ValueError):  # another thread executes it
+            try:
                 generator.close()
+            except ValueError:  # another thread executes it
+                continue
+            except SamsumStreamError as error:  # too late for requests: the threads of the clients have ended
+                logger.warning("%s", error)

@@ -173,4 +173,5 @@ def on_each_rank(action: Callable[[], T]) -> list[T]:
 
 def _sizes_in(folder: Path) -> dict[str, int]:
     """The bytes of each file of a checkpoint, by its path in the folder."""
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
