@@ -11,6 +11,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase
 
+from samsum_stream.batching.sharded_rows import for_shards
 from samsum_stream.config import StreamConfig, load_config, parse_config
 from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import counted, shown
@@ -18,6 +19,7 @@ from samsum_stream.loader.epochs.lengths import Lengths, count_lengths, measure_
 from samsum_stream.loader.loader import StreamLoader
 from samsum_stream.loader.packs import read_packs
 from samsum_stream.loader.processes.exit import closed_at_exit
+from samsum_stream.loader.processes.meshes import num_shards_of_rows
 from samsum_stream.loader.processes.ranks import Ranks, find_ranks, require_one_process
 from samsum_stream.loader.quarantine.quarantine import Quarantine
 from samsum_stream.loader.state.state import Fingerprint
@@ -180,12 +182,13 @@ class SFTStream(IterableDataset[Pack]):
                 "stream.check_model(model) when they are",
                 type(model).__name__,
             )
+        num_shards = num_shards_of_rows(device_mesh)
         path = self.config.fault_config.quarantine_path if self._writes_quarantine else None
         if num_workers is None:
             num_workers = self.config.num_proc if self.config.num_proc > 1 else 0
         return StreamLoader(
             self.pipeline,
-            find_collator=lambda: self.collator,
+            find_collator=lambda: for_shards(self.collator, num_shards),
             stats=self.stats,
             fingerprint=self._fingerprint,
             count=self._count,

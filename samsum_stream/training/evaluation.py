@@ -13,6 +13,7 @@ from samsum_stream.training.arguments import agree_on_batch_size, require_ignore
 from samsum_stream.training.eval_batches import EvalBatches, counted_loader
 from samsum_stream.training.eval_results import BatchResults
 from samsum_stream.training.fitting import Fitting
+from samsum_stream.training.parallelism import shards_rows
 from samsum_stream.training.protocol import Stream
 from samsum_stream.training.replacing import replaced
 
@@ -126,6 +127,11 @@ class Evaluation(TrainerCallback):
                 f"{config.where('epochs')}: evaluation reads each row once, got {epochs}; write epochs: 1"
             )
         require_ignore_index(config)
+        if shards_rows(self.trainer):
+            raise ConfigError(
+                "cp_size: a stream cannot be evaluated with context parallelism, because the Trainer does not join the "
+                "parts of a row; leave the evaluation stream out, and evaluate the saved model with cp_size=1"
+            )
         if getattr(arguments, "predict_with_generate", False):
             raise ConfigError(
                 "predict_with_generate: must be false to evaluate a stream, because its batches contain the answers; "

@@ -105,7 +105,7 @@ def _measured(model: Any, probes: Sequence[Batch], collator: Collator, layouts: 
     with probing_mode(model, probes[0], max_length=collator.max_length) as runner:
         with without_caches(model) as has_cache:
             isolated = [runner.isolated(probe) for probe in probes]
-            tolerance = _tolerance(runner, probes[0], isolated[0])
+            tolerance = tolerance_of(runner, probes[0], isolated[0])
             # Speed decides between layouts only. Ranks that run together must run equally often.
             is_timed = len(layouts) > 1 and not is_sharded(model)
             measurement = _Measurement(runner, collator, probes, isolated, tolerance, is_timed)
@@ -119,7 +119,7 @@ def _name(model: Any) -> str:
     return f"{type(model).__name__}{f' ({attention})' if attention else ''}"
 
 
-def _tolerance(runner: ProbeRunner, probe: Batch, isolated: ProbeResult) -> Difference:
+def tolerance_of(runner: ProbeRunner, probe: Batch, isolated: ProbeResult) -> Difference:
     """The differences that are rounding.
 
     Raises:

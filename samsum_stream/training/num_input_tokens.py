@@ -31,9 +31,12 @@ class TokenCount:
 
     def track(self, inputs: dict[str, Any]) -> None:
         """Replaces `Trainer._track_num_input_tokens`."""
-        mask = real_tokens(inputs)
+        mask, state = real_tokens(inputs), self._trainer.state
+        before = state.num_input_tokens_seen
         if self._original is not None:
             self._original({**inputs, "attention_mask": mask})
+            # The Trainer counts the tokens of each rank, and the ranks of tensor parallelism share them.
+            state.num_input_tokens_seen = before + (state.num_input_tokens_seen - before) // self._trainer.get_tp_size()
         if hasattr(self._trainer, "_total_train_tokens"):
             self._correct_num_tokens(mask)
 

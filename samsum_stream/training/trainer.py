@@ -16,6 +16,7 @@ from samsum_stream.training.fitting import Fitting
 from samsum_stream.training.follower import DataPosition, Follower
 from samsum_stream.training.loss import take_mean_over_tokens
 from samsum_stream.training.num_input_tokens import TokenCount
+from samsum_stream.training.parallelism import require_exact_model, require_exact_parallelism
 from samsum_stream.training.protocol import Stream
 from samsum_stream.training.stop_tokens import warn_if_not_a_stop
 
@@ -39,6 +40,8 @@ def attach(
     evaluation = Evaluation(trainer, fitting, train_stream=stream)
     for measured in (stream, *evaluation.take(eval_stream)):
         fitting.fit(measured)
+    if measure:
+        require_exact_model(stream, trainer)
     warn_if_not_a_stop(stream, trainer)
     follower = Follower(stream, trainer, fitting, CheckpointCopies(trainer, checkpoints))
     trainer.add_callback(DataPosition())
@@ -62,3 +65,4 @@ def _require_attachable(stream: Stream, trainer: Any) -> None:
             "folder, and attach(..., checkpoints=URL), which copies each checkpoint to the URL"
         )
     require_supported(stream, trainer.args)
+    require_exact_parallelism(stream, trainer)

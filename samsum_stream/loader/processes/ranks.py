@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from torch.utils.data import get_worker_info
 
 from samsum_stream.errors import StateError, TopologyError, WorkerError
 from samsum_stream.errors.wording import shown
+from samsum_stream.loader.processes.meshes import rank_in_mesh
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +28,8 @@ MORE_TIME = (
     "init_process_group(timeout=timedelta(hours=2))), or use more workers"
 )
 
-DATA_PARALLEL = ("batch", "data", "ddp", "dp", "dp_replicate", "dp_shard", "fsdp", "replicate", "shard")
-"""Names of mesh dimensions along which ranks read different rows."""
-
-MODEL_PARALLEL = ("context", "cp", "ep", "etp", "expert", "pipeline", "pp", "sequence", "sp", "tensor", "tp")
-"""Names of mesh dimensions along which ranks read the same rows."""
-
-_ACCELERATE = tuple(f"PARALLELISM_CONFIG_{name}_SIZE" for name in ("TP", "CP", "SP", "PP"))
-"""Environment variables in which accelerate stores the sizes of model parallelism."""
+_ACCELERATE = ("tp", "cp", "sp", "pp")
+"""Dimensions of accelerate along which ranks share rows."""
 
 
 class Ranks(NamedTuple):
@@ -54,7 +50,7 @@ def find_ranks(
     if rank is not None or world_size is not None:
         return _explicit_ranks(rank, world_size, device_mesh)
     if device_mesh is not None:
-        return _ranks_in_mesh(device_mesh)
+        return Ranks(*rank_in_mesh(device_mesh))
     return _ranks_in_job()
 
 
@@ -158,38 +154,24 @@ def _explicit_ranks(rank: int | None, world_size: int | None, device_mesh: Devic
     return Ranks(rank, world_size)
 
 
-def _ranks_in_mesh(mesh: DeviceMesh) -> Ranks:
-    """The coordinates along the dimensions of data parallelism, in row-major order: the first one changes slowest."""
-    names = mesh.mesh_dim_names
-    if mesh.ndim == 1 and (names is None or names[0] not in MODEL_PARALLEL):
-        names = DATA_PARALLEL[:1]
-    unknown = [name for name in names or () if name not in (*DATA_PARALLEL, *MODEL_PARALLEL)]
-    if names is None or unknown:
-        what = f"dimension {unknown[0]!r}" if unknown else "dimensions without names"
-        raise TopologyError(
-            f"device_mesh has {what}; the known names are {', '.join(DATA_PARALLEL)} (ranks read different rows) and "
-            f"{', '.join(MODEL_PARALLEL)} (ranks share rows); pass mesh[dim] of data parallelism, or rank and "
-            "world_size"
-        )
-    coordinate = mesh.get_coordinate()
-    if coordinate is None:
-        raise TopologyError("this process is not part of the device_mesh; pass rank and world_size")
-    ranks = Ranks(0, 1)
-    for dimension, name in enumerate(names):
-        if name in DATA_PARALLEL:
-            size = mesh.size(dimension)
-            ranks = Ranks(ranks.rank * size + coordinate[dimension], ranks.world_size * size)
-    return ranks
-
-
 def _ranks_in_job() -> Ranks:
     ranks = _processes()
-    if names := [name for name in _ACCELERATE if int(os.environ.get(name) or "1") > 1]:
+    if sizes := [text for name in _ACCELERATE if (text := _size_in_accelerate(name))]:
         raise TopologyError(
-            f"{names[0]}={os.environ[names[0]]}: ranks share rows, so the global rank {ranks.rank} of "
-            f"{ranks.world_size} is not the rank of data parallelism; pass device_mesh=, or rank= and world_size="
+            f"{sizes[0]}: ranks share rows, so the global rank {ranks.rank} of {ranks.world_size} is not the rank of "
+            "data parallelism; pass device_mesh=accelerator.torch_device_mesh, or rank= and world_size="
         )
     return ranks
+
+
+def _size_in_accelerate(name: str) -> str:
+    """The size of a dimension as text, from an `Accelerator` of this process or its launcher; empty if it is 1."""
+    state = sys.modules.get("accelerate.state")  # the import takes a second, and no Accelerator exists before it
+    config = state.AcceleratorState._shared_state.get("parallelism_config") if state else None
+    if (size := getattr(config, f"{name}_size", 1)) > 1:
+        return f"{name}_size={size} in the ParallelismConfig"
+    variable = f"PARALLELISM_CONFIG_{name.upper()}_SIZE"
+    return f"{variable}={size}" if int(size := os.environ.get(variable) or "1") > 1 else ""
 
 
 def _processes() -> Ranks:

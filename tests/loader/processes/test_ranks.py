@@ -4,18 +4,20 @@ import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch.distributed
+from accelerate import ParallelismConfig
+from accelerate.state import AcceleratorState
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils.data import DataLoader
 
 from samsum_stream import TopologyError
-from samsum_stream.loader.processes.ranks import DATA_PARALLEL, MODEL_PARALLEL, Ranks, find_ranks, require_one_process
+from samsum_stream.loader.processes.meshes import DATA_PARALLEL, MODEL_PARALLEL
+from samsum_stream.loader.processes.ranks import Ranks, find_ranks, require_one_process
+from tests.fake_group import group
 from tests.streams import make_rows, make_stream, rows_of_batches, workers_that_end_at_once
 
 RULE = (
@@ -41,16 +43,6 @@ def start_job(monkeypatch: pytest.MonkeyPatch, *, rank: int = 0, world_size: int
     """Set the environment variables that torchrun sets in each process."""
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("WORLD_SIZE", str(world_size))
-
-
-@contextmanager
-def group(rank: int, world_size: int) -> Iterator[None]:
-    """A process group in which the other members are fake."""
-    torch.distributed.init_process_group("fake", store=FakeStore(), rank=rank, world_size=world_size)
-    try:
-        yield
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 # ------------------------------------------------------------------------------------------------ the stream
@@ -207,9 +199,20 @@ def test_accelerate_with_ranks_that_share_rows_is_an_error_that_says_what_to_pas
     monkeypatch.setenv(f"PARALLELISM_CONFIG_{name}_SIZE", "1")
     assert find_ranks() == Ranks(3, 8)
     monkeypatch.setenv(f"PARALLELISM_CONFIG_{name}_SIZE", "2")
-    rule = f"{name}_SIZE=2: ranks share rows, so the global rank 3 of 8 .* pass device_mesh=, or rank= and world_size="
+    rule = f"{name}_SIZE=2: ranks share rows, so the global rank 3 of 8 .* pass device_mesh=.*, or rank= and world"
     with pytest.raises(TopologyError, match=rule):
         find_ranks()
+
+
+def test_an_accelerator_whose_ranks_share_rows_is_an_error_without_its_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_job(monkeypatch, rank=3, world_size=4)
+    for config, is_refused in ((ParallelismConfig(dp_shard_size=4), False), (ParallelismConfig(cp_size=4), True)):
+        monkeypatch.setitem(AcceleratorState._shared_state, "parallelism_config", config)
+        if is_refused:
+            with pytest.raises(TopologyError, match=r"cp_size=4 .* pass device_mesh=accelerator.torch_device_mesh, or"):
+                make_stream(lanes=4).loader()
+        else:
+            assert find_ranks() == Ranks(3, 4)
 
 
 def ranks_in_mesh(sizes: tuple[int, ...], names: tuple[str, ...] | None) -> list[Ranks]:
