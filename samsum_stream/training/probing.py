@@ -13,7 +13,7 @@ from torch import nn
 from samsum_stream.batching.collation import COLLATORS, Collator, Packed
 from samsum_stream.batching.packing import BestFit, NoPacking
 from samsum_stream.pipeline.pipeline import Pipeline
-from samsum_stream.training.readiness import is_sharded, require_logits, require_loss
+from samsum_stream.training.readiness import is_sharded, require_logits, require_loss, reshard
 from samsum_stream.training.tables import position_table
 from samsum_stream.values.arrays import Int32Array, Int64Array
 from samsum_stream.values.batches import Batch, Pack
@@ -163,6 +163,7 @@ def probing_mode(model: nn.Module, probe: Batch, *, max_length: int) -> Iterator
             parameter.requires_grad_().grad = grad
         for module, mode in modes.items():
             module.training = mode
+        reshard(model)
 
 
 def _compared(runner: ProbeRunner, probe: Batch) -> list[nn.Parameter]:
@@ -218,6 +219,7 @@ def _dtype_inside(model: nn.Module) -> torch.dtype:
     finally:
         for hook in hooks:
             hook.remove()
+        reshard(model)
     return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 

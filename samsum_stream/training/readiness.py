@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from samsum_stream.errors import ConfigError
@@ -42,6 +43,16 @@ def not_ready(model: nn.Module, *, is_prepared: bool) -> str:
 def is_sharded(model: nn.Module) -> bool:
     """Whether each rank has a part of the weights only, so that ranks compute the same batch together."""
     return any(isinstance(parameter, DTensor) or hasattr(parameter, "ds_id") for parameter in model.parameters())
+
+
+def reshard(model: nn.Module) -> None:
+    """Free the whole weights that `fully_shard` keeps after a forward without a backward.
+
+    Until then, `model.parameters()` gives whole weights, and an optimizer that gets them would not train the shards.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def require_language_model(model: Any) -> None:

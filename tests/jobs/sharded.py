@@ -1,6 +1,7 @@
 """Two ranks share the weights of a model: `python -m torch.distributed.run ... -m tests.jobs.sharded FOLDER`.
 
-Every rank writes the form of attention that was chosen for each model, and the loss of its first batch.
+For each model, every rank writes the form of attention that was chosen, whether an optimizer that is made now would get
+the shards of all weights, and the loss of its first batch.
 """
 
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch.distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from tests.models import make_model, one_thread
 from tests.streams import make_rows, make_stream
@@ -28,7 +30,8 @@ def main() -> None:
             fully_shard(part, mesh=mesh)
         stream = make_stream(make_rows(60), lanes=2)
         batch = next(iter(stream.loader(model=model)))
-        results[name] = [stream.collator.attention, model.eval()(**batch).loss.item()]
+        are_sharded = all(isinstance(weight, DTensor) for weight in model.parameters())
+        results[name] = [stream.collator.attention, are_sharded, model.eval()(**batch).loss.item()]
     rank = torch.distributed.get_rank()
     (Path(sys.argv[1]) / f"rank-{rank}.json").write_text(json.dumps(results), encoding="utf-8")
     torch.distributed.destroy_process_group()

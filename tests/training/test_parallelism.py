@@ -46,9 +46,7 @@ def test_context_parallelism_of_padded_rows_is_attached(parallel: Parallel) -> N
 @pytest.mark.parametrize("layout", ["packed", "padding_free"])
 def test_context_parallelism_of_packed_rows_is_refused(layout: str, parallel: Parallel) -> None:
     stream = make_stream(lanes=1, collator_config=layout_of(layout))
-    with pytest.raises(
-        ConfigError, match=rf"must be padded, .* 2 ranks compute parts of the same rows .* got {layout}"
-    ):
+    with pytest.raises(ConfigError, match=rf"must be padded, .* 2 ranks compute parts of .* got {layout}"):
         stream.attach(parallel(cp_size=2))
 
 
@@ -99,9 +97,7 @@ def test_a_stream_is_not_evaluated_with_context_parallelism(parallel: Parallel) 
 
 
 def test_sequence_parallelism_of_deepspeed_is_refused(parallel: Parallel) -> None:
-    with pytest.raises(
-        ConfigError, match=r"sp_size is 2: .* a checkpoint would skip rows, .* use ParallelismConfig\(cp"
-    ):
+    with pytest.raises(ConfigError, match=r"sp_size is 2: .* checkpoint would skip rows, .* use ParallelismConfig\(cp"):
         make_stream(**PADDED).attach(parallel(sp_size=2))
 
 
@@ -111,8 +107,6 @@ def test_tensor_parallelism_of_deepspeed_is_refused_and_that_of_accelerate_is_no
         trainer = parallel()
         config = {"tensor_parallel": {"autotp_size": size}, "zero_optimization": {"stage": 1}}
         trainer.args.hf_deepspeed_config = HfDeepSpeedConfig(config)  # type: ignore[attr-defined]
-        refused = pytest.raises(
-            ConfigError, match=r"autotp_size of the DeepSpeed config is 2: .* ParallelismConfig\(tp_"
-        )
+        refused = pytest.raises(ConfigError, match=r"autotp_size of the DeepSpeed config is 2: .* ParallelismConfig\(t")
         with refused if size == 2 else nullcontext():
             make_stream(lanes=1).attach(trainer)

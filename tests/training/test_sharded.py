@@ -30,13 +30,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_fully_shard_gets_an_exact_form_and_the_loss_of_the_whole_model(
     name: str, results: list[dict[str, Any]]
 ) -> None:
-    """The ranks do not time the forms, so the first exact one is taken."""
+    """The ranks do not time the forms, so the first exact one is taken. Afterwards, the weights are shards."""
     form, model = MODELS[name], make_model(name).eval()
     for rank in range(2):
         collator = {"kwargs": {"attention": form}}
         stream = make_stream(make_rows(60), lanes=2, collator_config=collator)
         batch = next(iter(stream.loader(model=model, rank=rank, world_size=2)))
-        assert results[rank][name] == [form, pytest.approx(model(**batch).loss.item(), rel=1e-5)]
+        assert results[rank][name] == [form, True, pytest.approx(model(**batch).loss.item(), rel=1e-5)]
 
 
 def run_zero3(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, *, ranks: int) -> list[Any]:
