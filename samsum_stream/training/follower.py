@@ -9,12 +9,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch.distributed
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import get_last_checkpoint
 
 from samsum_stream.loader.loader import StreamLoader
+from samsum_stream.loader.processes.ranks import of_all_ranks
 from samsum_stream.loader.state.state import State, merge_states
 from samsum_stream.training.arguments import agree_on_settings, require_supported
 from samsum_stream.training.checkpoints.copies import CheckpointCopies
@@ -158,8 +159,5 @@ class Follower(TrainerCallback):
 
 def gathered_state(loader: StreamLoader) -> State:
     """The state of all ranks, on each rank; processes that share rows have equal states."""
-    states: list[Any] = [(loader.ranks.rank, loader.state_dict())]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        states *= torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(states, states[0])
+    states = of_all_ranks((loader.ranks.rank, loader.state_dict()))
     return merge_states(list(dict(states).values()))

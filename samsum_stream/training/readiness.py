@@ -12,6 +12,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from samsum_stream.errors import ConfigError
+from samsum_stream.loader.processes.ranks import of_all_ranks
 
 CAUSAL = "load a causal language model, as AutoModelForCausalLM does"
 
@@ -26,12 +27,18 @@ def unwrapped(model: Any) -> Any:
 
 
 def not_ready(model: nn.Module, *, is_prepared: bool) -> str:
-    """Why a model cannot run yet; empty if it can.
+    """Why a model cannot run yet on some rank; empty if it can run on all ranks. Every rank must call this function.
+
+    When FSDP spreads the weights of rank 0, the other ranks have none before.
 
     Args:
         model: The model.
         is_prepared: Whether accelerate has prepared the model, so that ZeRO-3 gathers the weights of a layer to run it.
     """
+    return next(filter(None, of_all_ranks(_not_ready_here(model, is_prepared=is_prepared))), "")
+
+
+def _not_ready_here(model: nn.Module, *, is_prepared: bool) -> str:
     parameters = [*model.parameters()]
     if any(parameter.is_meta for parameter in parameters):
         return "its weights are on the meta device"

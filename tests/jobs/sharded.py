@@ -1,12 +1,14 @@
 """Two ranks share the weights of a model: `python -m torch.distributed.run ... -m tests.jobs.sharded FOLDER`.
 
 For each model, every rank writes the form of attention that was chosen, whether an optimizer that is made now would get
-the shards of all weights, and the loss of its first batch.
+the shards of all weights, and the loss of its first batch. It also writes whether a model was measured of which only
+rank 0 has the weights.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch.distributed
 from torch.distributed.device_mesh import init_device_mesh
@@ -19,10 +21,12 @@ from tests.streams import make_rows, make_stream
 MODELS = {"llama": "position_ids", "opt": "block_mask"}
 """The first exact form of each model."""
 
+ON_RANK_0 = "weights on rank 0 only"
+
 
 def main() -> None:
     torch.distributed.init_process_group("gloo")
-    mesh, results = init_device_mesh("cpu", (2,)), {}
+    mesh, results = init_device_mesh("cpu", (2,)), dict[str, Any]()
     for name in MODELS:
         model = make_model(name)
         layers = model.model.layers if name == "llama" else model.model.decoder.layers
@@ -33,7 +37,10 @@ def main() -> None:
         are_sharded = all(isinstance(weight, DTensor) for weight in model.parameters())
         results[name] = [stream.collator.attention, are_sharded, model.eval()(**batch).loss.item()]
     rank = torch.distributed.get_rank()
+    on_rank_0 = make_model("llama").to("cpu" if rank == 0 else "meta")
+    results[ON_RANK_0] = make_stream(make_rows(60), lanes=2).fit(on_rank_0)
     (Path(sys.argv[1]) / f"rank-{rank}.json").write_text(json.dumps(results), encoding="utf-8")
+    torch.distributed.barrier()  # a rank that ends while the other one computes can be aborted by torch
     torch.distributed.destroy_process_group()
 
 

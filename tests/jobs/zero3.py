@@ -35,6 +35,7 @@ def main() -> None:
     small_stream().attach(trainer)
     try:
         trainer.train()
+        assert trainer.model_wrapped.train_micro_batch_size_per_gpu() == trainer.args.per_device_train_batch_size
         result: Any = [loss for _, _, loss in losses(trainer)]
     except SamsumStreamError as error:
         result = str(error)

@@ -134,6 +134,15 @@ def of_first_rank(value: T) -> T:
     return values[0]
 
 
+def of_all_ranks(value: T) -> list[T]:
+    """The values of all ranks of the process group, on every rank; only `value` if no group exists."""
+    values = [value]
+    if is_distributed():
+        values *= torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(values, value)
+    return values
+
+
 def this_worker() -> tuple[int, int]:
     """The number of this DataLoader worker and the number of workers; `(0, 1)` in the training process."""
     info = get_worker_info()
