@@ -4,6 +4,7 @@
 """
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def run(folder: Path, name: str, method: str, *, ranks: int) -> dict[str, Any]:
         jobs.start("tests.jobs.parallel_trainer", folder, name, method, ranks=ranks).finish(timeout=600)
     of_ranks = [json.loads((folder / f"result-{rank}.json").read_text(encoding="utf-8")) for rank in range(ranks)]
     rows_of = {result["data_rank"]: result["rows"] for result in of_ranks}
-    steps = [sorted(sum(of_step, [])) for of_step in zip(*rows_of.values(), strict=True)]
+    steps = [sorted(chain.from_iterable(of_step)) for of_step in zip(*rows_of.values(), strict=True)]
     return {"losses": of_ranks[0]["losses"], "rows": steps, "tokens": of_ranks[0]["tokens"]}
 
 

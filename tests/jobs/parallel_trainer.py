@@ -6,6 +6,7 @@ in data parallelism, the rows of its steps, the losses and the number of tokens.
 
 import json
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def main() -> None:
     stream = make_stream(make_rows(60), lanes=2, collator_config=layout_of(method))
     stream.attach(trainer)
     trainer.train()
-    rows = [sum(trainer.rows[at : at + accumulation], []) for at in range(0, len(trainer.rows), accumulation)]
+    rows = [[*chain.from_iterable(step)] for step in zip(*[iter(trainer.rows)] * accumulation, strict=True)]
     result = {
         "data_rank": find_ranks(device_mesh=trainer.accelerator.torch_device_mesh).rank,
         "rows": rows,
