@@ -54,24 +54,35 @@ def train(options: Namespace) -> None:
     stream = common.open_stream(**CONFIG)
     model = common.tiny_llama(stream, **MODEL).to(device)
     loader = stream.loader(model=model, num_workers=options.num_workers, batches_per_step=batches_of_rank)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
-    scheduler = get_cosine_schedule_with_warmup(optimizer, options.max_steps // 10, options.max_steps)
-    trained = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-    journal = Journal(options.journal, device, prepared=time.perf_counter() - start)
+    trained = with_optimizer(model, max_steps=options.max_steps)
+    journal = Journal(options.journal, prepared=time.perf_counter() - start)
+    started, start = first_rank(time.time_ns(), device), time.perf_counter()
     if load(options.folder, loader, trained):
         common.show_resume(loader.batch // BATCHES_PER_STEP)
     parallel = DistributedDataParallel(model)  # after `load`: it broadcasts the weights of rank 0
-    batches = journal.recorded(loader)
+    batches = journal.recorded(loader, loaded=time.perf_counter() - start)
     for step in range(loader.batch // BATCHES_PER_STEP + 1, options.max_steps + 1):
         loss = backward(parallel, send_to_device(list(islice(batches, batches_of_rank)), device))
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
+        update(**trained)
         common.console.print(f"step {step:4d}   loss {loss:7.4f}   ranks {num_ranks}")
-        journal.write(step=step, loss=loss, num_ranks=num_ranks)
+        journal.write(start=started, step=step, loss=loss, num_ranks=num_ranks)
         if step % options.save_steps == 0 or step == options.max_steps:
             save(options.folder, loader, trained)
+
+
+def with_optimizer(model: torch.nn.Module, *, max_steps: int) -> dict[str, Any]:
+    """The model, its optimizer and the schedule: what a checkpoint holds beside the position in the data."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    scheduler = get_cosine_schedule_with_warmup(optimizer, max_steps // 10, max_steps)
+    return {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+
+
+def update(*, model: torch.nn.Module, optimizer: Any, scheduler: Any) -> None:
+    """Update the weights from the gradients of all ranks."""
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    scheduler.step()
+    optimizer.zero_grad()
 
 
 def share_of(num_ranks: int) -> int:
@@ -105,13 +116,20 @@ def summed(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
+def first_rank(number: int, device: torch.device) -> int:
+    """The number of rank 0, on all ranks."""
+    value = torch.tensor(number, device=device)
+    dist.broadcast(value, src=0)
+    return int(value.item())
+
+
 def save(folder: Path, loader: Any, trained: dict[str, Any]) -> None:
     """Write a checkpoint to `folder/batch-M`. The loader saves last: the files of all ranks make the checkpoint valid.
 
     The loader keeps the last two checkpoints. The weights are renamed when they are complete, because an earlier run
     may have left files of its ranks in the same folder.
     """
-    if dist.get_rank() == 0:
+    if loader.ranks.rank == 0:
         checkpoint = folder / f"batch-{loader.batch}"
         checkpoint.mkdir(parents=True, exist_ok=True)
         torch.save({name: value.state_dict() for name, value in trained.items()}, checkpoint / "trained.part")

@@ -1,31 +1,27 @@
 """A journal of a distributed run: which rows each step has read, on which rank, and its loss."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed as dist
-
 
 class Journal:
-    """A file of JSON lines for each start of a rank: what the start took, and the loss and the rows of each step."""
+    """A file of JSON lines for each process: the loss and the rows of each step, and what the start took."""
 
-    def __init__(self, folder: Path | None, device: torch.device, *, prepared: float) -> None:
-        started = torch.tensor(time.time_ns(), device=device)
-        dist.broadcast(started, src=0)  # the files of one start have one name
+    def __init__(self, folder: Path | None, *, prepared: float) -> None:
         self._rows, self._seconds = dict[int, list[str]](), {"prepared": prepared}
-        self._path, self._created = None, time.perf_counter()
+        self._path = None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            self._path = folder / f"{started.item()}-rank-{dist.get_rank()}.jsonl"
+            self._path = folder / f"{time.time_ns()}-{os.getpid()}.jsonl"
 
-    def recorded(self, loader: Any) -> Iterator[dict[str, Any]]:
-        """The batches of the loader; the rows of each batch are remembered for the next line."""
-        self._seconds["loaded"] = time.perf_counter() - self._created
-        start = time.perf_counter()
+    def recorded(self, loader: Any, *, loaded: float) -> Iterator[dict[str, Any]]:
+        """The batches of a loader that was opened in `loaded` seconds; the next line names their rows."""
+        self._rows, start = {}, time.perf_counter()
+        self._seconds = {"prepared": self._seconds["prepared"], "loaded": loaded}
         for batch in loader:
             self._seconds.setdefault("first_batch", time.perf_counter() - start)
             info = loader.last_batch_info

@@ -6,7 +6,7 @@
 import importlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +15,7 @@ import pytest
 from tests.jobs.elastic import (
     ENVIRONMENT,
     EXAMPLES,
+    ReplicaGroups,
     Training,
     assert_equal_steps,
     lines_of,
@@ -25,7 +26,7 @@ from tests.jobs.elastic import (
     start_whole_run,
     wait_for_ranks,
 )
-from tests.jobs.killing import Jobs
+from tests.jobs.killing import Job, Jobs
 
 
 @pytest.fixture
@@ -134,3 +135,38 @@ def test_with_ray_five_nodes_are_lost_and_added_and_no_step_changes(
     assert_equal_steps(lines, lines_of(whole_journal))
     for moment in losses:
         print(f"lost one node of 3: {loss_of(moment, lines)}")
+
+
+@pytest.mark.slow
+def test_with_torchft_twelve_losses_of_ranks_and_machines_change_no_step(jobs: Jobs) -> None:
+    """From four replica groups to three, to two, and to four again, three times; the lighthouse is lost three times too."""
+    pytest.importorskip("torchft", reason="torchft is not installed; see docs/several-machines.md")
+    chooser = random.Random(0)
+    training = ReplicaGroups(jobs, max_steps=350, save_steps=5)
+    lighthouse = training.start_lighthouse()
+    losses = list[tuple[str, float]]()
+
+    def lose(kind: str, lose: Callable[[Job], object]) -> None:
+        training.wait(after_step=reached(training.journal) + 1)
+        time.sleep(chooser.random())
+        kind = f"{kind} of {len(training.agents)}"
+        lose(chooser.choice(training.agents))
+        losses.append((kind, time.time()))
+
+    for _ in range(3):
+        while len(training.agents) < 4:
+            training.add_agent()
+        for _ in range(2):
+            lose("one rank", training.kill_rank)
+            lose("one machine", training.lose_agent)
+        training.wait(after_step=reached(training.journal) + 1)
+        lighthouse.kill()
+        lighthouse = training.start_lighthouse()
+        training.wait(after_step=reached(training.journal) + 1)
+    whole, journal = start_whole_run(jobs, max_steps=350)
+    training.finish()
+    whole.finish(timeout=300)
+    lines = lines_of(training.journal)
+    assert_equal_steps(lines, lines_of(journal))
+    for name, moment in losses:
+        print(f"lost {name}: {loss_of(moment, lines)}")

@@ -1,9 +1,10 @@
-"""Jobs of `examples/elastic_torchrun.py` whose agents are killed, and the journals of their ranks."""
+"""Jobs of `examples/elastic_torchrun.py` and `elastic_torchft.py` whose agents are killed, and their journals."""
 
 import json
 import os
 import signal
 import socket
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,7 @@ class Line(NamedTuple):
     """What one rank wrote after one step.
 
     Attributes:
-        start: When the ranks were started, in nanoseconds.
+        start: When the ranks were started, or, with torchft, when they had read the rows; in nanoseconds.
         time: When the step was complete, in seconds.
         seconds: What the start of the rank took.
         rows: The rows of each global batch of the rank.
@@ -37,27 +38,17 @@ class Line(NamedTuple):
     rows: dict[str, list[str]]
 
 
-class Training:
-    """A job of several agents on this machine. Each agent has one rank, as if it was a machine."""
+class Agents:
+    """The agents of torchrun on this machine. Each agent has one rank, as if it was a machine."""
 
-    def __init__(self, jobs: Jobs, *, max_agents: int, max_steps: int, save_steps: int, port: int = 0) -> None:
-        """Use the rendezvous at `port`; if it is 0, the first agent holds the rendezvous."""
-        self._jobs, self.agents = jobs, list[Job]()
-        folder = jobs.folder
-        self.journal = folder / "journal"
-        conf = {"last_call_timeout": 5, "keep_alive_interval": 2, "keep_alive_max_attempt": 4}
-        if port:
-            conf["is_host"] = 0
-        self._command = [
-            *("-m", "torch.distributed.run", f"--nnodes=1:{max_agents}", "--nproc-per-node=1", "--max-restarts=100"),
-            *("--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port or free_port()}", "--rdzv-id=elastic"),
-            *("--rdzv-conf", ",".join(f"{key}={value}" for key, value in conf.items()), "--local-addr=127.0.0.1"),
-            *("--monitor-interval=0.2", EXAMPLES / "elastic_torchrun.py", "--timeout=60"),
-            *("--folder", folder / "checkpoints", *options(self.journal, max_steps=max_steps, save_steps=save_steps)),
-        ]
+    def __init__(self, jobs: Jobs, *arguments: object, **environment: str) -> None:
+        self._jobs, self.agents, self.journal = jobs, list[Job](), jobs.folder / "journal"
+        launcher = ("-m", "torch.distributed.run", "--nproc-per-node=1", "--max-restarts=100", "--monitor-interval=0.2")
+        self._command = [*launcher, "--local-addr=127.0.0.1", *arguments, "--folder", jobs.folder / "checkpoints"]
+        self._environment = {**ENVIRONMENT, **environment}
 
     def add_agent(self) -> None:
-        self.agents.append(self._jobs.launch(*self._command, **ENVIRONMENT))
+        self.agents.append(self._jobs.launch(*self._command, **self._environment))
 
     def lose_agent(self, agent: Job) -> None:
         """Kill an agent and its rank, as if a machine was switched off."""
@@ -78,6 +69,43 @@ class Training:
     def finish(self, *, timeout: float = 300) -> None:
         for agent in self.agents:
             agent.finish(timeout=timeout)
+
+
+class Training(Agents):
+    """A job of `elastic_torchrun.py`: all ranks start again if one is lost."""
+
+    def __init__(self, jobs: Jobs, *, max_agents: int, max_steps: int, save_steps: int, port: int = 0) -> None:
+        """Use the rendezvous at `port`; if it is 0, the first agent holds the rendezvous."""
+        conf = {"last_call_timeout": 5, "keep_alive_interval": 2, "keep_alive_max_attempt": 4}
+        if port:
+            conf["is_host"] = 0
+        super().__init__(
+            jobs,
+            *(f"--nnodes=1:{max_agents}", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port or free_port()}"),
+            *("--rdzv-id=elastic", "--rdzv-conf", ",".join(f"{key}={value}" for key, value in conf.items())),
+            *(EXAMPLES / "elastic_torchrun.py", "--timeout=60"),
+            *options(jobs.folder / "journal", max_steps=max_steps, save_steps=save_steps),
+        )
+
+
+class ReplicaGroups(Agents):
+    """A job of `elastic_torchft.py`: the other ranks go on if one is lost. Each agent is a replica group."""
+
+    def __init__(self, jobs: Jobs, *, max_steps: int, save_steps: int) -> None:
+        self._port = free_port()
+        super().__init__(
+            jobs,
+            *("--standalone", EXAMPLES / "elastic_torchft.py", "--timeout=5"),
+            *options(jobs.folder / "journal", max_steps=max_steps, save_steps=save_steps),
+            TORCHFT_LIGHTHOUSE=f"http://127.0.0.1:{self._port}",
+            TORCH_DISABLE_SHARE_RDZV_TCP_STORE="0",  # the agent holds the store in which the groups meet
+        )
+
+    def start_lighthouse(self) -> Job:
+        """Start the process in which the groups meet."""
+        script = Path(sysconfig.get_path("scripts")) / "torchft_lighthouse"
+        timeouts = ("--heartbeat_timeout_ms=1000", "--join_timeout_ms=2000")
+        return self._jobs.launch(script, "--min_replicas=1", f"--bind=127.0.0.1:{self._port}", *timeouts)
 
 
 def options(journal: Path, *, max_steps: int, save_steps: int) -> Sequence[object]:
@@ -109,10 +137,8 @@ def free_port() -> int:
 
 def lines_of(journal: Path) -> list[Line]:
     """The complete lines of all ranks, in the order of their time; a kill may leave the last line incomplete."""
-    lines = []
-    for path in journal.glob("*.jsonl"):
-        start = int(path.name.partition("-")[0])
-        lines += [Line(start, **json.loads(text)) for text in path.read_text().split("\n")[:-1]]
+    texts = [text for path in journal.glob("*.jsonl") for text in path.read_text().split("\n")[:-1]]
+    lines = [Line(**json.loads(text)) for text in texts]
     return sorted(lines, key=lambda line: line.time)
 
 
