@@ -39,6 +39,7 @@ COMMANDS = (
     "samsum-stream",
     "python",
     "torchrun",
+    "torchft_lighthouse",
     "pytest",
     "pip",
     "ruff",
