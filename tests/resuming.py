@@ -286,4 +286,6 @@ def assert_continues(folder: str | Path, *, ranks: int, batch: int) -> None:
         loader = stream_of(epochs=None).loader(rank=rank, world_size=ranks)
         assert loader.load(folder)
         batches = take(loader, 12 // ranks)
-        assert all(equal(one, other) for one, other in zip(batches, expected[(rank - batch) % ranks :: ranks], strict=True))
+        assert all(
+            equal(one, other) for one, other in zip(batches, expected[(rank - batch) % ranks :: ranks], strict=True)
+        )

@@ -127,8 +127,8 @@ def test_with_ray_five_nodes_are_lost_and_added_and_no_step_changes(
             nodes.append(cluster.add_node(num_cpus=1))
         wait_for_ranks(training, journal, num_ranks=3, after_step=reached(journal) + 1)
         whole, whole_journal = start_whole_run(jobs, max_steps=300)
-        training.finish(timeout=300)
-        whole.finish(timeout=300)
+        training.finish(timeout=1200)
+        whole.finish(timeout=1200)
     finally:
         cluster.shutdown()
     lines = lines_of(journal)

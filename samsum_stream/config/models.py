@@ -163,6 +163,9 @@ class TokenizerConfig(_Section):
     special_tokens_in_rows: Literal["text", "parse", "error"] = Field(
         default="text", description="how to treat a special token that is spelled in the text of a row"
     )
+    ids_without_borders: Literal["error", "one_document"] = Field(
+        default="error", description="how to treat a row of ids that seems to hold several documents without borders"
+    )
     verify_every: PositiveInt = Field(
         default=1000, description="the interval, in chunks, at which the ids of both backends are compared"
     )
@@ -184,12 +187,35 @@ class PackingConfig(_Section):
     kwargs: PackingKwargs = Field(default=PackingKwargs(), description="the sizes of a pack and of the window")
 
 
+class TruncationKwargs(_Section):
+    """The arguments of the method `split`."""
+
+    overlap: PositiveInt = Field(
+        default=1, description="the tokens that a piece repeats from the piece before; they are not trained again"
+    )
+    at: Literal["token", "word", "line"] = Field(
+        default="token", description="where a text may be split: before any token, or at the start of a word or a line"
+    )
+
+
 class TruncationConfig(_Section):
     """How to treat an example that is longer than a pack."""
 
-    method: Literal["drop", "contexts", "input", "turns", "last_turns", "right", "error"] = Field(
-        default="drop", description="the part to cut from an example that is too long, or drop, or error"
+    method: Literal["drop", "contexts", "input", "turns", "last_turns", "right", "split", "error"] = Field(
+        default="drop", description="the part to cut from an example that is too long, or split (text), drop, or error"
     )
+    kwargs: TruncationKwargs = Field(default=TruncationKwargs(), description="the arguments of the method split")
+
+    @model_validator(mode="after")
+    def _kwargs_belong_to_split(self) -> "TruncationConfig":
+        if self.method != "split" and (names := sorted(self.kwargs.model_fields_set)):
+            text = f'belongs to method "split", but the method is "{self.method}"; write split, or remove this key'
+            raise several((("kwargs", name), text) for name in names)
+        return self
+
+    @field_serializer("kwargs")
+    def _kwargs_of_split(self, kwargs: TruncationKwargs) -> dict[str, Any]:
+        return kwargs.model_dump() if self.method == "split" else {}
 
 
 class CollatorKwargs(_Section):

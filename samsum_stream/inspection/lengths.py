@@ -14,13 +14,15 @@ from samsum_stream.values.rows import Rows
 
 WHOLE, KEPT, MASKED, OUTCOMES = range(4)
 """Columns of the values of `RowMeasure`: the tokens of an example before truncation, its tokens after truncation, its
-tokens without a label after truncation, and its outcomes as the sum of their `BITS`.
+tokens without a label after truncation, and from the last one on its outcomes, a bit for each (`BITS`).
 
 The first three are 0 for a bad row and for a row without an example; `KEPT` and `MASKED` are 0 for a dropped example.
 """
 
+_BITS_A_COLUMN = 31
+
 BITS = {
-    name: 1 << number
+    name: (OUTCOMES + number // _BITS_A_COLUMN, 1 << number % _BITS_A_COLUMN)
     for number, name in enumerate(
         name
         for name in COUNTED
@@ -28,11 +30,15 @@ BITS = {
     )
 }
 
+"""The column and the bit of each outcome."""
+
+NUM_COLUMNS = max(column for column, _ in BITS.values()) + 1
+
 _NO_LIMIT = 1 << 30
 
 
 class RowMeasure:
-    """Measures the examples of rows, int32, shape `[indices, 4]`. Only long examples are encoded twice. It pickles.
+    """Measures the examples of rows, int32, `[indices, NUM_COLUMNS]`. Only long examples are encoded twice. It pickles.
 
     Args:
         encoder: Encodes the rows. The `max_length` and the truncation of its tokenizer decide what is kept.
@@ -47,7 +53,7 @@ class RowMeasure:
     def __call__(self, rows: Rows) -> Measured:
         """Raises `RowError` if a row cannot be encoded, or is too long with truncation `error`."""
         chunk, indices, offsets, outcomes = self._unlimited.encode(rows, epoch=0)
-        values = np.zeros((int(offsets[-1]), 4), np.int32)
+        values = np.zeros((int(offsets[-1]), NUM_COLUMNS), np.int32)
         values[indices, WHOLE] = chunk.records["length"]
         values[indices, KEPT:OUTCOMES] = _kept_and_masked(chunk)
         names = [(outcome.example, outcome.name) for outcome in outcomes]
@@ -59,7 +65,8 @@ class RowMeasure:
             events = [event for event in fitted.events if event.name != "special_tokens_in_rows"]
             names += [(int(too_long_indices[event.row]), event.name) for event in events]
         for index, name in names:
-            values[index, OUTCOMES] |= BITS.get(name, 0)
+            column, bit = BITS.get(name, (OUTCOMES, 0))
+            values[index, column] |= bit
         return Measured(values, offsets, Counts(name for _, name in names))
 
     def _fitted(self, rows: Rows, chunk: Chunk, too_long: Int64Array) -> Chunk:
@@ -70,7 +77,7 @@ class RowMeasure:
 
 
 class Measurements(Lengths):
-    """The values of `RowMeasure` for rows, shape `[indices, 4]`. Examples have the indices of `EncodedRows`."""
+    """The values of `RowMeasure` for rows, `[indices, NUM_COLUMNS]`. Examples have the indices of `EncodedRows`."""
 
     __slots__ = ()
 
@@ -132,7 +139,9 @@ class Measurements(Lengths):
 
     def has_outcome(self, *names: str) -> BoolArray:
         """Whether one of these outcomes happened to each example, shape `[indices]`."""
-        has_outcome: BoolArray = (self.lengths[:, OUTCOMES] & sum(BITS[name] for name in names)) > 0
+        has_outcome = np.zeros(len(self.lengths), np.bool_)
+        for column, bit in map(BITS.__getitem__, names):
+            has_outcome |= (self.lengths[:, column] & bit) > 0
         return has_outcome
 
     def num_rows_with(self, chosen: BoolArray) -> int:

@@ -135,8 +135,8 @@ class Stats:
 
     @property
     def splits(self) -> Counts:
-        """Number of examples after the first one of a conversation, by reason. `history`: the chat template rewrites
-        earlier turns. `border`: a token would cross the border of a turn.
+        """Number of examples after the first one of a row, by reason. `history`: the chat template rewrites earlier
+        turns. `border`: a token would cross the border of a turn. `length`: the text is longer than `max_length`.
         """
         return by_reason(self.counts, "splits")
 

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,13 @@ from samsum_stream.errors import ConfigError, TokenizerError
 from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.pipeline.pipeline import Pipeline
 from samsum_stream.prompts import FORMATS_OF_CONFIG, PROMPTS, ChatTemplate, Prompt, PromptFormat, format_for_model
+from samsum_stream.prompts.ready_ids import Vocabulary
 from samsum_stream.sources import Source
 from samsum_stream.sources.faults import Faults
 from samsum_stream.stream.fingerprint import source_identity
 from samsum_stream.stream.opening import build_source, first_rows_of
 from samsum_stream.stream.renderers import Formats, build_renderer, choose_formats
+from samsum_stream.stream.suitability import require_suitable
 from samsum_stream.tokenization import (
     Border,
     ExampleTokenizer,
@@ -35,7 +37,8 @@ from samsum_stream.tokenization import (
     with_control_tokens,
 )
 from samsum_stream.tokenization.joints import Joints
-from samsum_stream.values.rows import Conversations, Instructions, Rows
+from samsum_stream.tokenization.splitting import Borders, Splitter, token_texts
+from samsum_stream.values.rows import Instructions, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +86,7 @@ def build_parts(
     first_rows = first_rows_of(config, source, faults)
     kinds: set[type] = {type(rows.content) for rows in first_rows}
     formats = choose_formats(config, prompt, template, tokenizer, kinds)
-    _require_truncation(config, kinds, formats.chat_kinds)
+    require_suitable(config, kinds, formats.chat_kinds)
     if Instructions in kinds and Instructions not in formats.chat_kinds and not prompt.has_border:
         logger.warning(
             "nothing separates the input from the response: neither the prompt nor the format marks the start of the "
@@ -187,6 +190,7 @@ def build_encoder(
         bos=_added_text(tokenizer, border),
         eos=str(tokenizer.eos_token),
         joints=Joints(reference, border),
+        vocabulary=Vocabulary(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id),
     )
     backend = choose_backend(
         section.backend,
@@ -208,23 +212,22 @@ def build_encoder(
         max_length=config.packing_config.kwargs.max_length,
         truncation=config.truncation_config.method,
         trains_prompts=config.loss_config.prompts,
+        splitter=_splitter(config, tokenizer),
     )
     return RowEncoder(renderer, example_tokenizer, skips=config.fault_config.on_bad_row == "skip")
 
 
-def _require_truncation(config: StreamConfig, kinds: set[type], chat_kinds: Collection[type]) -> None:
-    method = config.truncation_config.method
-    of_chat = kinds & {*chat_kinds}
-    if method in ("contexts", "input") and (kinds == {Conversations} or of_chat == kinds):
+def _splitter(config: StreamConfig, tokenizer: PreTrainedTokenizerBase) -> Splitter | None:
+    section, max_length = config.truncation_config, config.packing_config.kwargs.max_length
+    if section.method != "split":
+        return None
+    if section.kwargs.overlap >= max_length:
         raise ConfigError(
-            f"{config.where('truncation_config', 'method')}: conversations have no {method} that could be cut, got "
-            f'"{method}"; write turns to remove the oldest turns, last_turns to remove the last ones, or drop'
+            f"{config.where('truncation_config', 'kwargs', 'overlap')}: must be less than max_length, which is "
+            f"{max_length:,}, got {section.kwargs.overlap:,}; each piece needs a token of its own"
         )
-    if method == "turns" and Conversations in kinds - of_chat:
-        raise ConfigError(
-            f"{config.where('truncation_config', 'method')}: turns needs a chat template; write prompt_format_config: "
-            "{method: ChatTemplate}, or truncation_config: {method: last_turns}"
-        )
+    texts = token_texts(tokenizer.backend_tokenizer) if section.kwargs.at != "token" else []
+    return Splitter(max_length, section.kwargs.overlap, Borders.of(texts, section.kwargs.at))
 
 
 def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig
+from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig, TokenizerConfig, TruncationConfig
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message, Prompt, PromptFormat
 from samsum_stream.sources import IndexedSource, Mixture, Source
@@ -47,13 +47,13 @@ def fingerprint_of(
     return {
         "source": source,
         "columns": ", ".join(_columns(config.source_config)),
-        "tokenizer": f"{_digest([tokenizer])} {config.tokenizer_config.special_tokens_in_rows}",
+        "tokenizer": _tokenizer(config.tokenizer_config, tokenizer),
         "prompt": f"{type(prompt).__name__} {_rendered(replace(prompt, format=PromptFormat()))}",
         "format": f"{type(prompt.format).__name__} {_rendered(Prompt(system_message='system', format=prompt.format))}",
         "chat_template": None if formats.chat is None else formats.chat.identity,
         "conversation": repr(config.conversation_config),
         "loss": repr(config.loss_config),
-        "truncation": config.truncation_config.method,
+        "truncation": _truncation(config.truncation_config),
         "packing": f"{packing.method} {packing.kwargs.max_length} {packing.kwargs.buffer_size}",
         "batch_size": batch_size,
         "shuffle": config.shuffle,
@@ -62,6 +62,15 @@ def fingerprint_of(
         "lanes": num_lanes,
         "seed": config.seed,
     }
+
+
+def _tokenizer(section: TokenizerConfig, serialized: str) -> str:
+    allows_packed = " one_document" if section.ids_without_borders == "one_document" else ""
+    return f"{_digest([serialized])} {section.special_tokens_in_rows}{allows_packed}"
+
+
+def _truncation(section: TruncationConfig) -> str:
+    return f"split {section.kwargs.overlap} {section.kwargs.at}" if section.method == "split" else section.method
 
 
 def _columns(section: SourceConfig, name: str = "") -> list[str]:

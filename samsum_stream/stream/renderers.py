@@ -15,11 +15,13 @@ from samsum_stream.prompts.chat.instructions import InstructionWriter
 from samsum_stream.prompts.chat.loading import LoadedTemplate, TokenizerTexts, load_template
 from samsum_stream.prompts.chat.rendering import ChatRenderer
 from samsum_stream.prompts.completions import CompletionRenderer
+from samsum_stream.prompts.ready_ids import ReadyIdsRenderer, Vocabulary
 from samsum_stream.prompts.rendering import PromptRenderer, Renderer, RowRenderer
 from samsum_stream.prompts.several_turns import ConversationRenderer
+from samsum_stream.prompts.texts import TextRenderer
 from samsum_stream.tokenization.joints import Joints
 from samsum_stream.tokenization.loading import generation_stop_ids
-from samsum_stream.values.rows import Completions, Conversations, Instructions
+from samsum_stream.values.rows import Completions, Conversations, Instructions, Texts, TokenIds
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ def choose_formats(
     return Formats(prompt, loaded, chat_kinds, completes_prompts=not has_format)
 
 
-def build_renderer(config: StreamConfig, formats: Formats, *, bos: str, eos: str, joints: Joints) -> Renderer:
+def build_renderer(
+    config: StreamConfig, formats: Formats, *, bos: str, eos: str, joints: Joints, vocabulary: Vocabulary
+) -> Renderer:
     """The renderer of all kinds of rows.
 
     Args:
@@ -78,12 +82,17 @@ def build_renderer(config: StreamConfig, formats: Formats, *, bos: str, eos: str
         bos: The text of the tokens that the tokenizer adds at the start.
         eos: The text of the token that ends a response.
         joints: Finds out which texts can be encoded separately.
+        vocabulary: The tokens that rows of ids can have.
     """
     instructions: Renderer = PromptRenderer(formats.prompt, bos=bos, eos=eos)
     renderers: dict[type, Renderer] = {
         Instructions: instructions,
         Completions: CompletionRenderer() if formats.completes_prompts else instructions,
         Conversations: ConversationRenderer(formats.prompt, bos=bos, eos=eos, continuation=joints.continuation),
+        Texts: TextRenderer(),
+        TokenIds: ReadyIdsRenderer(
+            vocabulary, allows_packed=config.tokenizer_config.ids_without_borders == "one_document"
+        ),
     }
     if formats.chat is not None:
         joints.prepare()

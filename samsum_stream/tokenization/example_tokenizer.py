@@ -12,6 +12,7 @@ import numpy as np
 from samsum_stream.errors import RowError
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.runs import RunEncoder
+from samsum_stream.tokenization.splitting import Splitter
 from samsum_stream.tokenization.trained_prompts import with_prompts_trained
 from samsum_stream.tokenization.truncation import METHODS, TokenizedExample
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged, offsets_of
@@ -55,6 +56,7 @@ class ExampleTokenizer:
         truncation: What happens to longer examples: `drop`, `last_turns`, `right`, `error`, or a method of the
             renderer.
         trains_prompts: Whether all tokens are trained (`loss_config.prompts`).
+        splitter: Splits long texts; None if they are treated like other examples.
     """
 
     def __init__(
@@ -66,9 +68,11 @@ class ExampleTokenizer:
         max_length: int,
         truncation: str,
         trains_prompts: bool = False,
+        splitter: Splitter | None = None,
     ) -> None:
         self.runs, self.reference, self.trains_prompts = runs, reference, trains_prompts
         self.eos_token_id, self.max_length, self.truncation = eos_token_id, max_length, truncation
+        self.splitter = splitter
 
     def encode(self, renderings: Renderings, *, epoch: int) -> Chunk:
         """The examples in order, and what was dropped, truncated or noticed.
@@ -84,7 +88,8 @@ class ExampleTokenizer:
         renderings.release_texts()
         events = [*renderings.events, *(_spelling_events(renderings, spelled) if spelled.any() else ())]
         examples, kept = _examples(run_ids, renderings.layout), np.ones(len(renderings), np.bool_)
-        if (too_long := np.flatnonzero(examples.lengths > self._room(renderings))).size:
+        splitter = self.splitter if renderings.is_text else None
+        if splitter is None and (too_long := np.flatnonzero(examples.lengths > self._room(renderings))).size:
             examples = self._truncate(renderings, examples, too_long, kept, events)
         chunk = self._chunk(renderings, examples, epoch)
         if _may_be_untrained(examples):
@@ -92,7 +97,8 @@ class ExampleTokenizer:
             events += _events(renderings, untrained, "dropped.no_trained_token")
             kept &= ~untrained
         chunk = Chunk(chunk.ids, chunk.spans, chunk.records, chunk.rows, chunk.num_rendered, tuple(events))
-        return chunk if kept.all() else chunk.select(kept)
+        chunk = chunk if kept.all() else chunk.select(kept)
+        return chunk if splitter is None else splitter.split(chunk)
 
     def _room(self, renderings: Renderings) -> int:
         """The maximum number of tokens of an example, without those that the tokenizer adds at the start."""
@@ -162,12 +168,20 @@ class ExampleTokenizer:
         return records
 
     def _too_long(self, renderings: Renderings, index: int, *, num_tokens: int) -> RowError:
-        methods = "drop, turns, last_turns or right" if renderings.is_complete else "drop, contexts, input or right"
         return RowError(
             f"{self.runs.position(renderings, index)}: the row has {num_tokens:,} tokens and max_length is "
             f"{self.max_length:,}, with truncation_config.method error; raise packing_config.kwargs.max_length, or "
-            f"choose {methods}"
+            f"choose {_methods_for(renderings)}"
         )
+
+
+def _methods_for(renderings: Renderings) -> str:
+    """The truncation methods that suit the rows."""
+    if renderings.is_text:
+        return "split, right or drop"
+    if renderings.ids is not None:
+        return "drop, last_turns or right"
+    return "drop, turns, last_turns or right" if renderings.is_complete else "drop, contexts, input or right"
 
 
 def _examples(runs: Ragged, layout: RunLayout) -> _Examples:

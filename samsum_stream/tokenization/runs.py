@@ -57,6 +57,8 @@ class RunEncoder:
             RowError: a row spells a special token, and the policy is `error`.
             TokenizerError: the tokenizer merged a completion with the text before it.
         """
+        if renderings.ids is not None:
+            return renderings.ids, np.zeros(len(renderings.ids.lengths), np.bool_)
         runs = self._encoded(renderings)
         differs = self.special_tokens.weigh(runs) != renderings.per_run(self._format_weights)
         spelled = differs if renderings.pieces is None else differs | renderings.pieces.has_ordinary

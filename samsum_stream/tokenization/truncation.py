@@ -59,5 +59,6 @@ METHODS: dict[str, Callable[..., TokenizedExample | str]] = {
     "drop": drop,
     "last_turns": cut_last_turns,
     "right": cut_right,
+    "split": drop,  # texts are split later
 }
 """The methods by name. A method returns an example of at most `room` tokens, or the reason to drop the example."""

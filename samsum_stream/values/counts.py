@@ -32,8 +32,8 @@ LEFT_OUT = ("dropped", "truncated", "skipped")
 UNTRAINED_TURNS = ("turns.prompt_is_no_prefix", "turns.no_stop_token", "turns.template_refuses")
 """The turns of conversations that are not trained, by reason."""
 
-SPLITS = ("splits.history", "splits.border")
-"""The examples of conversations that start because no other example could contain their turn, by reason."""
+SPLITS = ("splits.history", "splits.border", "splits.length")
+"""The examples that start because the example before cannot contain more of the row, by reason."""
 
 COUNTED = (
     "rows",
@@ -73,6 +73,11 @@ COUNTED = (
     "turns.after_last_turn",
     "splits.history",
     "splits.border",
+    "splits.length",
+    "skipped.empty_text",
+    "skipped.bad_ids",
+    "skipped.bad_labels",
+    "skipped.no_borders",
 )
 """All names, in the order in which a state lists their numbers. New names go to the end.
 

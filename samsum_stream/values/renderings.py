@@ -105,6 +105,8 @@ class Renderings:
         shorten: Shortens an example.
         pieces: The pieces of each run; None if each run is one piece.
         is_complete: Whether the texts contain all special tokens, as those of chat templates do.
+        is_text: Whether the examples are texts without a prompt, which may be split.
+        ids: The ids of each run, for rows that contain ids; then there are no texts.
         problems: What is wrong with rows that cannot be rendered, by the index of the row. They have no example.
         events: What was noticed while the rows were rendered.
     """
@@ -119,6 +121,8 @@ class Renderings:
     shorten: Shorten = cannot_shorten
     pieces: Pieces | None = None
     is_complete: bool = False
+    is_text: bool = False
+    ids: Ragged | None = None
     problems: Mapping[int, Problem] = field(default_factory=dict)
     events: Sequence[Event] = ()
 
@@ -141,8 +145,9 @@ class Renderings:
         """
         borders, pieces, texts = self.layout.offsets.tolist(), self.pieces, self.texts
         runs = [run for index in chosen.tolist() for run in range(borders[index], borders[index + 1])]
+        ids = None if self.ids is None else Ragged.of([self.ids.split()[run] for run in runs])
         if pieces is None:
-            texts = [texts[run] for run in runs]
+            texts = [texts[run] for run in runs if ids is None]
         else:
             split = pieces.of_runs.split()
             pieces = pieces._replace(of_runs=Ragged.of([split[run] for run in runs]))
@@ -158,6 +163,8 @@ class Renderings:
             shorten=lambda index, method, fit: self.shorten(int(chosen[index]), method, fit),
             pieces=pieces,
             is_complete=self.is_complete,
+            is_text=self.is_text,
+            ids=ids,
         )
 
     @cached_property

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from samsum_stream.values.arrays import Int32Array, Int64Array
+from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array
 from samsum_stream.values.conversations import Conversation
 
 
@@ -106,7 +106,54 @@ class Conversations:
         return type(self)(self.conversations + other.conversations)
 
 
-Content = Instructions | Conversations
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The texts of `n` rows, each of which is trained as a whole."""
+
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.texts + other.texts)
+
+
+class ReadyIds(NamedTuple):
+    """The token ids of one row that another program prepared, as one or more documents.
+
+    Attributes:
+        ids: The ids of all documents, int32, shape `[T]`.
+        trained: Whether each token has a label, shape `[T]`.
+        lengths: The number of tokens of each document, shape `[D]`.
+        has_borders: Whether the row says where its documents end.
+    """
+
+    ids: Int32Array
+    trained: BoolArray
+    lengths: Int64Array
+    has_borders: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """The ids of `n` rows."""
+
+    rows: list[ReadyIds]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def texts(self) -> Iterator[str]:
+        """The ids, the labels and the borders of each row as a text."""
+        return (f"{row.ids.tolist()} {row.trained.tolist()} {row.lengths.tolist()}" for row in self.rows)
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.rows + other.rows)
+
+
+Content = Instructions | Conversations | Texts | TokenIds
 """What rows contain. All rows of a source have the same kind of content."""
 
 
@@ -143,7 +190,7 @@ class Rows:
     @property
     def texts(self) -> Iterator[str]:
         """All texts of the rows."""
-        return self.content.texts
+        return iter(self.content.texts)
 
     @classmethod
     def none(cls, *skipped: BadRow) -> "Rows":

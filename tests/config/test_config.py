@@ -86,6 +86,7 @@ def test_defaults_agree_with_the_documentation() -> None:
     assert config.tokenizer_config.model_dump() == {
         "backend": "auto",
         "special_tokens_in_rows": "text",
+        "ids_without_borders": "error",
         "verify_every": 1000,
     }
     assert (config.batch_size, config.shuffle, config.seed, config.epochs, config.lanes) == (8, True, 0, 1, "auto")

@@ -61,7 +61,8 @@ def test_a_config_of_conversations_trains_the_turns_of_all_rows(path: Path, monk
     assert all(text.count("<|eos|>") == 1 and text.endswith("<|eos|>") for text in trained)
 
 
-OF_INSTRUCTIONS = [path for path in CONFIGS if path not in OF_CONVERSATIONS]
+WITHOUT_PROMPTS = [path for path in CONFIGS if {"text", "input_ids"} & {*load_config(path).source_config.columns}]
+OF_INSTRUCTIONS = [path for path in CONFIGS if path not in [*OF_CONVERSATIONS, *WITHOUT_PROMPTS]]
 
 
 @pytest.mark.parametrize("path", OF_INSTRUCTIONS, ids=lambda path: path.name)

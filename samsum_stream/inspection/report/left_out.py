@@ -8,12 +8,12 @@ import numpy as np
 from samsum_stream.errors import RowError
 from samsum_stream.inspection.lengths import BITS, KEPT, WHOLE, Measurements
 from samsum_stream.inspection.survey.survey import Survey
+from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.pipeline.pipeline import Pipeline
-from samsum_stream.prompts.rendering import Renderer
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.sources import IndexedSource, Leaf, SequentialSource
 from samsum_stream.values.arrays import offsets_of
-from samsum_stream.values.rows import Rows
+from samsum_stream.values.rows import Rows, Texts, TokenIds
 
 NUM_SHOWN = 3
 
@@ -27,6 +27,7 @@ EFFECTS = {
     "turns": "with a turn that is not trained",
     "splits.history": "in several examples, because the chat template rewrites earlier turns",
     "splits.border": "in several examples, because a token would cross the border of a turn",
+    "splits.length": "in several pieces, because the text is long",
 }
 """What happened to the rows, by the name of the outcome or by the group of names."""
 
@@ -102,7 +103,7 @@ def _affected(pipeline: Pipeline, measured: Measurements, index: int) -> Affecte
     whole, kept = measured.lengths[index, [WHOLE, KEPT]].tolist()
     try:
         rows = _take(leaf, shard, number - int(starts[shard]))
-        text = _text(pipeline.encoder.renderer, rows, part)
+        text = _text(pipeline.encoder, rows, part)
     except RowError as error:
         place = str(error.position or pipeline.source.position(shard, number - int(starts[shard]), 0))
         return AffectedExample(place, whole, kept, excerpt(str(error).removeprefix(f"{place}: ")))
@@ -110,9 +111,13 @@ def _affected(pipeline: Pipeline, measured: Measurements, index: int) -> Affecte
     return AffectedExample(str(position), whole, kept, excerpt(text))
 
 
-def _text(renderer: Renderer, rows: Rows, part: int) -> str:
+def _text(encoder: RowEncoder, rows: Rows, part: int) -> str:
     """The training text of the only row, or of one of its later examples; its prompt if nothing of it is trained."""
-    if part:
+    renderer = encoder.renderer
+    if isinstance(rows.content, TokenIds):
+        ids = rows.content.rows[0]
+        return str(encoder.tokenizer.reference.tokenizer.decode(ids.ids.tolist(), skip_special_tokens=False))
+    if part and not isinstance(rows.content, Texts):  # the pieces of a text share its rendering
         return text_of(renderer.render(rows).segments(part))
     return renderer.full_text(rows, 0) or text_of(renderer.prompt_segments(rows, 0))
 

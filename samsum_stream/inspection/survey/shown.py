@@ -79,7 +79,7 @@ def _totals(survey: Survey) -> Iterator[tuple[str, str]]:
         yield "untrained", ", ".join(f"{counted(number, 'turn')} {reason}" for reason, number in turns.items())
     if splits := by_reason(measured.counts, "splits"):
         examples = ", ".join(f"{number:,} {reason}" for reason, number in splits.items())
-        yield "splits", f"{examples}: examples after the first one of a conversation"
+        yield "splits", f"{examples}: examples after the first one of a row"
     if number := measured.counts["special_tokens_in_rows"]:
         yield "special", f"{counted(number, 'row')} spell a special token in their own text"
     yield "tokens", f"{measured.num_tokens:,}, {measured.trained_share:.1%} of them trained"

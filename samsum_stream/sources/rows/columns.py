@@ -1,8 +1,10 @@
 """The form of the rows and the column of each field: `columns:` of a config, matched with the columns of a dataset.
 
 instruction    input, response, contexts, history
-messages       messages                              each form also: system, tools, documents, template_kwargs
+messages       messages                              these forms also: system, tools, documents, template_kwargs
 completion     prompt, completion
+text           text
+ids            input_ids, with labels or masks, and position_ids or seq_lengths
 """
 
 from collections.abc import Collection, Mapping
@@ -12,22 +14,32 @@ from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.errors.wording import closest, did_you_mean
 from samsum_stream.sources.rows.rules import USUAL_RULES, ConversationRules
 
-Form = Literal["instruction", "messages", "completion"]
+Form = Literal["instruction", "messages", "completion", "text", "ids"]
 
 EXTRAS = ("system", "tools", "documents", "template_kwargs")
-"""The fields that rows of any form can have."""
+"""The fields that rows with prompts can have."""
 
 REQUIRED: dict[Form, tuple[str, ...]] = {
     "instruction": ("input", "response"),
     "messages": ("messages",),
     "completion": ("prompt", "completion"),
+    "text": ("text",),
+    "ids": ("input_ids",),
 }
 """The fields that the rows of a form must have."""
+
+WITHOUT_PROMPTS: tuple[Form, ...] = ("text", "ids")
+"""The forms of rows without a prompt. A row has such a form only if it has no other form: texts often accompany it."""
+
+MASKS = ("assistant_masks", "completion_mask", "loss_mask")
+"""The fields of ids that say with 1 that a token is trained."""
 
 _OPTIONAL: dict[Form, tuple[str, ...]] = {
     "instruction": ("contexts", "history"),
     "messages": (),
     "completion": (),
+    "text": (),
+    "ids": ("labels", "attention_mask", *MASKS, "position_ids", "seq_lengths"),
 }
 
 ANSWERS = ("response", "completion")
@@ -79,7 +91,7 @@ class Columns(NamedTuple):
     @property
     def texts(self) -> set[str]:
         """The columns that hold a text or a list of texts in each row."""
-        texts = {"input", "response", "contexts", "system"}
+        texts = {"input", "response", "contexts", "system", "text"}
         return {column for field, column in self.required.items() if field in texts} | {
             column for field, columns in self.optional.items() if field in texts for column in columns
         }
@@ -92,7 +104,7 @@ class Columns(NamedTuple):
     def of_form(self, form: Form, known: Collection[str] = ()) -> "Columns":
         """The columns of rows with a form; a usual name that is `known` is preferred."""
         fields = [field for field in REQUIRED[form] if not (self.is_prompt and field in ANSWERS)]
-        extras = EXTRAS if form != "instruction" else ()
+        extras = EXTRAS if form in ("messages", "completion") else ()
         optional = {
             field: _candidates(field) for field in (*_OPTIONAL[form], *extras) if field not in (*self.named, "history")
         }
@@ -149,7 +161,7 @@ def _named_form(named: Mapping[str, str]) -> Form | None:
         first, second = (of_form[form][0] for form in forms[:2])
         raise ConfigError(
             f"columns: {first!r} and {second!r} belong to different forms of rows; name the fields of one form: "
-            "input and response; or messages; or prompt and completion"
+            "input and response; or messages; or prompt and completion; or text; or input_ids"
         )
     return forms[0] if forms else None
 
@@ -166,6 +178,8 @@ def _form_of(row: Collection[str], *, name: str, is_prompt: bool) -> Form | None
     )
     if is_preference and not is_prompt:
         raise SourceError(f"{name}: {_preference(row)}")
+    if not found:
+        found = {REQUIRED[form][0]: form for form in WITHOUT_PROMPTS if REQUIRED[form][0] in row}
     if len(found) > 1:
         lines = [f"`columns: {{{', '.join(f'{_field(c)}: {c}' for c in key.split(' and '))}}}`" for key in found]
         raise SourceError(
@@ -196,6 +210,8 @@ def _field(column: str) -> str:
 def _is_chat(form: Form, named: Mapping[str, str]) -> bool | None:
     if form == "completion":
         return None
+    if form in WITHOUT_PROMPTS:
+        return False
     return form == "messages" or any(field in named for field in ("history", *EXTRAS))
 
 

@@ -7,14 +7,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samsum_stream.errors import RowError, SourceError
-from samsum_stream.sources.rows.columns import EXTRAS, Columns
+from samsum_stream.sources.rows.columns import EXTRAS, WITHOUT_PROMPTS, Columns
 from samsum_stream.sources.rows.conversations.build import Builder, is_chat
 from samsum_stream.sources.rows.conversations.extras import Extras, extras_of
 from samsum_stream.sources.rows.conversations.problem import Problem
 from samsum_stream.sources.rows.gather import RawColumns, from_batch, from_rows, typed_repr
 from samsum_stream.sources.rows.locator import Locator
+from samsum_stream.sources.rows.ready_ids import ready_ids
 from samsum_stream.values.conversations import Conversation
-from samsum_stream.values.rows import Completions, Content, Conversations, Instructions, Rows, has_blank, is_blank
+from samsum_stream.values.rows import (
+    Completions,
+    Content,
+    Conversations,
+    Instructions,
+    Rows,
+    Texts,
+    TokenIds,
+    has_blank,
+    is_blank,
+)
 
 NO_ANSWER = "x"
 """The response of a row that is only a prompt."""
@@ -46,6 +57,7 @@ class _Rule(NamedTuple):
 
 _TEXT = _Rule("a str", "wrong_type")
 _NOT_BLANK = _Rule("a str that is not blank", "empty_response")
+_NOT_BLANK_TEXT = _Rule("a str that is not blank", "empty_text")
 _UNICODE = _Rule("text without lone surrogates", "not_unicode")
 _ONE_KIND = _Rule("of the kind of the prompt, both texts or both lists of messages", "wrong_type")
 _TEXTS = _Rule("a list of str, one str, or null", "wrong_type")
@@ -78,7 +90,36 @@ def _with_form(columns: Columns, rows: Iterable[Mapping[str, Any]], locate: Loca
 
 
 def _validated(raw: RawColumns, columns: Columns, locate: Locator, *, is_unicode: bool = False) -> Rows:
+    if columns.form in WITHOUT_PROMPTS:
+        _refuse_extras(columns, locate)
     content: Content
+    if columns.form == "text":
+        content = _text(raw, columns, locate, is_unicode)
+    elif columns.form == "ids":
+        content = _ids(raw, columns, locate)
+    else:
+        content = _with_prompts(raw, columns, locate, is_unicode)
+    return Rows(content, shards=locate.shards, rows=locate.rows)
+
+
+def _text(raw: RawColumns, columns: Columns, locate: Locator, is_unicode: bool) -> Texts:
+    field = _Field("text", columns.origin("text"), locate)
+    texts = _texts(raw["text"] or [], field)
+    if has_blank(texts):
+        _fail_first(texts, field, rule=_NOT_BLANK_TEXT, is_good=lambda text: not is_blank(text))
+    if not is_unicode:
+        _check_unicode(texts, field)
+    return Texts(texts)
+
+
+def _ids(raw: RawColumns, columns: Columns, locate: Locator) -> TokenIds:
+    fields = [field for field, values in raw.items() if values is not None]
+    values = zip(*(raw[field] or [] for field in fields), strict=True)
+    rows = ((dict(zip(fields, row, strict=True)),) for row in values)
+    return TokenIds(_built(rows, ready_ids, columns, locate))
+
+
+def _with_prompts(raw: RawColumns, columns: Columns, locate: Locator, is_unicode: bool) -> Content:
     if columns.form == "completion" and columns.is_chat is None:
         columns = _with_kind(raw, columns, locate)
         if columns.is_chat is None:
@@ -87,24 +128,25 @@ def _validated(raw: RawColumns, columns: Columns, locate: Locator, *, is_unicode
     if columns.form == "completion" and not columns.is_chat:
         _refuse_extras(columns, locate)
         prompts, completions = _prompts_and_answers(raw, ("prompt", "completion"), columns, locate, is_unicode)
-        content = Completions(prompts, completions)
-    elif columns.form == "messages" or columns.form == "completion":
-        content = Conversations(_conversations(raw, columns, locate))
-    else:
-        inputs, responses = _prompts_and_answers(raw, ("input", "response"), columns, locate, is_unicode)
-        contexts = _contexts(raw, columns, locate, is_unicode)
-        content = Instructions(inputs, responses, contexts)
-        if columns.is_chat:
-            content = Conversations(_conversations_of_texts(raw, content, columns, locate))
-    return Rows(content, shards=locate.shards, rows=locate.rows)
+        return Completions(prompts, completions)
+    if columns.form == "messages" or columns.form == "completion":
+        return Conversations(_conversations(raw, columns, locate))
+    inputs, responses = _prompts_and_answers(raw, ("input", "response"), columns, locate, is_unicode)
+    content = Instructions(inputs, responses, _contexts(raw, columns, locate, is_unicode))
+    if columns.is_chat:
+        return Conversations(_conversations_of_texts(raw, content, columns, locate))
+    return content
 
 
 def _refuse_extras(columns: Columns, locate: Locator) -> None:
-    """Raise `SourceError` if `columns:` names fields that a prompt and a completion of text cannot have."""
+    """Raise `SourceError` if `columns:` names fields that only conversations have."""
     if named := [field for field in EXTRAS if field in columns.named]:
+        others = {"text": "the rows are texts", "ids": "the rows are ids"}
+        rows = others[columns.form] if columns.form in WITHOUT_PROMPTS else "prompt and completion are texts"
+        remedy = "" if columns.form in WITHOUT_PROMPTS else "write both as lists of messages, or "
         raise SourceError(
-            f"{locate.source.name}: columns names {', '.join(named)}, which only conversations have, and prompt and "
-            "completion are texts; write both as lists of messages, or remove these columns from `columns:`"
+            f"{locate.source.name}: columns names {', '.join(named)}, which only conversations have, and {rows}; "
+            f"{remedy}remove these columns from `columns:`"
         )
 
 
