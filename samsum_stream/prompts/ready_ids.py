@@ -5,16 +5,15 @@ trained   . . x x   . x x
 runs      5 6  7 2   5  8 2      already encoded
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 import numpy as np
 
 from samsum_stream.errors import ConfigError
 from samsum_stream.prompts.rendering import Renderer
-from samsum_stream.values.arrays import Int64Array, Ragged, offsets_of
+from samsum_stream.values.arrays import BoolArray, Int64Array, Ragged, offsets_of, sums_of
 from samsum_stream.values.renderings import Problem, Renderings
-from samsum_stream.values.rows import ReadyIds, Rows, TokenIds
+from samsum_stream.values.rows import Rows, TokenIds
 from samsum_stream.values.runs import Run, Shape
 
 
@@ -38,16 +37,19 @@ class ReadyIdsRenderer(Renderer):
         self._vocabulary, self._allows_packed = vocabulary, allows_packed
 
     def render(self, rows: Rows) -> Renderings:
-        ready = _ready(rows)
-        problems = {index: problem for index, row in enumerate(ready) if (problem := self._problem(row)) is not None}
-        good = np.array([index for index in range(len(ready)) if index not in problems], np.int64)
-        chosen = [ready[index] for index in good.tolist()]
-        runs, shapes, shape_of = _runs_of(chosen)
+        content = ids_of(rows)
+        problems = self._problems(content)
+        is_good = np.ones(len(content), np.bool_)
+        is_good[[*problems]] = False
+        good = np.flatnonzero(is_good)
+        if problems:
+            content = _selected(content, is_good)
+        runs, shapes, shape_of = _runs_of(content)
         return Renderings(
             texts=[],
             shapes=shapes,
             shape_of=shape_of,
-            rows=np.repeat(good, [len(row.lengths) for row in chosen]),
+            rows=np.repeat(good, content.num_documents),
             shards=rows.shards,
             numbers=rows.rows,
             segments=_no_text,
@@ -62,18 +64,38 @@ class ReadyIdsRenderer(Renderer):
     def full_text(self, rows: Rows, index: int) -> NoReturn:
         _no_text(index)
 
-    def _problem(self, row: ReadyIds) -> Problem | None:
+    def _problems(self, content: TokenIds) -> dict[int, Problem]:
+        """The problem of each bad row, by the index of the row."""
         size, bos, eos = self._vocabulary
-        if (largest := int(row.ids.max())) >= size:
-            text = f"field 'input_ids' has the id {largest:,}, and the tokenizer has {size:,} tokens"
-            return Problem("input_ids", "bad_ids", f"{text}; give the tokenizer with which the ids were made")
-        if row.has_borders or self._allows_packed:
-            return None
-        if bos is not None and (found := np.flatnonzero(row.ids[1:] == bos)).size:
-            return _packed(f"a bos at token {int(found[0]) + 1:,}")
-        if eos is not None and row.trained.all() and (found := np.flatnonzero(row.ids[:-1] == eos)).size:
-            return _packed(f"an eos at token {int(found[0]):,}")
-        return None
+        starts = offsets_of(content.row_lengths)
+
+        def first_in_rows(is_bad: BoolArray) -> dict[int, int]:
+            tokens = np.flatnonzero(is_bad)
+            rows, firsts = np.unique(np.searchsorted(starts, tokens, side="right") - 1, return_index=True)
+            return dict(zip(rows.tolist(), tokens[firsts].tolist(), strict=True))
+
+        problems = {}
+        if not self._allows_packed and not content.has_borders.all():
+            is_open = np.repeat(~content.has_borders, content.row_lengths)
+            inside = is_open.copy()
+            inside[starts[:-1]] = False
+            for row, token in first_in_rows(inside & (content.ids == bos)).items() if bos is not None else ():
+                problems[row] = _packed(f"a bos at token {token - int(starts[row]):,}")
+            untrained = sums_of(~content.trained, content.row_lengths) > 0
+            inside = is_open & ~np.repeat(untrained, content.row_lengths)
+            inside[starts[1:] - 1] = False
+            for row, token in first_in_rows(inside & (content.ids == eos)).items() if eos is not None else ():
+                problems.setdefault(row, _packed(f"an eos at token {token - int(starts[row]):,}"))
+        for row, token in first_in_rows(content.ids >= size).items():
+            text = f"field 'input_ids' has the id {content.ids[token]:,}, and the tokenizer has {size:,} tokens"
+            problems[row] = Problem("input_ids", "bad_ids", f"{text}; give the tokenizer with which the ids were made")
+        return problems
+
+
+def ids_of(rows: Rows) -> TokenIds:
+    """The content of rows of ids."""
+    assert isinstance(rows.content, TokenIds)
+    return rows.content
 
 
 def _packed(what: str) -> Problem:
@@ -86,28 +108,33 @@ def _packed(what: str) -> Problem:
     )
 
 
-def _runs_of(ready: Sequence[ReadyIds]) -> tuple[Ragged, tuple[Shape, ...], Int64Array]:
+def _selected(content: TokenIds, is_chosen: BoolArray) -> TokenIds:
+    """Some rows."""
+    tokens = np.repeat(is_chosen, content.row_lengths)
+    return TokenIds(
+        ids=content.ids[tokens],
+        trained=content.trained[tokens],
+        lengths=content.lengths[np.repeat(is_chosen, content.num_documents)],
+        num_documents=content.num_documents[is_chosen],
+        has_borders=content.has_borders[is_chosen],
+    )
+
+
+def _runs_of(content: TokenIds) -> tuple[Ragged, tuple[Shape, ...], Int64Array]:
     """The ids of each run of all documents, the different shapes, and the index of each document's shape."""
-    ids = np.concatenate([np.empty(0, np.int32), *(row.ids for row in ready)])
-    trained = np.concatenate([np.empty(0, np.bool_), *(row.trained for row in ready)])
-    lengths = np.concatenate([np.empty(0, np.int64), *(row.lengths for row in ready)])
-    documents = offsets_of(lengths)
-    changes = np.flatnonzero(trained[1:] != trained[:-1]) + 1
-    starts = np.union1d(changes, documents[:-1])
+    trained, documents = content.trained, offsets_of(content.lengths)
+    starts_run = np.concatenate([[True], trained[1:] != trained[:-1]])[: len(trained)]
+    starts_run[documents[:-1]] = True
+    starts = np.flatnonzero(starts_run)
     num_runs = np.diff(np.searchsorted(starts, documents))
     kinds = 2 * num_runs + trained[documents[:-1]]
     different, shape_of = np.unique(kinds, return_inverse=True)
     shapes = tuple(_shape(num_runs=kind // 2, begins_trained=bool(kind % 2)) for kind in different.tolist())
-    return Ragged(ids, np.append(starts, len(ids))), shapes, shape_of
+    return Ragged(content.ids, np.append(starts, len(content.ids))), shapes, shape_of
 
 
 def _shape(*, num_runs: int, begins_trained: bool) -> Shape:
     return tuple(Run(begins_trained ^ bool(number % 2), number > 0, ()) for number in range(num_runs))
-
-
-def _ready(rows: Rows) -> list[ReadyIds]:
-    assert isinstance(rows.content, TokenIds)
-    return rows.content.rows
 
 
 def _no_text(index: int) -> NoReturn:

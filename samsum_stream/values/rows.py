@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array
+from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, offsets_of, sums_of
 from samsum_stream.values.conversations import Conversation
 
 
@@ -119,38 +119,47 @@ class Texts:
         return type(self)(self.texts + other.texts)
 
 
-class ReadyIds(NamedTuple):
-    """The token ids of one row that another program prepared, as one or more documents.
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """The token ids of `n` rows that another program prepared; a row has one or more documents.
 
     Attributes:
-        ids: The ids of all documents, int32, shape `[T]`.
+        ids: The ids of all documents, end to end, int32, shape `[T]`.
         trained: Whether each token has a label, shape `[T]`.
         lengths: The number of tokens of each document, shape `[D]`.
-        has_borders: Whether the row says where its documents end.
+        num_documents: The number of documents of each row, shape `[n]`.
+        has_borders: Whether each row says where its documents end, shape `[n]`.
     """
 
     ids: Int32Array
     trained: BoolArray
     lengths: Int64Array
-    has_borders: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TokenIds:
-    """The ids of `n` rows."""
-
-    rows: list[ReadyIds]
+    num_documents: Int64Array
+    has_borders: BoolArray
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.num_documents)
+
+    @property
+    def row_lengths(self) -> Int64Array:
+        """The number of tokens of each row, shape `[n]`."""
+        return sums_of(self.lengths, self.num_documents)
 
     @property
     def texts(self) -> Iterator[str]:
         """The ids, the labels and the borders of each row as a text."""
-        return (f"{row.ids.tolist()} {row.trained.tolist()} {row.lengths.tolist()}" for row in self.rows)
+        tokens, documents = offsets_of(self.row_lengths).tolist(), offsets_of(self.num_documents).tolist()
+        for (start, end), (first, last) in zip(pairwise(tokens), pairwise(documents), strict=True):
+            ids, trained = self.ids[start:end], self.trained[start:end]
+            yield f"{ids.tolist()} {trained.tolist()} {self.lengths[first:last].tolist()}"
 
     def __add__(self, other: Self) -> Self:
-        return type(self)(self.rows + other.rows)
+        return self.joined([self, other])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The rows of all parts, of which there is at least one."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
 
 Content = Instructions | Conversations | Texts | TokenIds

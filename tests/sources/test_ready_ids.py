@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ def special() -> tuple[int, int]:
     return tokenizer.bos_token_id, tokenizer.eos_token_id
 
 
-def documents(rows: list[dict[str, Any]], **changes: Any) -> list[tuple[list[int], list[int]]]:
+def documents(rows: Any, **changes: Any) -> list[tuple[list[int], list[int]]]:
     """The ids and the labels of each document, in the order of the rows."""
     stream = make_stream(rows, shuffle=False, lanes=1, epochs=1, **changes)
     examples = [example for pack in stream for example in pack.examples]
@@ -48,6 +49,24 @@ def test_ids_are_used_unchanged_and_all_are_trained_but_the_first() -> None:
 )
 def test_labels_and_masks_say_what_is_trained(trained: dict[str, Any]) -> None:
     assert documents([{"input_ids": [21, 22, 23, 24], **trained}]) == [([21, 22, 23, 24], [-100, 22, -100, 24])]
+
+
+def test_rows_of_a_chunk_may_have_different_fields_and_lengths() -> None:
+    rows = [
+        {"input_ids": [21, 22], "labels": None},
+        {"input_ids": [31, 32, 33], "labels": [-100, -100, 33]},
+        {"input_ids": [41, 42, 43, 0], "labels": [41, 42, 43, -100], "attention_mask": [1, 1, 1, 0]},
+        {"input_ids": [51, 52, 53], "seq_lengths": [1, 2]},
+    ]
+    expected = [
+        ([21, 22], [-100, 22]),
+        ([31, 32, 33], [-100, -100, 33]),
+        ([41, 42, 43], [-100, 42, 43]),
+        ([52, 53], [-100, 53]),
+    ]
+    assert documents(rows) == expected
+    nulls = {"labels": None, "attention_mask": None, "seq_lengths": None}
+    assert documents(datasets.Dataset.from_list([{**nulls, **row} for row in rows])) == expected
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array, lambda ids: np.array(ids, np.int16)])
@@ -112,8 +131,8 @@ def test_ids_that_are_too_long_are_dropped_or_cut() -> None:
         ({"input_ids": [21, 22], "loss_mask": [0, 2]}, "field 'loss_mask': must be 0 or 1 for each token"),
         ({"input_ids": [21, 22], "attention_mask": [1, 2]}, "field 'attention_mask': must be 1 for the tokens of"),
         ({"input_ids": [21, 22, 23], "attention_mask": [1, 0, 1]}, "field 'attention_mask': must be 1 for the"),
-        ({"input_ids": [21, 22], "seq_lengths": [1, 2]}, "field 'seq_lengths': must be 1 or more and have the sum 2"),
-        ({"input_ids": [21, 22], "seq_lengths": [0, 2]}, "field 'seq_lengths': must be 1 or more and have the sum 2"),
+        ({"input_ids": [21, 22], "seq_lengths": [1, 2]}, "field 'seq_lengths': must have the sum 2, the number of"),
+        ({"input_ids": [21, 22], "seq_lengths": [0, 2]}, "field 'seq_lengths': must be 1 or more for each"),
         ({"input_ids": [21, 22], "position_ids": [1, 2]}, "field 'position_ids': must count 0, 1, 2, ... in each"),
         ({"input_ids": [21, 22], "position_ids": [0, 2]}, "field 'position_ids': must count 0, 1, 2, ... in each"),
         (

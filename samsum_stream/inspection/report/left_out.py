@@ -115,8 +115,8 @@ def _text(encoder: RowEncoder, rows: Rows, part: int) -> str:
     """The training text of the only row, or of one of its later examples; its prompt if nothing of it is trained."""
     renderer = encoder.renderer
     if isinstance(rows.content, TokenIds):
-        ids = rows.content.rows[0]
-        return str(encoder.tokenizer.reference.tokenizer.decode(ids.ids.tolist(), skip_special_tokens=False))
+        ids = rows.content.ids.tolist()
+        return str(encoder.tokenizer.reference.tokenizer.decode(ids, skip_special_tokens=False))
     if part and not isinstance(rows.content, Texts):  # the pieces of a text share its rendering
         return text_of(renderer.render(rows).segments(part))
     return renderer.full_text(rows, 0) or text_of(renderer.prompt_segments(rows, 0))

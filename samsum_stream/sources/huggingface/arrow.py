@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,21 @@ class ArrowColumn:
 
 
 def _values(chunk: pa.Array, indices: Int64Array) -> list[Any]:
-    values: list[Any] = chunk.take(pa.array(indices)).to_pylist()
+    taken = chunk.take(pa.array(indices))
+    values: list[Any] = _arrays(taken) if _holds_numbers(taken) else taken.to_pylist()
     return values
+
+
+def _holds_numbers(taken: pa.Array) -> bool:
+    """Whether each value is a list of whole numbers, such as token ids: arrays of them need no Python object each."""
+    kind = taken.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return is_list and pa.types.is_integer(kind.value_type) and not (taken.null_count or taken.values.null_count)
+
+
+def _arrays(taken: pa.Array) -> list[Any]:
+    numbers, offsets = taken.values.to_numpy(), taken.offsets.to_pylist()
+    return [numbers[start:end] for start, end in pairwise(offsets)]
 
 
 def decoded(batch_of: Callable[[Int64Array], Batch], indices: Int64Array, locate: Locator) -> Batch:

@@ -113,10 +113,16 @@ def _text(raw: RawColumns, columns: Columns, locate: Locator, is_unicode: bool) 
 
 
 def _ids(raw: RawColumns, columns: Columns, locate: Locator) -> TokenIds:
-    fields = [field for field, values in raw.items() if values is not None]
-    values = zip(*(raw[field] or [] for field in fields), strict=True)
-    rows = ((dict(zip(fields, row, strict=True)),) for row in values)
-    return TokenIds(_built(rows, ready_ids, columns, locate))
+    values = {field: column for field, column in raw.items() if column is not None}
+    try:
+        return ready_ids(values)
+    except Problem:  # one row is bad, or rows have different fields
+        rows = ((dict(zip(values, row, strict=True)),) for row in zip(*values.values(), strict=True))
+        return TokenIds.joined(_built(rows, _ids_of_row, columns, locate))
+
+
+def _ids_of_row(row: Mapping[str, Any]) -> TokenIds:
+    return ready_ids({field: [value] for field, value in row.items() if value is not None or field == "input_ids"})
 
 
 def _with_prompts(raw: RawColumns, columns: Columns, locate: Locator, is_unicode: bool) -> Content:
