@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 
 from samsum_stream.errors import SourceError
 from samsum_stream.sources.base import Block, Opener, SequentialSource, Shard
+from samsum_stream.sources.files.content import MAX_OPENED_AT_ONCE, head_of, require_rows
 from samsum_stream.sources.files.expand import File, expand_files, has_remote, shard_names
 from samsum_stream.sources.files.fetch import BadBytes
+from samsum_stream.sources.files.kinds import refuse_other_kinds
 from samsum_stream.sources.files.remote import Attempts, RemoteFile
 from samsum_stream.sources.files.reread import BrokenFile, retry_blocks
 from samsum_stream.sources.huggingface.arrow import ArrowColumn, decoded, holds_plain_values
@@ -23,9 +25,6 @@ from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.sources.rows.validation import rows_from_batch
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
-
-MAX_OPENED_AT_ONCE = 16
-"""Footers that are fetched at the same time."""
 
 _UNREADABLE = (pa.ArrowException, OSError, ValueError)
 """The errors of Arrow for a broken file."""
@@ -64,8 +63,7 @@ class ParquetSource(SequentialSource):
                 shards.append(Shard(f"{shard_name}{suffix}", metadata.row_group(number).num_rows))
         super().__init__(name=name, shards=tuple(shards))
         self.is_remote = has_remote(files)
-        if not self.num_rows:
-            raise SourceError(f"{name}: the files hold no rows; check `path`")
+        require_rows(files, [metadata.num_rows for metadata, _ in footers], name=name)
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
         """A new pass over a row group from row `start` on, in blocks of `num_rows` rows."""
@@ -144,6 +142,7 @@ def _read_footer(file: File, *, name: str) -> Footer:
     try:
         return attempts.call(read)
     except _UNREADABLE as error:
+        refuse_other_kinds(head_of(file), method="parquet", file=file, name=name)
         raise SourceError(
             f"{name}: {file} cannot be read as parquet ({type(error).__name__}: {error}); fetch or write it again"
         ) from error

@@ -273,11 +273,6 @@ class TestBadSamples:
         with pytest.raises(SourceError, match="two members are named '0.json'"):
             read(open_source(str(tmp_path / "a.tar")))
 
-    def test_a_shard_without_samples_is_an_error(self, tmp_path: Path) -> None:
-        (tmp_path / "a.tar").write_bytes(tar_of([]))
-        with pytest.raises(SourceError, match=r"a\.tar holds no samples"):
-            read(open_source(str(tmp_path / "a.tar")))
-
     def test_a_missing_shard_is_an_error(self, tmp_path: Path) -> None:
         write(tmp_path / "shard-0.tar")
         with pytest.raises(SourceError, match=r"there is no file .*shard-1\.tar"):

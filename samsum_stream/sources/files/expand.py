@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -39,7 +39,7 @@ def expand_files(path: object, *, name: str, options: Mapping[str, Any]) -> tupl
 
     Raises:
         ConfigError: `path` or `options` has the wrong type, or a URL has a scheme that is not allowed.
-        SourceError: a file is missing, is empty, or is named twice.
+        SourceError: a file is missing, or is named twice.
     """
     if not isinstance(options, Mapping):
         raise ConfigError(f"{name}: `storage_options` must be a mapping, got {type(options).__name__}")
@@ -52,23 +52,19 @@ def expand_files(path: object, *, name: str, options: Mapping[str, Any]) -> tupl
         raise SourceError(f"{name}: `path` is an empty list; name at least one file")
     seen: dict[Hashable, list[File]] = {}
     for file in files:
-        seen.setdefault(_identity(file, name=name), []).append(file)
+        seen.setdefault(_identity(file), []).append(file)
     for spellings in seen.values():
         _refuse_repeats(spellings, name=name)
     return tuple(files)
 
 
-def opened(file: File) -> BinaryIO:
-    """The file, open for reading from its start; a large remote file is read `BUFFER_SIZE` bytes at a time."""
+def opened(file: File) -> io.BufferedIOBase:
+    """The bytes of a file, open for reading; a large remote file is read `BUFFER_SIZE` bytes at a time."""
     if isinstance(file, Path):
         return file.open("rb")
     if file.size <= MAX_WHOLE_SIZE:
-        return io.BytesIO(file.read(0, file.size))
+        return io.BytesIO(file.read(0, file.size) if file.size else b"")
     return io.BufferedReader(file.open(), BUFFER_SIZE)
-
-
-def is_gzip(file: File) -> bool:
-    return file.name.endswith(".gz")
 
 
 def has_remote(files: Sequence[File]) -> bool:
@@ -85,15 +81,12 @@ def shard_names(files: Sequence[File]) -> list[str]:
     return [path.relative_to(shared).as_posix() for path in paths]
 
 
-def _identity(file: File, *, name: str) -> Hashable:
+def _identity(file: File) -> Hashable:
     """A key that is equal for all spellings of one file: links and `..` share a device and inode.
 
     Some schemes are equal too: `s3a://` is `s3://`, and `file://` names a local path.
     """
     filesystem, path = (LocalFileSystem(), file) if isinstance(file, Path) else url_to_fs(file.url, **file.options)
-    size = file.stat().st_size if isinstance(file, Path) else file.size
-    if size == 0:
-        raise SourceError(f"{name}: {file} is empty (0 bytes); write it again, or leave it out")
     if isinstance(filesystem, LocalFileSystem):
         stat = os.stat(path)
         return stat.st_dev, stat.st_ino

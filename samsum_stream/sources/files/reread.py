@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from samsum_stream.errors import SourceError
 from samsum_stream.sources.base import Block
-from samsum_stream.sources.files.expand import File, is_gzip
+from samsum_stream.sources.files.expand import File
 from samsum_stream.sources.files.remote import Attempts, RemoteFile
 
 
@@ -12,10 +12,12 @@ class BrokenFile(SourceError):
     """The bytes of a file do not follow its format."""
 
 
-def retry_blocks(read: Callable[[int], Iterator[Block]], *, file: File, start: int) -> Iterator[Block]:
+def retry_blocks(
+    read: Callable[[int], Iterator[Block]], *, file: File, start: int, is_compressed: bool = False
+) -> Iterator[Block]:
     """The blocks of `read(start)`; if a remote file is broken, reading continues with `read(next row)`.
 
-    A gzip file has one checksum at its end, for all rows. Once rows of it were delivered, it is not read again.
+    A compressed file has its checksums after its rows. Once rows of it were delivered, it is not read again.
 
     Raises:
         SourceError: the file is broken in all attempts.
@@ -31,7 +33,7 @@ def retry_blocks(read: Callable[[int], Iterator[Block]], *, file: File, start: i
             raise
 
     def is_retried(error: Exception) -> bool:
-        return isinstance(error, BrokenFile) and isinstance(file, RemoteFile) and (row == start or not is_gzip(file))
+        return isinstance(error, BrokenFile) and isinstance(file, RemoteFile) and (row == start or not is_compressed)
 
     attempts = Attempts(f"reading {file}", retries=is_retried)
 

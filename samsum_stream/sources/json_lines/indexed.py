@@ -11,7 +11,8 @@ import numpy as np
 
 from samsum_stream.errors import SourceError
 from samsum_stream.sources.base import IndexedSource, Opener, Shard, Source
-from samsum_stream.sources.files.expand import File, expand_files, is_gzip, shard_names
+from samsum_stream.sources.files.content import contents_of, require_rows
+from samsum_stream.sources.files.expand import File, expand_files, shard_names
 from samsum_stream.sources.json_lines.lines import RowLines, parse_lines, row_lines
 from samsum_stream.sources.json_lines.sequential import SequentialJsonl
 from samsum_stream.sources.rows.columns import Columns
@@ -22,16 +23,17 @@ from samsum_stream.values.rows import Rows
 
 
 def jsonl(path: str | Sequence[str], storage_options: Mapping[str, Any] | None = None) -> Opener:
-    """One JSON object per line in `path`: a file, a glob, an fsspec URL, or a list of them; `.gz` is read as gzip."""
-    return Opener(partial(_open, expand_files(path, name="jsonl", options=storage_options or {})))
+    """One JSON object per line in `path`: a file, a folder, a glob, an fsspec URL, or a list, also compressed."""
+    files = expand_files(path, name="jsonl", options=storage_options or {})
+    return Opener(partial(_open, files))
 
 
 def _open(files: tuple[File, ...], *, name: str, columns: Columns) -> Source:
     """An indexed source if all files are plain and local, else a sequential source."""
-    plain = tuple(file for file in files if isinstance(file, Path) and not is_gzip(file))
-    if len(plain) == len(files):
-        return IndexedJsonl(plain, name=name, columns=columns)
-    return SequentialJsonl(files, name=name, columns=columns)
+    contents = contents_of(files, method="jsonl", name=name)
+    if all(content.is_plain_and_local for content in contents):
+        return IndexedJsonl(tuple(Path(str(file)) for file in files), name=name, columns=columns)
+    return SequentialJsonl(contents, name=name, columns=columns)
 
 
 class IndexedJsonl(IndexedSource):
@@ -42,9 +44,7 @@ class IndexedJsonl(IndexedSource):
         self.columns = columns
         self._lines = [_read_offsets(file, name=name) for file in files]
         counts = [len(lines.offsets) - 1 for lines in self._lines]
-        for file, count in zip(files, counts, strict=True):
-            if count == 0:
-                raise SourceError(f"{name}: {file} holds only blank lines; write it again, or leave it out")
+        require_rows(files, counts, name=name)
         super().__init__(name=name, shards=tuple(map(Shard, shard_names(files), counts)))
         self._starts = np.cumsum([0, *counts])
         self._maps: dict[int, mmap.mmap] = {}

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from samsum_stream.sources.files.kinds import BOM
 from samsum_stream.sources.rows.gather import typed_repr
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.values.arrays import Int64Array
@@ -38,9 +39,6 @@ WHITE_SPACE = b" \t\r\n"
 """The white space of JSON; a line with only white space is blank."""
 
 
-BOM = b"\xef\xbb\xbf"
-
-
 _BLOCK = 1 << 20
 """Bytes that are scanned at a time, so that the data stays in the CPU cache."""
 
@@ -62,7 +60,9 @@ class RowLines(NamedTuple):
 
 
 def row_lines(path: Path) -> RowLines:
-    """The lines that are not blank; the file must not be empty."""
+    """The lines that are not blank."""
+    if not path.stat().st_size:  # cannot be mapped
+        return RowLines(np.zeros(1, np.int64), np.zeros(0, np.int64))
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         ends = np.append(_newlines(data), len(data))
         starts = np.append(len(BOM) if data[: len(BOM)] == BOM else 0, ends[:-1] + 1)

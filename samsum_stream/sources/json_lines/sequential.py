@@ -1,23 +1,23 @@
-"""JSON lines that are read from start to end: a gzip file as one shard, a remote file as one shard per byte range.
+"""JSON lines that are read from start to end: a compressed file as one shard, a remote one as a shard per byte range.
 
 bytes of a remote file   |        range 0        |        range 1        | ...
 lines                    ----- ------- ------------ ---- --------
                                        belongs to the range in which it starts
 """
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from samsum_stream.errors import SourceError
 from samsum_stream.sources.base import Block, SequentialSource, Shard
-from samsum_stream.sources.files.expand import File, has_remote, is_gzip, opened, shard_names
+from samsum_stream.sources.files.compression import BROKEN
+from samsum_stream.sources.files.content import Content, warn_of_no_rows
+from samsum_stream.sources.files.expand import has_remote, shard_names
+from samsum_stream.sources.files.kinds import BOM
 from samsum_stream.sources.files.reread import BrokenFile, retry_blocks
-from samsum_stream.sources.json_lines.lines import BOM, WHITE_SPACE, parse_lines
+from samsum_stream.sources.json_lines.lines import WHITE_SPACE, parse_lines
 from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.sources.rows.validation import rows_from_mappings
@@ -31,18 +31,19 @@ RANGE_SIZE = 1 << 23
 class ByteRange(NamedTuple):
     """The part of a file in which the lines of a shard start; `end` is None for the end of the file."""
 
-    file: File
+    content: Content
     start: int
     end: int | None
 
 
 class SequentialJsonl(SequentialSource):
-    """Files that are read from start to end, because at least one of them is gzip or remote."""
+    """Files that are read from start to end, because at least one of them is compressed or remote."""
 
-    def __init__(self, files: tuple[File, ...], *, name: str, columns: Columns) -> None:
+    def __init__(self, contents: tuple[Content, ...], *, name: str, columns: Columns) -> None:
         self._ranges, shards = list[ByteRange](), list[Shard]()
-        for file, shard_name in zip(files, shard_names(files), strict=True):
-            for part in _ranges(file):
+        files = [content.file for content in contents]
+        for content, shard_name in zip(contents, shard_names(files), strict=True):
+            for part in _ranges(content):
                 self._ranges.append(part)
                 shards.append(Shard(shard_name if part.end is None else f"{shard_name}@{part.start}", None))
         super().__init__(name=name, shards=tuple(shards))
@@ -51,7 +52,9 @@ class SequentialJsonl(SequentialSource):
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
         """A new pass over a byte range from row `start` on, in blocks of `num_rows` rows."""
-        return retry_blocks(partial(self._blocks, shard, num_rows), file=self._ranges[shard].file, start=start)
+        file, compression = self._ranges[shard].content
+        read = partial(self._blocks, shard, num_rows)
+        return retry_blocks(read, file=file, start=start, is_compressed=bool(compression))
 
     def _blocks(self, shard: int, num_rows: int, start: int) -> Iterator[Block]:
         lines, row = islice(self._rows(shard), start, None), start
@@ -61,7 +64,7 @@ class SequentialJsonl(SequentialSource):
             row += len(block)
         part = self._ranges[shard]
         if row == 0 and part.end is None:
-            raise SourceError(f"{self.name}: {part.file} holds no rows; write it again, or leave it out")
+            warn_of_no_rows(part.content.file, name=self.name)
 
     def _take(self, block: list[tuple[int, bytes]], shard: int, start: int, indices: Int64Array) -> Rows:
         lines = [block[index] for index in indices.tolist()]
@@ -80,26 +83,27 @@ class SequentialJsonl(SequentialSource):
                 if content.strip(WHITE_SPACE):
                     yield number, content
                     num_rows += 1
-        except (EOFError, zlib.error, OSError) as error:
+        except BROKEN as error:
             problem = "is cut short" if isinstance(error, EOFError) else "cannot be read"
             raise BrokenFile(
-                f"{self.name}/{self.shards[shard].name}:{num_rows}: {part.file} {problem} after {num_rows} whole "
-                f"rows ({type(error).__name__}: {error}); fetch or write it again"
+                f"{self.name}/{self.shards[shard].name}:{num_rows}: {part.content.file} {problem} after {num_rows} "
+                f"whole rows ({type(error).__name__}: {error}); fetch or write it again"
             ) from error
 
 
-def _ranges(file: File) -> Iterator[ByteRange]:
-    if isinstance(file, Path) or is_gzip(file):
-        yield ByteRange(file, 0, None)
+def _ranges(content: Content) -> Iterator[ByteRange]:
+    file, compression = content
+    if isinstance(file, Path) or compression:
+        yield ByteRange(content, 0, None)
         return
     for start in range(0, file.size, RANGE_SIZE):
-        yield ByteRange(file, start, min(start + RANGE_SIZE, file.size))
+        yield ByteRange(content, start, min(start + RANGE_SIZE, file.size))
 
 
 def _lines(part: ByteRange) -> Iterator[bytes]:
     """The lines that start in the range; the last line may end after it."""
-    file, start, end = part
-    with opened(file) as raw, gzip.open(raw) if is_gzip(file) else raw as lines:
+    content, start, end = part
+    with content.open() as lines:
         if start:
             lines.seek(start - 1)
             start += len(lines.readline()) - 1

@@ -73,8 +73,21 @@ def _check_row(row: Any, *, columns: Columns, locate: Locator, index: int) -> No
         raise locate.error(index, problem, reason="not_a_row")
     for field, column in columns.required.items():
         if column not in row:
-            problem = missing_column(field, column, list(row)) + FIX_THE_ROW
+            problem = _wrapped(row, column) or missing_column(field, column, list(row)) + FIX_THE_ROW
             raise locate.error(index, problem, field=field, reason="missing_field")
+
+
+def _wrapped(row: Mapping[str, Any], column: str) -> str:
+    """The message for an object whose only value is a list of rows with the column; else empty."""
+    key, rows = next(iter(row.items()), ("", None))
+    if len(row) != 1 or not isinstance(rows, list) or not rows or not isinstance(rows[0], Mapping):
+        return ""
+    if column not in rows[0]:
+        return ""
+    return (
+        f"the row has only {key!r}, which is a list of rows; read the file by `method: json` with `field: {key}`, "
+        f"or by load_dataset with `path: json` and `field: {key}`"
+    )
 
 
 class _ShortRepr(Repr):

@@ -8,14 +8,12 @@ cannot parse and repeated extensions of a header, so that files change their nam
 ends if a size is negative.
 """
 
-import gzip
+import io
 import tarfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from tarfile import BLOCKSIZE
-from typing import BinaryIO, NamedTuple
-
-Content = BinaryIO | gzip.GzipFile
+from typing import NamedTuple
 
 MAX_SIZE = 1 << 40
 """Maximum bytes of a member; a broken header could give a size beyond any seekable offset."""
@@ -33,7 +31,7 @@ class Member(NamedTuple):
     read: Callable[[], bytes]
 
 
-def read_members(content: Content, *, start: int = 0) -> Iterator[Member]:
+def read_members(content: io.BufferedIOBase, *, start: int = 0) -> Iterator[Member]:
     """The files of an archive in order, from the headers at byte `start` on; folders are skipped.
 
     Raises:
@@ -66,14 +64,14 @@ def read_members(content: Content, *, start: int = 0) -> Iterator[Member]:
         raise tarfile.ReadError("the last header extends a missing file")
 
 
-def _header(content: Content) -> tarfile.TarInfo | None:
+def _header(content: io.BufferedIOBase) -> tarfile.TarInfo | None:
     """The next header; None at a valid end of the archive."""
     block = content.read(BLOCKSIZE)
     if len(block) == BLOCKSIZE and any(block):
         return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     if len(block) < BLOCKSIZE or content.read(BLOCKSIZE) != bytes(BLOCKSIZE):
         raise tarfile.ReadError("the two blocks of zeros at the end of an archive are missing")
-    while rest := content.read(_READ_AT_ONCE):  # zeros pad the last record; reading them makes gzip check its checksum
+    while rest := content.read(_READ_AT_ONCE):  # zeros pad the last record; gzip has its checksum after them
         if any(rest):
             raise tarfile.ReadError(
                 "data follows the end of the archive: only the first of several archives would be read"
@@ -113,7 +111,7 @@ def _records(data: bytes) -> Iterator[tuple[str, str]]:
         start = end
 
 
-def _exactly(content: Content, size: int) -> bytes:
+def _exactly(content: io.BufferedIOBase, size: int) -> bytes:
     """`size` bytes, read in pieces: a broken header may give a size larger than the memory.
 
     Raises:
