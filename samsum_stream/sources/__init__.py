@@ -21,6 +21,7 @@ from samsum_stream.sources.parquet_files import parquet
 from samsum_stream.sources.rows.columns import Columns, parse_columns
 from samsum_stream.sources.rows.gather import typed_repr
 from samsum_stream.sources.rows.rules import USUAL_RULES, ConversationRules
+from samsum_stream.sources.tables import is_table, table_source
 from samsum_stream.sources.tars.samples import webdataset
 
 __all__ = [
@@ -73,6 +74,8 @@ def as_source(rows: object, *, name: str, columns: Mapping[str, str], rules: Con
         return TableSource(rows, name=name, columns=parsed)
     if isinstance(rows, datasets.IterableDataset):
         return StreamSource(rows, name=name, columns=parsed)
+    if is_table(rows):
+        return table_source(rows, name=name, columns=parsed)
     if callable(rows):
         return _of_callable(rows, name=name, columns=columns, rules=rules)
     return _in_memory(rows, name=name, columns=parsed)
@@ -95,13 +98,13 @@ def _in_memory(rows: Any, *, name: str, columns: Columns) -> Source:
             f"{name}: rows must be a list of dicts, got one {typed_repr(rows)}; for a dict of columns pass "
             f"`datasets.Dataset.from_dict(...)`"
         )
-    if hasattr(rows, "to_dict") and hasattr(rows, "iloc"):
-        raise SourceError(f"{name}: rows must not be a {type(rows).__name__}; pass `datasets.Dataset.from_pandas(...)`")
+    if hasattr(rows, "collect_schema"):
+        raise SourceError(f"{name}: rows must not be a {type(rows).__name__}, which is not computed; pass `.collect()`")
     if hasattr(rows, "__len__") and hasattr(rows, "__getitem__") and not isinstance(rows, str | bytes):
         return ListSource(rows, name=name, columns=columns)
     if isinstance(rows, Iterable) and not isinstance(rows, str | bytes):
         return IterableSource(rows, name=name, columns=columns)
     raise SourceError(
-        f"{name}: rows must be a datasets.Dataset or IterableDataset, a list or iterable of dicts, a callable that "
-        f"returns one of them, or a Source; got {typed_repr(rows)}"
+        f"{name}: rows must be a datasets.Dataset or IterableDataset, a table (pyarrow, pandas, polars), a list or "
+        f"iterable of dicts, a callable that returns one of them, or a Source; got {typed_repr(rows)}"
     )

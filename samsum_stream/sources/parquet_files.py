@@ -19,7 +19,7 @@ from samsum_stream.sources.files.fetch import BadBytes
 from samsum_stream.sources.files.kinds import refuse_other_kinds
 from samsum_stream.sources.files.remote import Attempts, RemoteFile
 from samsum_stream.sources.files.reread import BrokenFile, retry_blocks
-from samsum_stream.sources.huggingface.arrow import ArrowColumn, decoded, holds_plain_values
+from samsum_stream.sources.huggingface.arrow import ArrowColumn, decoded, require_plain_columns
 from samsum_stream.sources.rows.columns import Columns, match_columns
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.sources.rows.validation import rows_from_batch
@@ -108,16 +108,7 @@ def _matched(columns: Columns, files: Sequence[File], footers: Sequence[Footer],
             raise SourceError(
                 f"{name}: {file} and {files[0]} must have the same columns of optional fields; write both alike"
             )
-        for column in matched.names:
-            if (number := schema.names.count(column)) > 1:
-                raise SourceError(f"{name}: {file}: {number} columns are named {column!r}; give each another name")
-            is_text = column in matched.texts
-            if not holds_plain_values(kind := schema.field(column).type, structs=not is_text):
-                rule = "neither text nor a list of texts" if is_text else "not made of text, numbers, lists and structs"
-                raise SourceError(
-                    f"{name}: {file}: column {column!r} holds {kind}, which is {rule}; name "
-                    "another column under `columns:`, or read the file by load_dataset"
-                )
+        require_plain_columns(schema, matched, where=f"{name}: {file}")
     return matched
 
 

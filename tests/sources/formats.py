@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samsum_stream.sources import SOURCES, IndexedSource, SequentialSource, Source, as_source
+from samsum_stream.values.rows import Rows
 
 Row = dict[str, Any]
 ROWS: list[Row] = [
@@ -85,12 +86,16 @@ def open_source(method: str, path: object, **columns: str) -> Source:
     return as_source(source, name="rows", columns=columns)
 
 
+def rows_of(source: Source) -> list[Rows]:
+    """All rows, in the order of the source."""
+    if isinstance(source, IndexedSource):
+        return [source.take(np.arange(source.num_rows))]
+    assert isinstance(source, SequentialSource)
+    blocks = [block for shard in range(len(source.shards)) for block in source.blocks(shard, num_rows=7)]
+    return [block.take(np.arange(block.num_rows)) for block in blocks]
+
+
 def pairs_of(source: Source) -> list[tuple[str, str]]:
     """The input and the response of all rows, in the order of the source."""
-    if isinstance(source, IndexedSource):
-        taken = [source.take(np.arange(source.num_rows))]
-    else:
-        assert isinstance(source, SequentialSource)
-        blocks = [block for shard in range(len(source.shards)) for block in source.blocks(shard, num_rows=7)]
-        taken = [block.take(np.arange(block.num_rows)) for block in blocks]
-    return [pair for rows in taken for pair in zip(rows.content.inputs, rows.content.responses, strict=True)]
+    rows = rows_of(source)
+    return [pair for part in rows for pair in zip(part.content.inputs, part.content.responses, strict=True)]

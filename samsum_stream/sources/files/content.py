@@ -56,7 +56,8 @@ def require_rows(files: Sequence[File], counts: Sequence[int], *, name: str) -> 
         if not count:
             warn_of_no_rows(file, name=name)
     if not any(counts):
-        raise SourceError(f"{name}: the files hold no rows; check `path`")
+        others = f" and {len(files) - 1:,} others" if len(files) > 1 else ""
+        raise SourceError(f"{name}: the files hold no rows ({files[0]}{others}); check `path`")
 
 
 def warn_of_no_rows(file: File, *, name: str) -> None:
@@ -70,9 +71,7 @@ def _content(file: File, *, method: str, name: str) -> Content:
     except OSError as error:
         raise SourceError(f"{name}: {file} cannot be read: {error}; check the file and its permissions") from error
     if not head and (method == "webdataset" or compression_in_name(file.name)):
-        raise SourceError(
-            f"{name}: {file} is empty (0 bytes), so it was not written to its end; fetch or write it again"
-        )
+        raise SourceError(f"{name}: {file} is empty (0 bytes), and its format has an end; fetch or write it again")
     compression = compression_of(head, file.name)
     first = _first_bytes(file, head, compression) if compression else head
     refuse_other_kinds(first, method=method, file=file, name=name)

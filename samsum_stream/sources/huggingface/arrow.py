@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from samsum_stream.errors import SourceError
+from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.values.arrays import Int64Array
 
@@ -29,6 +31,8 @@ class ArrowColumn:
     """Random access to one column."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
+        if (kind := as_text(column.type)) != column.type:
+            column = column.cast(kind, safe=False)  # without a check of UTF-8: each row is checked when it is read
         chunks = [chunk for chunk in column.chunks if len(chunk)]
         if len(chunks) > 1 and column.nbytes <= MAX_COPIED_BYTES:
             chunks = [pa.concat_arrays(chunks)]
@@ -82,14 +86,59 @@ def decoded(batch_of: Callable[[Int64Array], Batch], indices: Int64Array, locate
         raise
 
 
-def holds_plain_values(kind: pa.DataType, *, structs: bool = False) -> bool:
-    """Whether Arrow's values can be used unchanged: text, numbers, null, and lists of them; structs if allowed.
+def as_text(kind: pa.DataType) -> pa.DataType:
+    """The type with text in place of bytes, which many writers use for text, and of views, which Arrow cannot take.
 
-    Other types (JSON, images) need the decoding of their dataset feature. Python cannot represent all times.
+    Rows of a list of views can be taken, and are left alone.
     """
+    if pa.types.is_binary(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return pa.large_string()
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, as_text(kind.value_type), kind.ordered)
+    if pa.types.is_list(kind):
+        return pa.list_(as_text(kind.value_type))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(as_text(kind.value_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(as_text(kind.value_type), kind.list_size)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(as_text(field.type)) for field in kind])
+    return kind
+
+
+def holds_plain_values(kind: pa.DataType, *, structs: bool = False) -> bool:
+    """Whether Arrow's values can be used unchanged: text, bytes of text, numbers, null, and lists of them.
+
+    Structs are allowed on request. Other types (JSON, images) need the decoding of their dataset feature. Python
+    cannot represent all times.
+    """
+    kind = as_text(kind)
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):  # Arrow casts them to lists of other values
+        return as_text(kind.value_type) == kind.value_type and holds_plain_values(kind.value_type, structs=structs)
     if structs and pa.types.is_struct(kind):
         return all(holds_plain_values(field.type, structs=True) for field in kind)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return holds_plain_values(kind.value_type, structs=structs)
+    if pa.types.is_dictionary(kind):
+        return holds_plain_values(kind.value_type)
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null, pa.types.is_primitive)
     return any(is_kind(kind) for is_kind in kinds) and not pa.types.is_temporal(kind)
+
+
+def require_plain_columns(schema: pa.Schema, columns: Columns, *, where: str) -> None:
+    """Raise `SourceError` if a column is there twice, or has a type that is not decoded to plain values.
+
+    `where` starts the message.
+    """
+    for column in columns.names:
+        if (number := schema.names.count(column)) > 1:
+            raise SourceError(f"{where}: {number} columns are named {column!r}; give each another name")
+        is_text = column in columns.texts
+        if not holds_plain_values(kind := schema.field(column).type, structs=not is_text):
+            rule = "neither text nor a list of texts" if is_text else "not made of text, numbers, lists and structs"
+            raise SourceError(
+                f"{where}: column {column!r} holds {kind}, which is {rule}; name another column under `columns:`, or "
+                "read the rows by load_dataset"
+            )

@@ -5,6 +5,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+from datasets.features.features import require_decoding
 
 from samsum_stream.errors import SourceError
 from samsum_stream.sources.base import IndexedSource, Shard
@@ -60,7 +61,9 @@ class TableSource(IndexedSource):
         """Columns for fast access; None if only the dataset itself can decode the values."""
         table = self._dataset.data.table
         self._mapping = _row_mapping(self._dataset)
-        if self._is_transformed or not all(holds_plain_values(field.type, structs=True) for field in table.schema):
+        is_decoded = any(map(require_decoding, self._dataset.features.values()))  # such as an image, which is bytes
+        is_plain = all(holds_plain_values(field.type, structs=True) for field in table.schema)
+        if self._is_transformed or is_decoded or not is_plain:
             return None
         return {name: ArrowColumn(table.column(name)) for name in self.columns.names}
 
