@@ -10,9 +10,11 @@ import datasets
 
 from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.sources.base import Block, IndexedSource, Leaf, Opener, SequentialSource, Shard, Source
+from samsum_stream.sources.csv_files import csv, tsv
 from samsum_stream.sources.huggingface.load import load_dataset, load_from_disk, one_split
 from samsum_stream.sources.huggingface.streaming import StreamSource
 from samsum_stream.sources.huggingface.table import TableSource
+from samsum_stream.sources.json_files import json
 from samsum_stream.sources.json_lines.indexed import jsonl
 from samsum_stream.sources.memory import IterableSource, ListSource, wrap_errors
 from samsum_stream.sources.mixture import Mixture
@@ -40,10 +42,13 @@ __all__ = [
 ]
 
 SOURCES: dict[str, Callable[..., object]] = {
+    "csv": csv,
+    "json": json,
     "jsonl": jsonl,
     "load_dataset": load_dataset,
     "load_from_disk": load_from_disk,
     "parquet": parquet,
+    "tsv": tsv,
     "webdataset": webdataset,
 }
 """The names that `source_config.method` can use; each function returns an object that `as_source` accepts."""

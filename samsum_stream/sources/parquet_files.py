@@ -20,9 +20,10 @@ from samsum_stream.sources.files.kinds import refuse_other_kinds
 from samsum_stream.sources.files.remote import Attempts, RemoteFile
 from samsum_stream.sources.files.reread import BrokenFile, retry_blocks
 from samsum_stream.sources.huggingface.arrow import ArrowColumn, decoded, require_plain_columns
-from samsum_stream.sources.rows.columns import Columns, match_columns
+from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.sources.rows.validation import rows_from_batch
+from samsum_stream.sources.tables import matched_in_all
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
 
@@ -102,12 +103,8 @@ Footer = tuple[pq.FileMetaData, pa.Schema]
 
 def _matched(columns: Columns, files: Sequence[File], footers: Sequence[Footer], *, name: str) -> Columns:
     """The columns to read, which all files must have with types that Arrow decodes to plain values."""
-    matched = match_columns(columns, footers[0][1].names, name=f"{name}: {files[0]}")
+    matched = matched_in_all(columns, files, [schema.names for _, schema in footers], name=name)
     for file, (_, schema) in zip(files, footers, strict=True):
-        if match_columns(columns, schema.names, name=f"{name}: {file}") != matched:
-            raise SourceError(
-                f"{name}: {file} and {files[0]} must have the same columns of optional fields; write both alike"
-            )
         require_plain_columns(schema, matched, where=f"{name}: {file}")
     return matched
 

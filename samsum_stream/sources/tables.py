@@ -9,6 +9,7 @@ import pyarrow as pa
 from samsum_stream.errors import SourceError
 from samsum_stream.errors.redaction import explain
 from samsum_stream.sources.base import IndexedSource, Shard
+from samsum_stream.sources.files.expand import File
 from samsum_stream.sources.huggingface.arrow import ArrowColumn, decoded, require_plain_columns
 from samsum_stream.sources.rows.columns import Columns, match_columns
 from samsum_stream.sources.rows.locator import Locator
@@ -43,6 +44,17 @@ class ArrowSource(IndexedSource):
     def _locate(self, indices: Int64Array) -> Locator:
         shards = (np.searchsorted(self._starts, indices, side="right") - 1).astype(np.int32)
         return Locator(self, shards, indices - self._starts[shards])
+
+
+def matched_in_all(columns: Columns, files: Sequence[File], known: Sequence[Sequence[str]], *, name: str) -> Columns:
+    """The columns to read, which all files must have; `known` are the columns of each file."""
+    matched = match_columns(columns, known[0], name=f"{name}: {files[0]}")
+    for file, names in zip(files, known, strict=True):
+        if match_columns(columns, names, name=f"{name}: {file}") != matched:
+            raise SourceError(
+                f"{name}: {file} and {files[0]} must have the same columns of optional fields; write both alike"
+            )
+    return matched
 
 
 def is_table(rows: object) -> bool:

@@ -8,6 +8,7 @@ import json
 import lzma
 import tarfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,9 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 }
 FORMATS: dict[str, tuple[str, Callable[[Sequence[Row]], bytes]]] = {
     "jsonl": ("path", lines_of),
+    "json": ("path", array_of),
+    "csv": ("path", table_of),
+    "tsv": ("path", partial(table_of, delimiter="\t", end="\r\n")),
     "webdataset": ("urls", tar_of),
     "parquet": ("path", parquet_of),
 }

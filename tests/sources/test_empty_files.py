@@ -17,6 +17,11 @@ EMPTY = {
     "byte order mark": ("jsonl", b"\xef\xbb\xbf"),
     "gzip of nothing": ("jsonl", gzip.compress(b"")),
     "gzip of blank lines": ("jsonl", gzip.compress(b"\n\n")),
+    "empty array": ("json", b"[]\n"),
+    "gzip of an empty array": ("json", gzip.compress(b"[]")),
+    "table without a header": ("csv", b""),
+    "table with a header only": ("csv", b"input,response\r\n"),
+    "tabs with a header only": ("tsv", b"\xef\xbb\xbfinput\tresponse\n"),
     "tar": ("webdataset", FORMATS["webdataset"][1]([])),
     "gzip of a tar": ("webdataset", gzip.compress(FORMATS["webdataset"][1]([]))),
     "parquet": ("parquet", FORMATS["parquet"][1]([])),
@@ -67,7 +72,7 @@ def test_every_lane_reads_the_other_rows_once(tmp_path: Path, kind: str, num_wor
     assert sorted(rows_of_batches(stream.loader(num_workers=num_workers))) == expected
 
 
-@pytest.mark.parametrize("method", ["webdataset", "parquet"])
+@pytest.mark.parametrize("method", ["json", "webdataset", "parquet"])
 def test_no_bytes_are_a_cut_file_if_the_format_has_an_end(tmp_path: Path, method: str) -> None:
     (tmp_path / "0").touch()
     (tmp_path / "1").write_bytes(FORMATS[method][1](ROWS))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from samsum_stream import SourceError
-from samsum_stream.sources.files.kinds import kind_of
+from samsum_stream.sources.files.kinds import kind_of, refuse_other_kinds
 from tests.sources.formats import FORMATS, ROWS, array_of, lines_of, open_source, pairs_of, parquet_of, table_of, tar_of
 
 
@@ -55,6 +55,19 @@ CONTENTS = {
 }
 READ_BY = {
     "jsonl": ("JSON lines",),
+    "json": (
+        "array",
+        "indented array",
+        "array after a byte order mark",
+        "empty array",
+        "indented object",
+        "indented wrapper",
+        "JSON lines",
+        "UTF-16",
+        "UTF-16 without a mark",
+    ),
+    "csv": ("CSV", "CSV with semicolons", "tabs", "UTF-16", "UTF-16 without a mark"),
+    "tsv": ("CSV", "CSV with semicolons", "tabs", "UTF-16", "UTF-16 without a mark"),
     "parquet": ("parquet",),
     "webdataset": ("tar",),
 }
@@ -66,7 +79,7 @@ def test_a_file_of_another_kind_is_named_with_its_method(tmp_path: Path, method:
     data, kind, remedy = CONTENTS[content]
     (tmp_path / "rows").write_bytes(data)
     if content in READ_BY[method]:
-        assert pairs_of(open_source(method, tmp_path / "rows"))
+        refuse_other_kinds(data, method=method, file="rows", name="rows")
         return
     with pytest.raises(SourceError) as caught:
         open_source(method, tmp_path / "rows")

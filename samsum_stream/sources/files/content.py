@@ -13,6 +13,7 @@ from samsum_stream.errors.once import warn_once
 from samsum_stream.sources.files.compression import BROKEN, compression_in_name, compression_of, decompressed
 from samsum_stream.sources.files.expand import File, opened
 from samsum_stream.sources.files.kinds import refuse_other_kinds
+from samsum_stream.sources.files.remote import Attempts, RemoteFile
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,29 @@ def contents_of(files: Sequence[File], *, method: str, name: str) -> tuple[Conte
         return tuple(pool.map(partial(_content, method=method, name=name), files))
 
 
+def read_whole(content: Content, *, name: str) -> bytes:
+    """All bytes of a content.
+
+    Raises:
+        SourceError: the file cannot be read, or its compressed bytes are cut or broken.
+    """
+    file = content.file
+    attempts = Attempts(
+        f"reading {file}", retries=lambda error: isinstance(error, BROKEN) and isinstance(file, RemoteFile)
+    )
+
+    def read() -> bytes:
+        with content.open() as opened_content:
+            return opened_content.read()
+
+    try:
+        return attempts.call(read)
+    except BROKEN as error:
+        raise SourceError(
+            f"{name}: {file} cannot be read ({type(error).__name__}: {error}); fetch or write it again"
+        ) from error
+
+
 def require_rows(files: Sequence[File], counts: Sequence[int], *, name: str) -> None:
     """Warn of each file without rows; raise `SourceError` if no file has rows."""
     for file, count in zip(files, counts, strict=True):
@@ -70,7 +94,7 @@ def _content(file: File, *, method: str, name: str) -> Content:
         head = head_of(file)
     except OSError as error:
         raise SourceError(f"{name}: {file} cannot be read: {error}; check the file and its permissions") from error
-    if not head and (method == "webdataset" or compression_in_name(file.name)):
+    if not head and (method in ("json", "webdataset") or compression_in_name(file.name)):
         raise SourceError(f"{name}: {file} is empty (0 bytes), and its format has an end; fetch or write it again")
     compression = compression_of(head, file.name)
     first = _first_bytes(file, head, compression) if compression else head

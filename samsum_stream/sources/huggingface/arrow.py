@@ -132,9 +132,8 @@ def require_plain_columns(schema: pa.Schema, columns: Columns, *, where: str) ->
 
     `where` starts the message.
     """
+    require_single(schema.names, columns, where=where)
     for column in columns.names:
-        if (number := schema.names.count(column)) > 1:
-            raise SourceError(f"{where}: {number} columns are named {column!r}; give each another name")
         is_text = column in columns.texts
         if not holds_plain_values(kind := schema.field(column).type, structs=not is_text):
             rule = "neither text nor a list of texts" if is_text else "not made of text, numbers, lists and structs"
@@ -142,3 +141,10 @@ def require_plain_columns(schema: pa.Schema, columns: Columns, *, where: str) ->
                 f"{where}: column {column!r} holds {kind}, which is {rule}; name another column under `columns:`, or "
                 "read the rows by load_dataset"
             )
+
+
+def require_single(names: Sequence[str], columns: Columns, *, where: str) -> None:
+    """Raise `SourceError` if two of the columns `names` have the name of one column that is read."""
+    for column in columns.names:
+        if (number := names.count(column)) > 1:
+            raise SourceError(f"{where}: {number} columns are named {column!r}; give each another name")
