@@ -13,7 +13,9 @@ from samsum_stream.sources.faults import SKIP
 from tests.sources.formats import EXPECTED, ROWS, pairs_of, table_of
 
 
-def open_table(path: Path | list[str], method: str = "csv", *, columns: dict[str, str] | None = None, **kwargs: Any):  # noqa: ANN201
+def open_table(
+    path: Path | list[str], method: str = "csv", *, columns: dict[str, str] | None = None, **kwargs: Any
+) -> IndexedSource:
     source = as_source(
         SOURCES[method](path=path if isinstance(path, list) else str(path), **kwargs),
         name="rows",

@@ -978,10 +978,6 @@ class TestJsonlPaths:
         with pytest.raises(SourceError, match="matches no file"):
             read_jsonl(tmp_path / "*.jsonl")
 
-    def test_a_folder_is_an_error_that_shows_a_glob(self, tmp_path: Path) -> None:
-        with pytest.raises(SourceError, match=r"is a folder; name its files, as in `path: .*/\*.jsonl`"):
-            read_jsonl(tmp_path)
-
     def test_a_file_named_twice_is_an_error(self, tmp_path: Path) -> None:
         file = str(write_lines(tmp_path / "a.jsonl", ROWS))
         with pytest.raises(SourceError, match="is named 2 times, so its rows would repeat"):

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import random
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from webdataset import TarWriter
 
 from samsum_stream import RowError, SamsumStreamError, SourceError
 from samsum_stream.sources import SequentialSource, as_source
+from samsum_stream.sources.json_lines.indexed import jsonl
 from samsum_stream.sources.tars.samples import webdataset
 from tests.streams import make_rows, make_stream
 
@@ -286,3 +288,48 @@ def test_a_stream_reads_every_row_once(tmp_path: Path) -> None:
     stream = make_stream(source_config={"method": "webdataset", "kwargs": {"urls": str(tmp_path / "{0..5}.tar")}})
     inputs = [int(example.input_ids[1]) for pack in stream for example in pack.examples]
     assert sorted(inputs) == [int(row["input"]) for row in rows]
+
+
+class TestNames:
+    def read_members(self, tmp_path: Path, *members: tuple[str, bytes], **columns: str) -> list[tuple[str, str, Any]]:
+        (tmp_path / "a.tar").write_bytes(tar_of(list(members)))
+        return read(open_source(str(tmp_path / "a.tar"), **columns))
+
+    def test_the_case_of_a_suffix_does_not_matter(self, tmp_path: Path) -> None:
+        members = [("A.Input.TXT", b"q"), ("A.RESPONSE.txt", b"r"), ("b.JSON", b'{"input": "x", "response": "y"}')]
+        assert self.read_members(tmp_path, *members) == [("q", "r", None), ("x", "y", None)]
+
+    def test_a_column_can_have_capitals(self, tmp_path: Path) -> None:
+        members = [("a.Question.txt", b"q"), ("a.Answer.txt", b"r")]
+        expected = [("q", "r", None)]
+        assert self.read_members(tmp_path, *members, input="Question", response="Answer") == expected
+        assert self.read_members(tmp_path, *members, input="question", response="answer") == expected
+
+    def test_two_members_that_differ_in_case_are_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match="two members are named 'a.JSON', without regard to case"):
+            self.read_members(tmp_path, ("a.json", b"{}"), ("a.JSON", b"{}"))
+
+    def test_names_of_other_tools_are_passed_over(self, tmp_path: Path) -> None:
+        row = b'{"input": "x", "response": "y"}'
+        members = [("._a.json", b"\0"), ("./.DS_Store", b"\0"), ("./sub.1/a.json", row), ("LICENSE", b"MIT")]
+        assert self.read_members(tmp_path, *members) == [("x", "y", None)]
+
+    @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+    def test_marks_and_line_ends_of_other_systems_are_no_text(self, tmp_path: Path, mark: bytes) -> None:
+        members = [("0.input.txt", mark + b"a\r\nb"), ("0.response.txt", mark + b"c\nd\r\n")]
+        in_json = ("1.json", mark + b'{"input": "x\\r\\n",\r\n "response": "y"}\r\n')
+        assert self.read_members(tmp_path, *members, in_json) == [("a\nb", "c\nd\n", None), ("x\r\n", "y", None)]
+
+    @pytest.mark.parametrize("name", ["train.jsonl", "data/part.0.JSONL", "a.ndjson"])
+    def test_json_lines_in_a_tar_are_named_with_their_method(self, tmp_path: Path, name: str) -> None:
+        lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+        with pytest.raises(SourceError, match="contains JSON lines, .* `method: jsonl` with `path: (.*)`") as caught:
+            self.read_members(tmp_path, (name, lines))
+        path = re.search("`path: (.*)`", str(caught.value)).group(1)
+        if name.endswith(".jsonl") and "/" not in name:
+            source = as_source(jsonl(path), name="rows", columns={})
+            assert sum(len(block.take(np.arange(block.num_rows))) for block in source.blocks(0, num_rows=9)) == 20
+
+    def test_json_lines_beside_a_sample_are_ignored(self, tmp_path: Path) -> None:
+        row = b'{"input": "x", "response": "y"}'
+        assert self.read_members(tmp_path, ("a.json", row), ("a.log.jsonl", b"{}\n")) == [("x", "y", None)]

@@ -1,4 +1,4 @@
-"""The files that `path:` names, local or behind URLs: one file, a glob, or a list of both; and their shard names."""
+"""The files that `path:` names, local or behind URLs: a file, a folder, a glob, or a list; and their shard names."""
 
 import glob
 import io
@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.errors.redaction import redact
 from samsum_stream.errors.wording import closest, shown
+from samsum_stream.sources.files.hidden import visible
 from samsum_stream.sources.files.lookup import find_remote, forget
 from samsum_stream.sources.files.remote import RemoteFile
 from samsum_stream.sources.files.schemes import refuse_schemes
@@ -31,10 +32,10 @@ File = Path | RemoteFile
 
 
 def expand_files(path: object, *, name: str, options: Mapping[str, Any]) -> tuple[File, ...]:
-    """The files in the given order; the matches of a glob are sorted.
+    """The files in the given order; the matches of a glob, and the files below a folder, are sorted.
 
     Args:
-        path: A local path or a URL, a glob of either, or a list of them.
+        path: A local path or a URL of a file or a folder, a glob of either, or a list of them.
         options: The fsspec options for URLs.
 
     Raises:
@@ -133,7 +134,7 @@ def _local_matches(pattern: str, *, name: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        raise SourceError(f"{name}: {pattern} is a folder; name its files, as in {_files_in(pattern, name=name)}")
+        return _files_below(path, pattern, name=name)
     if not glob.has_magic(pattern):
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         near = closest(path.name, siblings)
@@ -142,12 +143,22 @@ def _local_matches(pattern: str, *, name: str) -> list[Path]:
     # The working directory and the home directory are not part of the glob: their names may have brackets or stars.
     parts = Path(pattern).parts[Path(pattern).is_absolute() or pattern.startswith("~") :]
     root = path.parents[len(parts) - 1]
-    matches = (root / match for match in glob.iglob(str(Path(*parts)), root_dir=root, recursive=True))
-    files = sorted(match for match in matches if match.is_file())
+    relative = str(Path(*parts))
+    matches = [root / match for match in glob.iglob(relative, root_dir=root, recursive=True)]
+    paths = visible([str(match) for match in matches if match.is_file()], pattern=str(root / relative))
+    files = sorted(map(Path, paths))
     if not files:
         remedy = _remedy(pattern, name=name) or "check its folder and suffix"
         raise SourceError(f"{name}: the glob {pattern} matches no file (working directory: {Path.cwd()}); {remedy}")
     return files
+
+
+def _files_below(folder: Path, pattern: str, *, name: str) -> list[Path]:
+    """The files of a folder and of its subfolders, such as those of a dataset that is partitioned by a column."""
+    below = sorted(path for path in folder.rglob("*") if path.is_file())
+    if files := [Path(path) for path in visible(list(map(str, below)), pattern=str(folder))]:
+        return files
+    raise SourceError(f"{name}: the folder {pattern} has no files, or only hidden ones; check the path")
 
 
 def _remedy(pattern: str, *, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Files behind URLs, with their versions: one named file, or the matches of a glob."""
+"""Files behind URLs, with their versions: one named file, the files of a folder, or the matches of a glob."""
 
 import glob
 import re
@@ -7,6 +7,7 @@ from typing import Any
 
 from fsspec.utils import glob_translate
 
+from samsum_stream.sources.files.hidden import visible
 from samsum_stream.sources.files.remote import RemoteFile, retried, status_of
 
 Info = Mapping[str, Any]
@@ -21,18 +22,27 @@ def forget(url: str, options: Mapping[str, Any]) -> None:
 
 
 def find_remote(pattern: str, options: Mapping[str, Any]) -> list[RemoteFile]:
-    """The file of a URL, or the sorted matches of a glob; an empty list if there is no file."""
+    """The file of a URL, or the sorted files below a folder or of a glob; an empty list if there is no file."""
 
     def find(files: Any, path: str) -> list[RemoteFile]:
         is_glob = _is_glob(files, path)
-        if "[" in path or not is_glob:  # a name with brackets is first tried as a file, then as a glob
+        if "[" in path or "?" in path or not is_glob:  # a name with such a sign is first tried as a file
             named = [_file(files, pattern, options, info) for info in _infos(files, path)]
-            if named or not is_glob:
+            if named:
                 return named
-        infos = sorted(_matches(files, path), key=lambda info: str(info["name"]))
-        return [_file(files, files.unstrip_protocol(info["name"]), options, info) for info in infos]
+        matches = _matches(files, path) if is_glob else _below(files, path, None)
+        infos = {str(info["name"]): info for info in matches}
+        names = visible(sorted(infos), pattern=path)
+        return [_file(files, _url_of(files, name, pattern), options, infos[name]) for name in names]
 
     return retried(find, pattern, options, "looking up")
+
+
+def _url_of(files: Any, name: str, pattern: str) -> str:
+    """The URL of a match; in an archive with the rest of its chain, as in `zip://*.jsonl::s3://bucket/a.zip`."""
+    first, chain, rest = pattern.partition("::")
+    url = str(files.unstrip_protocol(name))
+    return f"{url}{chain}{rest}" if "://" in first else url
 
 
 def look_up(url: str, options: Mapping[str, Any]) -> RemoteFile | None:

@@ -7,10 +7,10 @@ RemoteFile ──read(start, end)──▶ fetch_range ──▶ bytes of exactl
 import io
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 import fsspec.core
 
@@ -33,6 +33,7 @@ TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TRANSIENT_NAMES = ("checksum", "connection", "disconnected", "incomplete", "payload", "slowdown", "throttl", "timeout")
 """Parts of the names of transient errors; the client libraries share no base class for them."""
 
+_WITH_KEYS = frozenset({"s3", "s3a", "gs", "gcs", "file", "local"})
 _ANOTHER_VERSION = 412
 _START_AGAIN = "the file has changed since it was looked up; start again, and write new files under new names"
 
@@ -53,9 +54,9 @@ class RemoteFile(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Host and path, without user and query."""
-        parts = urlsplit(self.url)
-        return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+        """Host and path, without user and query; a file in an archive is below the path of the archive."""
+        links = [link for link in self.url.split("::") if "://" in link]
+        return "/".join(map(_path_of, reversed(links)))
 
     @property
     def name(self) -> str:
@@ -85,6 +86,14 @@ class RemoteFile(NamedTuple):
     def open(self) -> "RangeReader":
         """The file as a seekable binary file."""
         return RangeReader(self)
+
+
+def _path_of(link: str) -> str:
+    """Host and path of a URL; a key of an object store can have `?` and `#`, which start a query elsewhere."""
+    scheme, _, rest = link.partition("://")
+    path = re.split(r"\?versionId=" if scheme in _WITH_KEYS else "[?#]", rest, maxsplit=1)[0]
+    host, slash, below = path.partition("/")
+    return f"{host.rpartition('@')[2]}{slash}{below}"
 
 
 class Attempts:
