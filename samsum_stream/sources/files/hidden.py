@@ -25,7 +25,7 @@ def visible(paths: Sequence[str], *, pattern: str) -> list[str]:
 
     def is_hidden(path: str) -> bool:
         below = path.strip("/").split("/")[num_spelled:]
-        return any(name[:1] in signs and "=" not in name for name in below)
+        return any(name[:1] in signs and "=" not in name and name != "." for name in below)
 
     kept = [path for path in paths if not is_hidden(path)]
     suffixes = {_suffix(path) for path in kept}

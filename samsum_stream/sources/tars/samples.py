@@ -132,7 +132,7 @@ class TarSource(SequentialSource):
         file = self._contents[shard].file
         return SourceError(
             f"{self.name}: {file} contains JSON lines, and webdataset reads one sample per .json; read it by "
-            f"`method: jsonl` with `path: tar://*.jsonl::{file}`, or unpack it"
+            f"`method: jsonl` with `path: tar://**/*.jsonl::{file}`, or unpack it"
         )
 
     def _samples(self, shard: int, start: int) -> Iterator[Sample]:
