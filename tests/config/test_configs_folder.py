@@ -20,7 +20,7 @@ def runs_offline(path: Path) -> bool:
     config = load_config(path)
     kwargs = config.source_config.kwargs
     children = [child["kwargs"] for child in kwargs.get("sources", {}).values()]
-    paths = [config.base_model, *(child.get("path") for child in children or [kwargs])]
+    paths = [config.base_model, *(child.get("path", child.get("urls")) for child in children or [kwargs])]
     return all(isinstance(path, str) and path.startswith("examples/") for path in paths)
 
 
