@@ -77,11 +77,10 @@ def _open(files: tuple[File, ...], *, dialect: Dialect, name: str, columns: Colu
     contents = contents_of(files, method="tsv" if dialect.delimiter == "\t" else "csv", name=name)
     tables = [_read(content, dialect, name=name) for content in contents]
     require_rows(files, [len(table.rows) for table in tables], name=name)
-    with_header = [(file, table) for file, table in zip(files, tables, strict=True) if table.header]
-    headers = [table.header for _, table in with_header]
-    matched = matched_in_all(columns, [file for file, _ in with_header], headers, name=name)
-    for file, table in with_header:
-        require_single(table.header, matched, where=f"{name}: {file}")
+    headers = [(file, table.header) for file, table in zip(files, tables, strict=True) if table.rows]
+    matched = matched_in_all(columns, headers, name=name)
+    for file, header in headers:
+        require_single(header, matched, where=f"{name}: {file}")
     return CsvSource(tables, shards=shard_names(files), name=name, columns=matched)
 
 

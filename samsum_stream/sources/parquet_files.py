@@ -52,7 +52,9 @@ class ParquetSource(SequentialSource):
     def __init__(self, files: tuple[File, ...], *, name: str, columns: Columns) -> None:
         with ThreadPoolExecutor(MAX_OPENED_AT_ONCE) as pool:
             footers = list(pool.map(partial(_read_footer, name=name), files))
-        self.columns = _matched(columns, files, footers, name=name)
+        require_rows(files, [metadata.num_rows for metadata, _ in footers], name=name)
+        schemas = [(file, schema) for file, (metadata, schema) in zip(files, footers, strict=True) if metadata.num_rows]
+        self.columns = _matched(columns, schemas, name=name)
         self._groups, shards = list[RowGroup](), list[Shard]()
         for file, (metadata, _), shard_name in zip(files, footers, shard_names(files), strict=True):
             footer = _digest(metadata)
@@ -64,7 +66,6 @@ class ParquetSource(SequentialSource):
                 shards.append(Shard(f"{shard_name}{suffix}", metadata.row_group(number).num_rows))
         super().__init__(name=name, shards=tuple(shards))
         self.is_remote = has_remote(files)
-        require_rows(files, [metadata.num_rows for metadata, _ in footers], name=name)
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
         """A new pass over a row group from row `start` on, in blocks of `num_rows` rows."""
@@ -101,10 +102,10 @@ class ParquetSource(SequentialSource):
 Footer = tuple[pq.FileMetaData, pa.Schema]
 
 
-def _matched(columns: Columns, files: Sequence[File], footers: Sequence[Footer], *, name: str) -> Columns:
+def _matched(columns: Columns, schemas: Sequence[tuple[File, pa.Schema]], *, name: str) -> Columns:
     """The columns to read, which all files must have with types that Arrow decodes to plain values."""
-    matched = matched_in_all(columns, files, [schema.names for _, schema in footers], name=name)
-    for file, (_, schema) in zip(files, footers, strict=True):
+    matched = matched_in_all(columns, [(file, schema.names) for file, schema in schemas], name=name)
+    for file, schema in schemas:
         require_plain_columns(schema, matched, where=f"{name}: {file}")
     return matched
 

@@ -46,13 +46,14 @@ class ArrowSource(IndexedSource):
         return Locator(self, shards, indices - self._starts[shards])
 
 
-def matched_in_all(columns: Columns, files: Sequence[File], known: Sequence[Sequence[str]], *, name: str) -> Columns:
-    """The columns to read, which all files must have; `known` are the columns of each file."""
-    matched = match_columns(columns, known[0], name=f"{name}: {files[0]}")
-    for file, names in zip(files, known, strict=True):
+def matched_in_all(columns: Columns, known: Sequence[tuple[File, Sequence[str]]], *, name: str) -> Columns:
+    """The columns to read, which all files must have; `known` has each file with its columns."""
+    first, names_of_first = known[0]
+    matched = match_columns(columns, names_of_first, name=f"{name}: {first}")
+    for file, names in known:
         if match_columns(columns, names, name=f"{name}: {file}") != matched:
             raise SourceError(
-                f"{name}: {file} and {files[0]} must have the same columns of optional fields; write both alike"
+                f"{name}: {file} and {first} must have the same columns of optional fields; write both alike"
             )
     return matched
 

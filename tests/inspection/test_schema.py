@@ -59,7 +59,7 @@ ROWS = {"source_config": {"method": "jsonl", "kwargs": {"path": "examples/data/d
 @pytest.mark.parametrize(
     "changes",
     [
-        {"source_config": {"method": "json", "kwargs": {"path": "a.jsonl"}}},
+        {"source_config": {"method": "jsonlines", "kwargs": {"path": "a.jsonl"}}},
         {"source_config": {"method": "jsonl"}},
         {"source_config": {"method": "jsonl", "kwargs": {"path": 5}}},
         {"source_config": {"method": "load_from_disk", "kwargs": {"dataset_path": "a", "splt": "train"}}},

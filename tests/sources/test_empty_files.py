@@ -1,15 +1,26 @@
 """A file without rows is legal in every format beside files with rows; a warning names it."""
 
 import gzip
+import io
 import logging
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from samsum_stream import SourceError
 from samsum_stream.errors import once
 from tests.sources.formats import EXPECTED, FORMATS, ROWS, open_source, pairs_of
 from tests.streams import make_rows, make_stream, rows_of_batches
+
+
+def nothing_in_parquet() -> bytes:
+    """What pandas writes for a frame of nothing."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({}), file)
+    return file.getvalue()
+
 
 EMPTY = {
     "no bytes": ("jsonl", b""),
@@ -25,6 +36,8 @@ EMPTY = {
     "tar": ("webdataset", FORMATS["webdataset"][1]([])),
     "gzip of a tar": ("webdataset", gzip.compress(FORMATS["webdataset"][1]([]))),
     "parquet": ("parquet", FORMATS["parquet"][1]([])),
+    "parquet without columns": ("parquet", nothing_in_parquet()),
+    "table with another header": ("csv", b"x,y,z\n"),
 }
 each_kind = pytest.mark.parametrize("kind", EMPTY)
 

@@ -118,7 +118,7 @@ def test_wrong_arguments_are_an_error_with_their_location() -> None:
 
 def test_the_error_of_a_config_without_a_source_has_a_remedy() -> None:
     with pytest.raises(
-        ConfigError, match=r"source_config\.method: .*missing; known: jsonl, .*SFTStream\(\.\.\., rows="
+        ConfigError, match=r"source_config\.method: .*missing; known: csv, json, jsonl, .*SFTStream\(\.\.\., rows="
     ):
         SFTStream.from_config(make_config(), tokenizer=word_tokenizer())
 
