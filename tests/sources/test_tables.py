@@ -1,5 +1,6 @@
 """Tables of other libraries as `rows=`, and the types of columns that their writers choose for text."""
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,12 @@ def test_bytes_that_are_not_text_are_a_bad_row(tmp_path: Path) -> None:
 
 
 def test_the_bytes_of_an_image_are_no_text() -> None:
-    table = pa.table({"input": pa.array([{"bytes": b"abc", "path": None}]), "response": ["x"]})
-    dataset = Dataset(table).cast(Features({"input": Image(decode=False), "response": Value("string")}))
-    with pytest.raises(RowError, match="field 'input' must be a str, got dict"):
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    file = io.BytesIO()
+    image.new("L", (1, 1)).save(file, "png")
+    table = pa.table({"input": pa.array([{"bytes": file.getvalue(), "path": None}]), "response": ["x"]})
+    dataset = Dataset(table).cast(Features({"input": Image(), "response": Value("string")}))
+    with pytest.raises(RowError, match="field 'input' must be a str, got PngImageFile"):
         pairs_of(as_source(dataset, name="rows", columns={}))
 
 
