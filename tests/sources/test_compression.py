@@ -83,6 +83,17 @@ class TestDamage:
                 pairs_of(open_source(method, path))
             assert not isinstance(caught.value, RowError), size
 
+    @each_of_all
+    @each_compression
+    def test_a_changed_start_is_an_error_and_no_bad_row(self, tmp_path: Path, method: str, compression: str) -> None:
+        """Otherwise the bytes would be lines that are no rows, which can be skipped."""
+        whole = bytearray(COMPRESS[compression](FORMATS[method][1](ROWS)))
+        whole[1] ^= 0x10
+        (tmp_path / f"rows.{compression}").write_bytes(bytes(whole))
+        with pytest.raises(SourceError) as caught:
+            pairs_of(open_source(method, tmp_path / f"rows.{compression}"))
+        assert not isinstance(caught.value, RowError)
+
     @each_compression
     @pytest.mark.parametrize("garbage", [b"x", b"garbage after the last stream", lines_of(ROWS)])
     def test_bytes_after_the_last_stream_are_an_error(self, tmp_path: Path, compression: str, garbage: bytes) -> None:

@@ -97,6 +97,12 @@ def test_a_compressed_file_of_another_kind_is_named(tmp_path: Path) -> None:
         open_source("jsonl", tmp_path / "rows.gz")
 
 
+def test_a_page_with_the_name_of_a_compressed_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl.gz").write_bytes(b"<!doctype html>")
+    with pytest.raises(SourceError, match="is an HTML page"):
+        open_source("jsonl", tmp_path / "rows.jsonl.gz")
+
+
 def test_one_pointer_among_many_files_is_found_when_the_source_is_opened(tmp_path: Path) -> None:
     for number in range(40):
         (tmp_path / f"{number}.jsonl").write_bytes(LFS if number == 33 else lines_of(ROWS))

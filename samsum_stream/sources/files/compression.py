@@ -1,4 +1,4 @@
-"""Compressed files, known by their first bytes and never by their names.
+"""Compressed files, known by their first bytes.
 
 1f 8b 08 ...        gzip ┐
 28 b5 2f fd ...     zstd ├─▶ the bytes of all streams of the file, one after another
@@ -32,16 +32,10 @@ _MAGIC = {
     "xz": re.compile(rb"\xfd7zXZ\0"),
 }
 _SUFFIXES = {"gz": "gzip", "tgz": "gzip", "zst": "zstd", "zstd": "zstd", "tzst": "zstd", "bz2": "bz2", "xz": "xz"}
-_LONGEST_MAGIC = 10
 
 
-def compression_of(head: bytes, name: str) -> str:
-    """The compression of a file from its first bytes; empty if it has none.
-
-    The name decides only if the file is shorter than the first bytes of a compressed file: then it was cut.
-    """
-    if len(head) < _LONGEST_MAGIC:
-        return compression_in_name(name)
+def compression_of(head: bytes) -> str:
+    """The compression of a file from its first bytes; empty if they show none."""
     return next((compression for compression, magic in _MAGIC.items() if magic.match(head)), "")
 
 
