@@ -23,6 +23,7 @@ BEYOND_A_SCHEMA = (
     "merge keys",
     "(decimal number); write ",  # 8.0 is a whole number to JSON
     "which means the same, is",  # two keys that must be equal
+    "unknown column",  # templates add names
 )
 """Parts of the messages about rules that a JSON schema cannot express."""
 

@@ -1,13 +1,16 @@
 """The keys of a config as strict, frozen models: types, bounds, defaults, and rules between keys."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     PrivateAttr,
+    Tag,
     ValidationError,
     field_serializer,
     field_validator,
@@ -25,7 +28,7 @@ from samsum_stream.config.fields import (
     PositiveInt,
     Weight,
 )
-from samsum_stream.config.problems import Locations
+from samsum_stream.config.problems import Locations, Path
 from samsum_stream.config.rules import Rule, problems_of, several
 from samsum_stream.errors.wording import did_you_mean
 
@@ -52,17 +55,37 @@ def _require_known(names: dict[str, str], known: tuple[str, ...], what: str) -> 
     return names
 
 
+class ColumnConfig(_Section):
+    """A column whose values are converted to texts."""
+
+    name: Name = Field(alias="from", description="the name of the column in the dataset")
+    kind: Literal["text", "json", "class_name"] | None = Field(
+        default=None, alias="as", description="how its values become texts; null: they are texts"
+    )
+
+    def __str__(self) -> str:
+        return f"{self.name} as {self.kind}" if self.kind else self.name
+
+
+Column = Annotated[
+    Annotated[str, Tag("name")] | Annotated[ColumnConfig, Tag("converted")],
+    Discriminator(lambda value: "converted" if isinstance(value, dict | ColumnConfig) else "name"),
+]
+"""The name of a column, or its name and a conversion."""
+
+
 class SourceConfig(_Section):
     """The source of the rows; omit the method if the rows are passed in memory."""
 
     method: Name | None = Field(default=None, description="the source: a registered name, or path.to.module::name")
     kwargs: dict[str, Any] = Field(default_factory=dict, repr=False, description="the arguments of the source")
-    columns: dict[str, str] = Field(default_factory=dict, description="the names of the columns in the dataset")
+    columns: dict[str, Column] = Field(
+        default_factory=dict, description="the columns in the dataset, by our names and the names in templates"
+    )
 
     @field_validator("columns")
     @classmethod
-    def _columns_are_known(cls, columns: dict[str, str]) -> dict[str, str]:
-        _require_known(columns, COLUMN_NAMES, "column")
+    def _contexts_are_named_once(cls, columns: dict[str, Column]) -> dict[str, Column]:
         if "contexts" in columns and "context" in columns:
             raise ValueError("contexts and context are two names of one column; keep one of them")
         return columns
@@ -330,9 +353,34 @@ class StreamConfig(_Section):
             raise several([(("packing_config", "method"), text)])
         return self
 
+    @model_validator(mode="after")
+    def _columns_are_known(self) -> "StreamConfig":
+        """A column has the name of a field, or a name that a template has in braces."""
+        if "::" in self.prompt_config.method:  # its templates are in code
+            return self
+        known = (*COLUMN_NAMES, *names_in_braces(self.prompt_config.kwargs.values()))
+        problems = [*_unknown_columns(self.source_config, known, ("source_config",))]
+        if problems:
+            raise several(problems)
+        return self
+
     def where(self, *path: str | int) -> str:
         """The start of a message about a value: `configs/samsum.yaml:3: source_config.method`."""
         return self._locations.where(path)
+
+
+def _unknown_columns(section: SourceConfig, known: Sequence[str], path: Path) -> Iterator[tuple[Path, str]]:
+    for name in section.columns:
+        if name not in known:
+            yield (*path, "columns", name), f"unknown column; {did_you_mean(name, known)}"
+    if section.method == MIXTURE:
+        for child, below in MixtureKwargs.model_validate(section.kwargs).sources.items():
+            yield from _unknown_columns(below, known, (*path, "kwargs", "sources", child))
+
+
+def names_in_braces(texts: Iterable[object]) -> list[str]:
+    """The texts in braces in some texts, which templates may use as names of columns."""
+    return [name for text in texts if isinstance(text, str) for name in re.findall(r"\{([^{}]+)\}", text)]
 
 
 def _names_padded(data: Mapping[str, Any]) -> bool:

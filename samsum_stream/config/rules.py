@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Discriminator, Tag, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from samsum_stream.config.problems import Path, Problem, dotted
@@ -65,6 +66,8 @@ def _descend(model: Any, loc: Path) -> tuple[Path, Any]:
         holder = _holder(annotation)
         if holder is None:
             break
+        if part in _tags(annotation):
+            continue
         path, annotation = (*path, part), _below(holder, part)
     return path, annotation
 
@@ -80,14 +83,26 @@ def _holder(annotation: Any) -> Any:
 def _below(holder: Any, part: str | int) -> Any:
     if get_origin(holder) is dict:
         return get_args(holder)[1]
-    field = holder.model_fields.get(part)
+    field = _fields(holder).get(str(part))
     if field is None:
         return Any
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model by the keys of the file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _tags(annotation: Any) -> list[str]:
+    """The names of the branches of a union, which are part of a location below it."""
+    return [note.tag for leaf in _leaves(annotation) for note in get_args(leaf)[1:] if isinstance(note, Tag)]
+
+
 def _leaves(annotation: Any) -> list[Any]:
     """The types of a union, with their `Annotated` metadata."""
+    if any(isinstance(note, Discriminator) for note in getattr(annotation, "__metadata__", ())):
+        return _leaves(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         return [leaf for part in get_args(annotation) for leaf in _leaves(part)]
     return [annotation]
@@ -125,7 +140,7 @@ def _rule_of_leaf(leaf: Any) -> str:
     if get_origin(leaf) is Literal:
         return " or ".join(quoted(name) for name in get_args(leaf))
     if _is_model(leaf):
-        return f"a mapping with the keys {', '.join(leaf.model_fields)}"
+        return f"a mapping with the keys {', '.join(_fields(leaf))}"
     rules = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
     return rules.get(leaf, "a mapping")
 
@@ -162,7 +177,7 @@ def _unknown_key(path: Path, model: type[BaseModel], older_keys: Sequence[str]) 
     sections = [dotted(section) for section in _sections_with(model, name)]
     if sections:
         return f"unknown key here; it belongs in {' or '.join(sections)}"
-    known = list(_holder(_descend(model, path[:-1])[1]).model_fields)
+    known = list(_fields(_holder(_descend(model, path[:-1])[1])))
     return f"unknown key; {did_you_mean(name, [*known, *older_keys] if len(path) == 1 else known)}"
 
 
@@ -179,4 +194,4 @@ def _sections_with(model: Any, name: str, above: Path = ()) -> Iterator[Path]:
 
 def _description(model: type[BaseModel], path: Path) -> str:
     holder = _holder(_descend(model, path[:-1])[1])
-    return str(holder.model_fields[path[-1]].description)
+    return str(_fields(holder)[str(path[-1])].description)

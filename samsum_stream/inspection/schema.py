@@ -6,7 +6,7 @@
 
 The schema does not contain every rule that is checked when a config is loaded. The following rules are missing:
 duplicate keys, values that YAML reads differently than they look, 8.0 instead of 8, a `chunksize` that differs from
-`max_length`, the placeholders of templates, and whether files, columns and modules exist.
+`max_length`, the placeholders of templates, the columns that they name, and whether files, columns and modules exist.
 """
 
 import inspect
@@ -85,9 +85,9 @@ def _name_methods(section: Schema, table: Mapping[str, Callable[..., Any]], sect
 
 
 def _bind_columns(section: Schema) -> None:
-    """Allows the known column names, only one of `contexts` and `context`, and no columns for a mixture."""
+    """Lists the known column names, and allows one of `contexts` and `context`, and no columns for a mixture."""
     columns = section["properties"]["columns"]
-    columns["propertyNames"] = {"enum": list(COLUMN_NAMES)}
+    columns["properties"] = dict.fromkeys(COLUMN_NAMES, columns["additionalProperties"])
     columns["not"] = {"required": ["contexts", "context"]}
     section["allOf"].append(_where("method", MIXTURE, {"columns": {"maxProperties": 0}}))
 

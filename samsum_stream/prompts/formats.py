@@ -18,7 +18,7 @@ from samsum_stream.prompts.role import Role, as_role
 from samsum_stream.prompts.segments import Pieces, fixed, join
 
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|]+\|>")
-_ROLES = ("input", "response", "system", "contexts", "examples")
+ROLES = ("input", "response", "system", "contexts", "examples")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +58,10 @@ class PromptFormat:
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        for role in _ROLES:
+        for role in ROLES:
             object.__setattr__(self, role, as_role(getattr(self, role), where=f"{name}.{role}"))
         for field in fields(PromptFormat):
-            if field.name not in _ROLES:
+            if field.name not in ROLES:
                 check_type(f"{name}.{field.name}", getattr(self, field.name), type(field.default))
 
     def request(self, *, system: Pieces, contexts: Pieces, input: Pieces) -> Pieces:
@@ -98,7 +98,7 @@ class PromptFormat:
         return tuple(dict.fromkeys(token for token in (self.BOS, self.EOS, *tokens) if token))
 
     def _marks(self) -> list[str]:
-        roles: list[Role] = [getattr(self, role) for role in _ROLES]
+        roles: list[Role] = [getattr(self, role) for role in ROLES]
         return [mark for role in roles for mark in (role.prefix, role.suffix)]
 
 

@@ -13,6 +13,7 @@ from itertools import groupby, islice
 from operator import attrgetter
 
 from samsum_stream.prompts.message import Message
+from samsum_stream.prompts.prompt import Prompt
 from samsum_stream.values.renderings import Segment
 from samsum_stream.values.runs import Run, Shape
 
@@ -47,15 +48,17 @@ class FrameRun:
             texts += (strip(word), text)
         return "".join(texts)
 
-    def fill_column(self, column: Iterable[str]) -> list[str]:
-        """The text of a run that has one slot, for each text of a column."""
+    def fill_columns(self, columns: Sequence[Sequence[str]], num_rows: int) -> list[str]:
+        """The text of the run for each of `num_rows` rows, from one column of texts for each slot."""
+        if len(columns) != 1:
+            return [self.fill(words) for words in zip(*columns, strict=True)] if columns else [*self.texts] * num_rows
         (before, after), (strip,) = self.texts, self.strips
-        return [f"{before}{strip(text)}{after}" for text in column]
+        return [f"{before}{strip(text)}{after}" for text in columns[0]]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A rendering with slots for the contexts, the input and the response, in this order.
+    """A rendering with slots for the texts of a row: those of the contexts, the input and the response, in this order.
 
     Attributes:
         runs: The runs of the rendering.
@@ -65,24 +68,31 @@ class Frame:
     runs: tuple[FrameRun, ...]
     shape: Shape
 
-    def fill(self, message: Message) -> list[str]:
-        """The text of each run, for a message without blank texts."""
-        words = iter(message.words)
+    def fill(self, words: Iterable[str]) -> list[str]:
+        """The text of each run, for texts in the order of the prompt, none of them blank."""
+        words = iter(words)
         return [run.fill(islice(words, len(run.strips))) for run in self.runs]
 
+    def fill_columns(self, columns: Sequence[Sequence[str]], num_rows: int) -> list[list[str]]:
+        """The text of each run for each of `num_rows` rows, from one column of texts for each slot."""
+        slots = iter(columns)
+        return [run.fill_columns([*islice(slots, len(run.strips))], num_rows) for run in self.runs]
 
-def make_frame(segments_of: Callable[[Message], Sequence[Segment]], *, num_contexts: int) -> Frame | None:
+
+def make_frame(
+    prompt: Prompt, segments_of: Callable[[Message], Sequence[Segment]], *, num_contexts: int
+) -> Frame | None:
     """The frame of messages with `num_contexts` contexts.
 
     Returns:
-        None if the prompt repeats a text of the row, or if no fixed text separates a text of the row from the next one
-        or from the border after it.
+        None if no fixed text separates a text of the row from the next one or from the border after it.
     """
-    probed = segments_of(Message(_PROBE, _PROBE, (_PROBE,) * num_contexts))
+    message = Message(_PROBE, _PROBE, (_PROBE,) * num_contexts, dict.fromkeys(prompt.names, _PROBE))
+    probed = segments_of(message)
     runs = [_frame_run(trained, [*run]) for trained, run in groupby(probed, key=attrgetter("trained"))]
     complete = tuple(run for run in runs if run and (run.trained or run.texts[-1]))
     num_slots = sum(len(run.strips) for run in complete)
-    if len(complete) < len(runs) or num_slots != num_contexts + 2:
+    if len(complete) < len(runs) or num_slots != len(prompt.words(message)):
         return None
     shape = tuple(Run(run.trained, number > 0, tuple(filter(None, run.texts))) for number, run in enumerate(complete))
     return Frame(complete, shape)

@@ -1,7 +1,7 @@
 """The texts of one turn of a conversation, without prompt and format."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import shown
@@ -16,17 +16,13 @@ class Message:
         input: The input.
         response: The response; None if the model generates it.
         contexts: The texts to which the input refers.
+        columns: The texts of the columns that the templates name, by name.
     """
 
     input: str
     response: str | None = None
     contexts: Sequence[str] = ()
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """All texts of the message, in the order of every format: contexts, input, response."""
-        response = () if self.response is None else (self.response,)
-        return (*self.contexts, self.input, *response)
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def as_example(value: object, *, where: str) -> Message:
@@ -46,10 +42,15 @@ def as_example(value: object, *, where: str) -> Message:
     check_type(f"{where}.contexts", message.contexts, Sequence)
     for index, context in enumerate(message.contexts):
         check_type(f"{where}.contexts[{index}]", context, str)
+    check_type(f"{where}.columns", message.columns, Mapping)
+    for name, text in message.columns.items():
+        check_type(f"{where}.columns.{name}", text, str)
     return message
 
 
 def _from_mapping(value: object, *, where: str) -> Message:
-    fields = check_keys(where, value, known=("input", "response", "contexts"), required=("input", "response"))
+    known = ("input", "response", "contexts", "columns")
+    fields = check_keys(where, value, known=known, required=("input", "response"))
     contexts = fields.get("contexts") or ()
-    return Message(fields["input"], fields["response"], (contexts,) if isinstance(contexts, str) else contexts)
+    contexts = (contexts,) if isinstance(contexts, str) else contexts
+    return Message(fields["input"], fields["response"], contexts, fields.get("columns") or {})

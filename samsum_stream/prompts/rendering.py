@@ -11,6 +11,7 @@ from samsum_stream.prompts.message import Message
 from samsum_stream.prompts.prompt import Prompt
 from samsum_stream.prompts.segments import fixed, prompt_of, text_of
 from samsum_stream.prompts.shortening import SHORTENERS, LongMessage
+from samsum_stream.prompts.template import FIELD
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.conversations import Conversation
 from samsum_stream.values.renderings import (
@@ -113,9 +114,10 @@ class PromptRenderer(Renderer):
 
     def _texts(self, rows: Rows) -> tuple[list[str], tuple[Shape, ...], Int64Array]:
         """The text of each run of all rows, the different shapes, and the index of each row's shape, shape `[n]`."""
-        frame, remaining, contexts = self._frame(0), _rows_with_blanks(rows), instructions_of(rows).contexts
-        if contexts is None and frame is not None:  # a frame fills whole columns, which is much faster
-            columns = [run.fill_column(column) for run, column in zip(frame.runs, _columns(rows), strict=True)]
+        content, frame, words = instructions_of(rows), self._frame(0), self._columns(rows)
+        remaining: Sequence[int] = _rows_with_blanks(words)
+        if content.contexts is None and frame is not None:  # a frame fills whole columns, which is much faster
+            columns = frame.fill_columns(words, len(rows))
             if not remaining:
                 return [*chain.from_iterable(zip(*columns, strict=True))], (frame.shape,), np.zeros(len(rows), np.int64)
             examples = [([*texts], frame.shape) for texts in zip(*columns, strict=True)]
@@ -125,17 +127,24 @@ class PromptRenderer(Renderer):
             examples[index] = self._runs(message_of(rows, index))
         return join_runs(examples)
 
+    def _columns(self, rows: Rows) -> list[list[str]]:
+        """The texts of all rows without contexts, as columns in the order in which the prompt writes them."""
+        content, (in_input, in_response) = instructions_of(rows), self.prompt.slots
+        others = content.columns if len(rows) else {name: list[str]() for name in self.prompt.names}
+        inputs = [content.inputs if name == FIELD else others[name] for name in in_input]
+        return inputs + [content.responses if name == FIELD else others[name] for name in in_response]
+
     def _runs(self, message: Message) -> tuple[list[str], Shape]:
         """The text of each run of a message, and the shape of its example."""
-        frame = self._frame(len(message.contexts))
-        if frame is None or any(map(is_blank, message.words)):
+        frame, words = self._frame(len(message.contexts)), self.prompt.words(message)
+        if frame is None or any(map(is_blank, words)):
             return runs_of(self.segments(message))
-        return frame.fill(message), frame.shape
+        return frame.fill(words), frame.shape
 
     def _frame(self, num_contexts: int) -> Frame | None:
         """The frame for rows with `num_contexts` contexts, made once; None if there is none."""
         if num_contexts not in self._frames:
-            self._frames[num_contexts] = make_frame(self.segments, num_contexts=num_contexts)
+            self._frames[num_contexts] = make_frame(self.prompt, self.segments, num_contexts=num_contexts)
         return self._frames[num_contexts]
 
     def _shorten(self, message: Message, method: str, fit: Fit) -> Shortened | None:
@@ -163,20 +172,15 @@ def message_of(rows: Rows, index: int) -> Message:
     """The row at `index` as a message."""
     content = instructions_of(rows)
     contexts = () if content.contexts is None else tuple(content.contexts[index])
-    return Message(input=content.inputs[index], response=content.responses[index], contexts=contexts)
+    columns = {name: texts[index] for name, texts in content.columns.items()}
+    return Message(content.inputs[index], content.responses[index], contexts, columns)
 
 
-def _rows_with_blanks(rows: Rows) -> Sequence[int]:
-    """The indices of the rows that have a blank input or a blank response."""
-    columns = _columns(rows)
+def _rows_with_blanks(columns: Sequence[Sequence[str]]) -> Sequence[int]:
+    """The indices of the rows that have a blank text in one of the columns."""
     if not any(map(has_blank, columns)):
         return ()
     return [index for index, texts in enumerate(zip(*columns, strict=True)) if any(map(is_blank, texts))]
-
-
-def _columns(rows: Rows) -> tuple[list[str], list[str]]:
-    content = instructions_of(rows)
-    return content.inputs, content.responses
 
 
 def without_bos(segments: Sequence[Segment], bos: str) -> Sequence[Segment]:

@@ -25,9 +25,7 @@ from samsum_stream.prompts.segments import (
     merge,
     prompt_of,
     settle_borders,
-    strip_end,
     strip_spaces,
-    strip_start,
     text_of,
 )
 from samsum_stream.values.conversations import ASSISTANT, Conversation
@@ -72,7 +70,8 @@ class ConversationRenderer(Renderer):
         exchanges = _required(_without_last_answer(conversations_of(rows)[index]), last=USER).only(())
         history, before = self._history(exchanges)
         pieces = strip_spaces([*before, *self._start(exchanges)])
-        return _appended(history, merge(pieces) if history else without_bos(merge(strip_start(pieces)), self.bos))
+        first = self.prompt.without_start
+        return _appended(history, merge(pieces) if history else without_bos(merge(first(pieces)), self.bos))
 
     def full_text(self, rows: Rows, index: int) -> str:
         """The training text of the row at `index`, without the tokens that the tokenizer adds at the start.
@@ -125,7 +124,7 @@ class ConversationRenderer(Renderer):
             pieces = self._turn(exchanges, number)
             settled = self._settled([*before, *pieces], is_first=number == 0)
             history = _appended(history, self._with_eos(settled, is_trained=is_trained))
-            before = _white_space_after(pieces)
+            before = self._white_space_after(pieces)
         return history, before
 
     def _turn(self, exchanges: Exchanges, number: int) -> Pieces:
@@ -144,10 +143,15 @@ class ConversationRenderer(Renderer):
 
     def _settled(self, pieces: Pieces, *, is_first: bool) -> Sequence[Segment]:
         """The segments of a turn, without white space at the end; those of the first turn also without the bos."""
-        stripped = strip_end(pieces, str.rstrip)
+        stripped = self.prompt.without_end(pieces)
         if not is_first:
             return settle_borders(stripped)
-        return without_bos(settle_borders(strip_start(stripped)), self.bos)
+        return without_bos(settle_borders(self.prompt.without_start(stripped)), self.bos)
+
+    def _white_space_after(self, pieces: Pieces) -> Pieces:
+        """The white space that the format writes at the end of a turn."""
+        stripped = zip(pieces, self.prompt.without_end(pieces), strict=True)
+        return [fixed("".join(piece.text[len(kept.text) :] for piece, kept in stripped if not piece.from_row))]
 
     def _with_eos(self, segments: Sequence[Segment], *, is_trained: bool) -> Sequence[Segment]:
         """The segments of a turn with the eos at the end, unless the format has written it there."""
@@ -186,13 +190,6 @@ def _with_prefill(pieces: Pieces, prefill: str) -> Pieces:
     length = len(prefill if response.text.startswith(prefill) else prefill.lstrip())  # a role may strip the response
     before = response._replace(text=response.text[:length], trained=False)
     return [*pieces[:start], before, response._replace(text=response.text[length:]), *pieces[start + 1 :]]
-
-
-def _white_space_after(pieces: Pieces) -> Pieces:
-    """The white space that the format writes at the end of a turn."""
-    stripped = strip_end(pieces, str.rstrip)
-    rests = [piece.text[len(kept.text) :] for piece, kept in zip(pieces, stripped, strict=True) if not piece.from_row]
-    return [fixed("".join(rests))]
 
 
 def _appended(history: Sequence[Segment], turn: Sequence[Segment]) -> Sequence[Segment]:

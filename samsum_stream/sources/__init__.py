@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 
+from samsum_stream.config.models import ColumnConfig
 from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.sources.base import Block, IndexedSource, Leaf, Opener, SequentialSource, Shard, Source
 from samsum_stream.sources.csv_files import csv, tsv
@@ -20,7 +21,7 @@ from samsum_stream.sources.memory import IterableSource, ListSource, wrap_errors
 from samsum_stream.sources.mixture import Mixture
 from samsum_stream.sources.names import default_name
 from samsum_stream.sources.parquet_files import parquet
-from samsum_stream.sources.rows.columns import Columns, parse_columns
+from samsum_stream.sources.rows.columns import NO_NAMES, Columns, TemplateNames, parse_columns
 from samsum_stream.sources.rows.gather import typed_repr
 from samsum_stream.sources.rows.rules import USUAL_RULES, ConversationRules
 from samsum_stream.sources.tables import is_table, table_source
@@ -37,6 +38,7 @@ __all__ = [
     "SequentialSource",
     "Shard",
     "Source",
+    "TemplateNames",
     "as_source",
     "default_name",
 ]
@@ -54,10 +56,17 @@ SOURCES: dict[str, Callable[..., object]] = {
 """The names that `source_config.method` can use; each function returns an object that `as_source` accepts."""
 
 
-def as_source(rows: object, *, name: str, columns: Mapping[str, str], rules: ConversationRules = USUAL_RULES) -> Source:
+def as_source(
+    rows: object,
+    *,
+    name: str,
+    columns: Mapping[str, str | ColumnConfig],
+    rules: ConversationRules = USUAL_RULES,
+    templates: TemplateNames = NO_NAMES,
+) -> Source:
     """The source that reads `rows`; `columns` maps the names of fields to the columns of the rows.
 
-    `rules` say how conversations are read.
+    `rules` say how conversations are read, and `templates` what the templates of the prompt read.
 
     A callable is called once per pass, in every worker. It must return the same rows in the same order each time,
     because workers divide the rows by their index in that order. A bare iterator is read once, by this process only.
@@ -66,35 +75,37 @@ def as_source(rows: object, *, name: str, columns: Mapping[str, str], rules: Con
         ConfigError: a column has no field, or `rows` is a source and `columns` is not empty.
         SourceError: `rows` is not of a known kind, or holds no rows.
     """
-    parsed = parse_columns(columns, rules=rules)
+    parsed = parse_columns(columns, rules=rules, templates=templates)
+    if isinstance(rows, Source) and columns:
+        raise ConfigError(f"{name}: a ready source already knows its columns; leave `columns:` out")
+    return _of_rows(rows, name=name, columns=parsed)
+
+
+def _of_rows(rows: Any, *, name: str, columns: Columns) -> Source:
     if isinstance(rows, Source):
-        if columns:
-            raise ConfigError(f"{name}: a ready source already knows its columns; leave `columns:` out")
         return rows
     if isinstance(rows, Opener):
-        return rows.open(name=name, columns=parsed)
+        return rows.open(name=name, columns=columns)
     if isinstance(rows, datasets.DatasetDict | datasets.IterableDatasetDict):
         one_split(rows, name=name)
     if isinstance(rows, datasets.Dataset):
-        return TableSource(rows, name=name, columns=parsed)
+        return TableSource(rows, name=name, columns=columns)
     if isinstance(rows, datasets.IterableDataset):
-        return StreamSource(rows, name=name, columns=parsed)
+        return StreamSource(rows, name=name, columns=columns)
     if is_table(rows):
-        return table_source(rows, name=name, columns=parsed)
+        return table_source(rows, name=name, columns=columns)
     if callable(rows):
-        return _of_callable(rows, name=name, columns=columns, rules=rules)
-    return _in_memory(rows, name=name, columns=parsed)
+        return _of_callable(rows, name=name, columns=columns)
+    return _in_memory(rows, name=name, columns=columns)
 
 
-def _of_callable(
-    function: Callable[[], Any], *, name: str, columns: Mapping[str, str], rules: ConversationRules
-) -> Source:
+def _of_callable(function: Callable[[], Any], *, name: str, columns: Columns) -> Source:
     """The source of what `function` returns; if that can be read only once, each pass calls `function` again."""
     with wrap_errors(name, lambda: "calling the function that returns the rows"):
         rows = function()
     if isinstance(rows, Iterator):
-        return IterableSource(function, name=name, columns=parse_columns(columns, rules=rules))
-    return as_source(rows, name=name, columns=columns, rules=rules)
+        return IterableSource(function, name=name, columns=columns)
+    return _of_rows(rows, name=name, columns=columns)
 
 
 def _in_memory(rows: Any, *, name: str, columns: Columns) -> Source:

@@ -43,6 +43,8 @@ class Source(ABC):
     columns: Columns
     """The columns of the fields, of a source that reads rows by columns. The first rows that are read decide what the
     config leaves open: the form of the rows, and whether prompts and completions are texts or messages."""
+    known_columns: tuple[str, ...] = ()
+    """The columns of the files or of the dataset, or of the first rows; empty before they are known."""
     is_remote = False
     """Whether blocks come over a network, so that fetching them ahead saves time."""
 

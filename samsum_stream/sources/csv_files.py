@@ -81,14 +81,18 @@ def _open(files: tuple[File, ...], *, dialect: Dialect, name: str, columns: Colu
     matched = matched_in_all(columns, headers, name=name)
     for file, header in headers:
         require_single(header, matched, where=f"{name}: {file}")
-    return CsvSource(tables, shards=shard_names(files), name=name, columns=matched)
+    source = CsvSource(tables, matched.names_in(headers[0][1]), shards=shard_names(files), name=name, columns=matched)
+    source.known_columns = tuple(headers[0][1])
+    return source
 
 
 class CsvSource(ArrowSource):
     """The rows of some tables of text; each file is a shard. A row with another number of cells is bad."""
 
-    def __init__(self, tables: Sequence[Table], *, shards: Sequence[str], name: str, columns: Columns) -> None:
-        arrow = [_arrow_table(table, columns.names) for table in tables]
+    def __init__(
+        self, tables: Sequence[Table], names: Sequence[str], *, shards: Sequence[str], name: str, columns: Columns
+    ) -> None:
+        arrow = [_arrow_table(table, names) for table in tables]
         super().__init__(arrow, shards=shards, name=name, columns=columns)
         self._lines = np.array([line for table in tables for line in table.lines], np.int64)
         sizes = ((len(row), len(table.header)) for table in tables for row in table.rows)

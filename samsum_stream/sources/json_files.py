@@ -7,7 +7,7 @@ The rows are parsed again when they are taken, so that the memory is that of the
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from json import JSONDecoder, detect_encoding, dumps
+from json import detect_encoding, dumps
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from samsum_stream.sources.base import IndexedSource, Opener, Shard
 from samsum_stream.sources.files.content import Content, contents_of, read_whole, require_rows
 from samsum_stream.sources.files.expand import File, expand_files, shard_names
 from samsum_stream.sources.json_lines.lines import WHITE_SPACE, parse_lines
+from samsum_stream.sources.json_text import DECODER
 from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.sources.rows.validation import rows_from_mappings
@@ -87,7 +88,7 @@ def _bytes_of(value: Any) -> bytes:
 
 def _values(text: str) -> Iterator[Any]:
     """The values of a text, one after another."""
-    decode, end = JSONDecoder().raw_decode, len(text)
+    decode, end = DECODER.raw_decode, len(text)
     position = _next(text, 0)
     while position < end:
         value, position = decode(text, position)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,10 +21,9 @@ from samsum_stream.sources.files.kinds import refuse_other_kinds
 from samsum_stream.sources.files.remote import Attempts, RemoteFile
 from samsum_stream.sources.files.reread import BrokenFile, retry_blocks
 from samsum_stream.sources.huggingface.arrow import ArrowColumn, decoded, require_plain_columns
-from samsum_stream.sources.rows.columns import Columns
+from samsum_stream.sources.rows.columns import Columns, match_columns
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.sources.rows.validation import rows_from_batch
-from samsum_stream.sources.tables import matched_in_all
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
 
@@ -54,6 +54,7 @@ class ParquetSource(SequentialSource):
             footers = list(pool.map(partial(_read_footer, name=name), files))
         require_rows(files, [metadata.num_rows for metadata, _ in footers], name=name)
         schemas = [(file, schema) for file, (metadata, schema) in zip(files, footers, strict=True) if metadata.num_rows]
+        self.known_columns = tuple(schemas[0][1].names)
         self.columns = _matched(columns, schemas, name=name)
         self._groups, shards = list[RowGroup](), list[Shard]()
         for file, (metadata, _), shard_name in zip(files, footers, shard_names(files), strict=True):
@@ -95,7 +96,10 @@ class ParquetSource(SequentialSource):
             if _digest(file.metadata) != group.footer:  # a footer has no checksum
                 raise BadBytes("the footer has changed since the file was first opened")
             yield from file.iter_batches(
-                num_rows, row_groups=[group.number], columns=list(self.columns.names), use_threads=False
+                num_rows,
+                row_groups=[group.number],
+                columns=self.columns.names_in(self.known_columns),
+                use_threads=False,
             )
 
 
@@ -104,10 +108,23 @@ Footer = tuple[pq.FileMetaData, pa.Schema]
 
 def _matched(columns: Columns, schemas: Sequence[tuple[File, pa.Schema]], *, name: str) -> Columns:
     """The columns to read, which all files must have with types that Arrow decodes to plain values."""
-    matched = matched_in_all(columns, [(file, schema.names) for file, schema in schemas], name=name)
+    first, schema_of_first = schemas[0]
+    matched = _columns_of(columns, schema_of_first, name=f"{name}: {first}")
     for file, schema in schemas:
+        of_file = _columns_of(columns, schema, name=f"{name}: {file}")
+        if of_file != matched:
+            what = "names of class labels" if of_file.labels != matched.labels else "columns of optional fields"
+            raise SourceError(f"{name}: {file} and {first} must have the same {what}; write both alike")
         require_plain_columns(schema, matched, where=f"{name}: {file}")
     return matched
+
+
+def _columns_of(columns: Columns, schema: pa.Schema, *, name: str) -> Columns:
+    """The columns of a file; class labels are in the metadata that the `datasets` library writes."""
+    matched = match_columns(columns, schema.names, name=name)
+    if b"huggingface" not in (schema.metadata or {}):
+        return matched
+    return matched.with_labels(datasets.Features.from_arrow_schema(schema), schema.names)
 
 
 @contextmanager

@@ -30,10 +30,11 @@ class ArrowSource(IndexedSource):
 
     def __init__(self, tables: Sequence[pa.Table], *, shards: Sequence[str], name: str, columns: Columns) -> None:
         super().__init__(name=name, shards=tuple(map(Shard, shards, map(len, tables))))
-        self.columns = columns
+        self.columns, self.known_columns = columns, tuple(tables[0].column_names)
         self._starts = np.cumsum([0, *map(len, tables)])
-        table = pa.concat_tables([table.select(columns.names) for table in tables])
-        self._arrow = {name: ArrowColumn(table.column(name)) for name in columns.names}
+        names = columns.names_in(self.known_columns)
+        table = pa.concat_tables([table.select(names) for table in tables])
+        self._arrow = {name: ArrowColumn(table.column(name)) for name in names}
 
     def take(self, indices: Int64Array) -> Rows:
         """The rows at `indices`, `[n]`, in the given order."""
@@ -85,8 +86,9 @@ def table_source(rows: Any, *, name: str, columns: Columns) -> ArrowSource:
 
 def _pandas_table(rows: Any, columns: Columns, *, name: str) -> pa.Table:
     """Only the columns that are read: others may hold any object."""
-    names = match_columns(columns, list(rows.columns), name=name).names
-    return pa.Table.from_pandas(rows[list(names)], preserve_index=False)
+    known = list(rows.columns)
+    names = match_columns(columns, known, name=name).names_in(known)
+    return pa.Table.from_pandas(rows[names], preserve_index=False)
 
 
 def _is_pandas(rows: object) -> bool:

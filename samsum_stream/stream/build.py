@@ -13,6 +13,7 @@ from samsum_stream.batching.packing import PACKERS
 from samsum_stream.config import StreamConfig
 from samsum_stream.config.registry import call, resolve
 from samsum_stream.errors import ConfigError, TokenizerError
+from samsum_stream.errors.wording import quoted
 from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.pipeline.pipeline import Pipeline
 from samsum_stream.prompts import FORMATS_OF_CONFIG, PROMPTS, ChatTemplate, Prompt, PromptFormat, format_for_model
@@ -38,7 +39,7 @@ from samsum_stream.tokenization import (
 )
 from samsum_stream.tokenization.joints import Joints
 from samsum_stream.tokenization.splitting import Borders, Splitter, token_texts
-from samsum_stream.values.rows import Instructions, Rows
+from samsum_stream.values.rows import Completions, Conversations, Instructions, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def build_parts(
     base_model = config.base_model or str(getattr(tokenizer, "name_or_path", ""))
     template = chat_template_of(config, trust=trust)
     prompt = build_prompt(config, base_model=base_model, trust=trust, has_format=template is None)
-    source = build_source(config, rows=rows, trust=trust)
+    source = build_source(config, prompt, rows=rows, trust=trust)
     tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
     packing = config.packing_config
     faults = Faults(config.fault_config.on_bad_row == "skip", config.fault_config.max_bad_rows)
@@ -87,6 +88,8 @@ def build_parts(
     kinds: set[type] = {type(rows.content) for rows in first_rows}
     formats = choose_formats(config, prompt, template, tokenizer, kinds)
     require_suitable(config, kinds, formats.chat_kinds)
+    _require_columns(formats, kinds)
+    _warn_of_braces(prompt)
     if Instructions in kinds and Instructions not in formats.chat_kinds and not prompt.has_border:
         logger.warning(
             "nothing separates the input from the response: neither the prompt nor the format marks the start of the "
@@ -228,6 +231,29 @@ def _splitter(config: StreamConfig, tokenizer: PreTrainedTokenizerBase) -> Split
         )
     texts = token_texts(tokenizer.backend_tokenizer) if section.kwargs.at != "token" else []
     return Splitter(max_length, section.kwargs.overlap, Borders.of(texts, section.kwargs.at))
+
+
+def _require_columns(formats: Formats, kinds: set[type]) -> None:
+    """Raise `ConfigError` if templates name columns, and rows are written with the templates and have no columns."""
+    of_prompt = kinds - {*formats.chat_kinds} - ({Completions} if formats.completes_prompts else set())
+    texts = {
+        Conversations: "conversations have no other columns; write {text} alone",
+        Completions: "rows of a prompt and a completion have no other columns; write `columns: {input: prompt, "
+        "response: completion}`",
+    }
+    for kind in (Conversations, Completions):
+        if kind in of_prompt and (names := formats.prompt.names or (() if formats.prompt.reads_input else ("text",))):
+            raise ConfigError(f"prompt_config.kwargs: a template names {{{names[0]}}}, and {texts[kind]}")
+
+
+def _warn_of_braces(prompt: Prompt) -> None:
+    for name, rest in prompt.loose_braces.items():
+        logger.warning(
+            "prompt_config.kwargs.%s: braces have no meaning from %s on, and are written as they are; double them to "
+            "say so, or write the name of a column between them",
+            name,
+            quoted(rest),
+        )
 
 
 def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:

@@ -48,7 +48,8 @@ def fingerprint_of(
         "source": source,
         "columns": ", ".join(_columns(config.source_config)),
         "tokenizer": _tokenizer(config.tokenizer_config, tokenizer),
-        "prompt": f"{type(prompt).__name__} {_rendered(replace(prompt, format=PromptFormat()))}",
+        "prompt": f"{type(prompt).__name__} {_rendered(replace(prompt, format=PromptFormat()))}"
+        f"{'' if prompt.strip else ' without stripping'}",
         "format": f"{type(prompt.format).__name__} {_rendered(Prompt(system_message='system', format=prompt.format))}",
         "chat_template": None if formats.chat is None else formats.chat.identity,
         "conversation": repr(config.conversation_config),
@@ -106,7 +107,8 @@ def _sample(source: Source) -> list[str]:
 
 def _rendered(prompt: Prompt) -> str:
     """A digest of the text that a prompt writes around rows with 0, 1 and 2 contexts."""
-    return _digest(prompt.render([probe]) for probe in _PROBES)
+    columns = {name: f"the column {name}" for name in prompt.names}
+    return _digest(prompt.render([replace(probe, columns=columns)]) for probe in _PROBES)
 
 
 def _digest(texts: Iterable[str]) -> str:

@@ -12,29 +12,45 @@ from samsum_stream.config.registry import call, resolve
 from samsum_stream.errors import ConfigError, RowError, SourceError
 from samsum_stream.errors.wording import did_you_mean
 from samsum_stream.loader.processes.progress import waiting
-from samsum_stream.sources import SOURCES, Block, ConversationRules, Leaf, Mixture, Source, as_source, default_name
+from samsum_stream.prompts import Prompt
+from samsum_stream.sources import (
+    SOURCES,
+    Block,
+    ConversationRules,
+    Leaf,
+    Mixture,
+    Source,
+    TemplateNames,
+    as_source,
+    default_name,
+)
 from samsum_stream.sources.faults import SKIP, Faults
 from samsum_stream.sources.mixture import Mix
-from samsum_stream.sources.rows.gather import FIX_THE_ROW
+from samsum_stream.sources.rows.gather import FIX_OR_SKIP, FIX_THE_ROW
 from samsum_stream.values.rows import Rows
 
 NUM_PROBED_ROWS = 64
 """The first rows of a source, which are read to check its columns and to compare the backends."""
 
 
-def build_source(config: StreamConfig, *, rows: object, trust: Sequence[str]) -> Source:
+def build_source(config: StreamConfig, prompt: Prompt, *, rows: object, trust: Sequence[str]) -> Source:
     """The source of `rows`; the source of the config if `rows` is None."""
-    section = config.source_config
+    section, rules, templates = config.source_config, rules_of_conversations(config), names_in_templates(prompt)
     if rows is not None:
-        return as_source(rows, name="rows", columns=section.columns, rules=rules_of_conversations(config))
+        return as_source(rows, name="rows", columns=section.columns, rules=rules, templates=templates)
     if section.method is None:
         raise ConfigError(
             f"{config.where('source_config', 'method')}: the kind of the source is missing; "
             f"{did_you_mean('', [*SOURCES, MIXTURE])}, path.to.module::name; or pass SFTStream(..., rows=rows)"
         )
     where = functools.partial(config.where, "source_config")
-    opener = _Opener(trust, rules_of_conversations(config))
+    opener = _Opener(trust, rules, templates)
     return opener.source(section.method, section, name=None, where=where)
+
+
+def names_in_templates(prompt: Prompt, *, has_response: bool = True) -> TemplateNames:
+    """What the templates of a prompt read; without a response, those of the input and of the contexts."""
+    return TemplateNames(prompt.names if has_response else prompt.names_in_prompt, prompt.reads_input)
 
 
 def rules_of_conversations(config: StreamConfig) -> ConversationRules:
@@ -56,10 +72,12 @@ class _Opener(NamedTuple):
     Attributes:
         trust: The modules that the config may import.
         rules: How conversations are read.
+        templates: What the templates of the prompt read.
     """
 
     trust: Sequence[str]
     rules: ConversationRules
+    templates: TemplateNames
 
     def source(self, method: str, section: SourceConfig, *, name: str | None, where: Callable[..., str]) -> Source:
         """The source of a section.
@@ -80,6 +98,7 @@ class _Opener(NamedTuple):
                 name=name or default_name(method, section.kwargs),
                 columns=section.columns,
                 rules=self.rules,
+                templates=self.templates,
             )
         except SourceError as error:
             raise SourceError(f"{where()}: {error}") from error.__cause__
@@ -103,17 +122,28 @@ def first_rows_of(config: StreamConfig, source: Source, faults: Faults) -> list[
 def _first_rows(config: StreamConfig, leaf: Leaf, faults: Faults) -> Rows:
     block = leaf.source.first_block(NUM_PROBED_ROWS)
     rows = SKIP.take(block.take, np.arange(block.num_rows))
-    if not len(rows) and {bad.reason for _, bad in rows.skipped} == {"missing_field"}:
+    kinds = {(bad.field, bad.reason) for _, bad in rows.skipped}
+    if not len(rows) and {reason for _, reason in kinds} == {"missing_field"}:
         raise _missing_column(config, leaf, block)
     if not rows.skipped or (len(rows) and faults.skips):
         return rows.of_shards_from(leaf.first_shard)
-    if not faults.skips:
+    is_of_column = len(kinds) == 1 and {reason for _, reason in kinds} == {"wrong_type"} and block.num_rows > 1
+    if len(rows) or not (faults.skips or is_of_column):
         return block.take(np.arange(block.num_rows))  # raises the first error
+    raise _bad_rows(block, is_of_column=is_of_column, skips=faults.skips)
+
+
+def _bad_rows(block: Block, *, is_of_column: bool, skips: bool) -> RowError:
+    """The error of rows that are all bad; of a column that has another type, without the remedies for a row."""
+    note = f"all of the first {block.num_rows} rows"
     try:
-        return block.take(np.arange(1))
+        block.take(np.arange(1))
     except RowError as error:
-        message = f"{error} (not skipped, because all of the first {block.num_rows} rows are bad)"
-        raise RowError(message, position=error.position, field=error.field, reason=error.reason) from None
+        reason, _, remedy = str(error).rpartition("; ")
+        remedy = remedy.removeprefix(FIX_OR_SKIP) if is_of_column else remedy
+        message = f"{reason} ({f'not skipped, because {note} are bad' if skips else f'in {note}'}); {remedy}"
+        return RowError(message, position=error.position, field=error.field, reason=error.reason)
+    raise AssertionError("the first row was bad before")
 
 
 def _missing_column(config: StreamConfig, leaf: Leaf, block: Block) -> SourceError:

@@ -5,17 +5,27 @@ from typing import Any
 
 import numpy as np
 
+from samsum_stream.config.models import ColumnConfig
 from samsum_stream.errors import RowError
 from samsum_stream.errors.wording import shown
-from samsum_stream.sources import ConversationRules
+from samsum_stream.sources import ConversationRules, Source, TemplateNames
 from samsum_stream.sources.memory import ListSource
-from samsum_stream.sources.rows.columns import columns_of_row, parse_columns
+from samsum_stream.sources.rows.columns import NO_NAMES, columns_of_row, parse_columns
+from samsum_stream.sources.rows.paths import has
 from samsum_stream.sources.rows.rules import USUAL_RULES
 from samsum_stream.values.rows import Rows
 
+NO_LABELS: Mapping[str, tuple[str, ...]] = {}
+
 
 def rows_of_caller(
-    row: Mapping[str, Any], *, columns: Mapping[str, str], training: bool, rules: ConversationRules = USUAL_RULES
+    row: Mapping[str, Any],
+    *,
+    columns: Mapping[str, str | ColumnConfig],
+    training: bool,
+    rules: ConversationRules = USUAL_RULES,
+    templates: TemplateNames = NO_NAMES,
+    labels: Mapping[str, tuple[str, ...]] = NO_LABELS,
 ) -> Rows:
     """One row as `Rows`.
 
@@ -25,21 +35,29 @@ def rows_of_caller(
         training: Whether the row needs an answer. Without one, the conversation is what the model gets before it
             answers, and a text takes the place of a response or a completion. An answer that the row has is left out.
         rules: How conversations are read.
+        templates: What the templates read of the row.
+        labels: The names of the class labels in the source, by column.
 
     Raises:
         RowError: the row is not a mapping, or a field is missing or has a wrong value.
     """
     if not isinstance(row, Mapping):
         raise RowError(f"a row must map column names to values, got {shown(row)}; pass a dict such as a dataset's row")
-    applied = columns_of_row(columns, row, is_prompt=not training)
-    parsed = parse_columns(applied, rules=rules, is_prompt=not training).with_form_of(row, name="row")
+    applied = columns_of_row(columns, row, is_prompt=not training, templates=templates)
+    parsed = parse_columns(applied, rules=rules, is_prompt=not training, templates=templates)
+    parsed = parsed.with_form_of(row, name="row")._replace(labels=labels)
     for field, column in parsed.required.items():
-        if column not in row:
-            names = " or as ".join(dict.fromkeys((repr(column), repr(field))))
+        if not has(row, column):
+            names = " or as ".join(dict.fromkeys((repr(column), repr(field.strip("{}")))))
             raise RowError(
                 f"field {field!r} has no column {column!r} to come from; the row has "
                 f"{', '.join(map(str, row)) or 'nothing'}; pass it as {names}",
-                field=field,
+                field=field.strip("{}"),
                 reason="missing_field",
             )
     return ListSource([row], name="row", columns=parsed).take(np.zeros(1, np.int64))
+
+
+def labels_of(source: Source) -> Mapping[str, tuple[str, ...]]:
+    """The names of the class labels of a source, by column; a source of the caller's own class has none."""
+    return source.columns.labels if hasattr(source, "columns") else {}

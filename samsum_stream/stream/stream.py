@@ -28,9 +28,9 @@ from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.stream.build import build_parts
 from samsum_stream.stream.fingerprint import fingerprint_of
-from samsum_stream.stream.opening import rules_of_conversations
+from samsum_stream.stream.opening import names_in_templates, rules_of_conversations
 from samsum_stream.stream.preview import Preview, preview
-from samsum_stream.stream.rows import rows_of_caller
+from samsum_stream.stream.rows import labels_of, rows_of_caller
 from samsum_stream.stream.run import UNCHANGED, with_settings
 from samsum_stream.training.choosing import check, fit, prepare_to_train
 from samsum_stream.training.model_report import ModelReport
@@ -340,8 +340,15 @@ class SFTStream(IterableDataset[Pack]):
         return self.pipeline.encoder
 
     def _rows(self, row: Mapping[str, Any], *, training: bool) -> Rows:
-        columns, rules = self.config.source_config.columns, rules_of_conversations(self.config)
-        return rows_of_caller(row, columns=columns, training=training, rules=rules)
+        leaves = self.pipeline.source.leaves
+        return rows_of_caller(
+            row,
+            columns=self.config.source_config.columns,
+            training=training,
+            rules=rules_of_conversations(self.config),
+            templates=names_in_templates(self._formats.prompt, has_response=training),
+            labels=labels_of(leaves[0].source) if len(leaves) == 1 else {},
+        )
 
     def __repr__(self) -> str:
         pipeline = self.pipeline

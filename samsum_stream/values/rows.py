@@ -1,7 +1,7 @@
 """Rows, their positions, and bad rows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from typing import Any, NamedTuple, Self
 
@@ -60,25 +60,31 @@ class Instructions:
         inputs: The input of each row.
         responses: The response of each row.
         contexts: The contexts of each row; None if no row has any, which is the common case.
+        columns: The texts of the other columns that the templates of the prompt name, by name.
     """
 
     inputs: list[str]
     responses: list[str]
     contexts: list[list[str]] | None = None
+    columns: dict[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     @property
     def texts(self) -> Iterator[str]:
-        """All texts of the rows: inputs, responses, then contexts."""
-        return chain(self.inputs, self.responses, chain.from_iterable(self.contexts or ()))
+        """All texts of the rows: inputs, responses, contexts, then other columns."""
+        contexts = chain.from_iterable(self.contexts or ())
+        return chain(self.inputs, self.responses, contexts, *self.columns.values())
 
     def __add__(self, other: Self) -> Self:
         has_contexts = self.contexts is not None or other.contexts is not None
         contexts = [texts for rows in (self, other) for texts in rows.contexts or [[]] * len(rows)]
         return type(self)(
-            self.inputs + other.inputs, self.responses + other.responses, contexts if has_contexts else None
+            self.inputs + other.inputs,
+            self.responses + other.responses,
+            contexts if has_contexts else None,
+            {name: texts + other.columns[name] for name, texts in self.columns.items()},
         )
 
 

@@ -160,8 +160,8 @@ class TestProvenance:
 
 class TestFrames:
     def test_there_is_no_frame_if_a_text_of_the_row_touches_the_border(self) -> None:
-        plain = PromptFormat(input=Role(strip_text=False), role_separator="")
-        assert make_frame(Prompt(format=plain).segments, num_contexts=0) is None
+        prompt = Prompt(format=PromptFormat(input=Role(strip_text=False), role_separator=""))
+        assert make_frame(prompt, prompt.segments, num_contexts=0) is None
 
     def test_few_shot_examples_are_rendered_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         prompt = FewShotQA(format=VicunaFormat())
@@ -341,9 +341,9 @@ def test_segments_from_the_row_have_the_texts_of_the_row(prompt: Prompt, message
 @settings(deadline=None)
 @given(prompts, messages)
 def test_a_frame_gives_the_runs_of_the_segments(prompt: Prompt, message: Message) -> None:
-    frame = make_frame(prompt.segments, num_contexts=len(message.contexts))
-    if frame is not None and not any(map(is_blank, message.words)):
-        assert (frame.fill(message), frame.shape) == runs_of(prompt.segments(message))
+    frame, words = make_frame(prompt, prompt.segments, num_contexts=len(message.contexts)), prompt.words(message)
+    if frame is not None and not any(map(is_blank, words)):
+        assert (frame.fill(words), frame.shape) == runs_of(prompt.segments(message))
 
 
 @settings(deadline=None)

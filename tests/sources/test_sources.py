@@ -248,13 +248,27 @@ class TestContexts:
         ):
             read_all(indexed(rows, contexts="passages"))
 
-    def test_the_plural_is_preferred_and_the_singular_fills_in(self) -> None:
-        both = [
-            {"input": "a", "response": "b", "contexts": ["x"], "context": "y"},
+    def test_each_row_can_have_either_name(self) -> None:
+        either = [
+            {"input": "a", "response": "b", "contexts": ["x"], "context": None},
             {"input": "a", "response": "b", "contexts": None, "context": "y"},
+            {"input": "a", "response": "b", "contexts": [], "context": "z"},
+            {"input": "a", "response": "b", "contexts": ["same"], "context": ["same"]},
         ]
-        for rows in (both, datasets.Dataset.from_list(both)):
-            assert indexed(rows).take(np.arange(2)).content.contexts == [["x"], ["y"]]
+        expected = [["x"], ["y"], ["z"], ["same"]]
+        assert indexed(either).take(np.arange(4)).content.contexts == expected
+
+    def test_a_row_with_both_names_is_bad_until_one_is_named(self) -> None:
+        both = [
+            {"input": "a", "response": "b", "contexts": ["x"], "context": None},
+            {"input": "a", "response": "b", "contexts": ["x"], "context": "y"},
+        ]
+        for rows in (both, datasets.Dataset.from_list(both), lambda: iter(both)):
+            message = r":1 .*'contexts', 'context', which are one field.*{contexts: contexts}"
+            with pytest.raises(RowError, match=message):
+                read_all(as_source(rows, name="rows", columns={}))
+        named = indexed(both[1:], contexts="contexts").take(np.arange(1))
+        assert named.content.contexts == [["x"]]
 
     def test_a_renamed_column_is_the_only_one(self) -> None:
         rows = [{"input": "a", "response": "b", "contexts": ["x"], "passages": ["p"]}]

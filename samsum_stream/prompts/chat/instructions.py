@@ -8,6 +8,7 @@ The text of the response template before the response is a prefill: it belongs t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from samsum_stream.prompts.message import Message as InstructionMessage
 from samsum_stream.prompts.prompt import Prompt
@@ -37,14 +38,14 @@ class InstructionWriter:
             messages,
             documents=[{"title": "", "text": text} for text in contexts] or None,
             trained=[len(messages) - 1] if has_response else [],
-            prefill=self._prompt.response_texts("")[0] if has_response else "",
+            prefill=self._prompt.response_texts(message)[0] if has_response else "",
         )
 
     def _turn(self, message: InstructionMessage) -> list[Message]:
-        contexts = () if self._has_documents else message.contexts
-        turn = [_message("user", self._prompt.request_text(message.input, contexts))]
+        request = replace(message, contexts=()) if self._has_documents else message
+        turn = [_message("user", self._prompt.request_text(request))]
         if message.response is not None:
-            turn.append(_message(ASSISTANT, "".join(self._prompt.response_texts(message.response))))
+            turn.append(_message(ASSISTANT, "".join(self._prompt.response_texts(message))))
         return turn
 
 

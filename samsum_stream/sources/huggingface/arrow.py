@@ -133,7 +133,7 @@ def require_plain_columns(schema: pa.Schema, columns: Columns, *, where: str) ->
     `where` starts the message.
     """
     require_single(schema.names, columns, where=where)
-    for column in columns.names:
+    for column in columns.names_in(schema.names):
         is_text = column in columns.texts
         if not holds_plain_values(kind := schema.field(column).type, structs=not is_text):
             rule = "neither text nor a list of texts" if is_text else "not made of text, numbers, lists and structs"
@@ -145,6 +145,6 @@ def require_plain_columns(schema: pa.Schema, columns: Columns, *, where: str) ->
 
 def require_single(names: Sequence[str], columns: Columns, *, where: str) -> None:
     """Raise `SourceError` if two of the columns `names` have the name of one column that is read."""
-    for column in columns.names:
+    for column in columns.names_in(names):
         if (number := names.count(column)) > 1:
             raise SourceError(f"{where}: {number} columns are named {column!r}; give each another name")

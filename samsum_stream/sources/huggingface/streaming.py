@@ -63,7 +63,10 @@ class StreamSource(SequentialSource):
         names = [f"{split}#{number}" for number in range(num_shards)] if num_shards > 1 else [split]
         super().__init__(name=name, shards=tuple(Shard(shard, None) for shard in names))
         known = dataset.column_names
-        self.columns = columns if known is None else match_columns(columns, known, name=name)
+        self.columns = columns
+        if known is not None:
+            self.columns = match_columns(columns, known, name=name).with_labels(dataset.features, known)
+            self.known_columns = tuple(known)
         self._dataset = dataset.with_format(None)
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
@@ -86,7 +89,7 @@ class StreamSource(SequentialSource):
 
     def _take(self, batch: Mapping[str, Sequence[Any]], shard: int, start: int, indices: Int64Array) -> Rows:
         locate, taken = Locator.in_shard(self, shard, start + indices), indices.tolist()
-        part = {name: [batch[name][index] for index in taken] for name in self.columns.names if name in batch}
+        part = {name: [batch[name][index] for index in taken] for name in self.columns.names_in(batch)}
         return rows_from_batch(part, columns=self.columns, locate=locate)
 
     def _batches(self, shard: int, num_rows: int, start: int) -> Iterator[Mapping[str, Sequence[Any]]]:

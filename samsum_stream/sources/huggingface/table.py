@@ -32,8 +32,11 @@ class TableSource(IndexedSource):
         super().__init__(name=name, shards=(Shard(str(dataset.split or ""), num_rows),))
         is_transformed = dataset.format["type"] == "custom"
         known = list(dataset[:1]) if is_transformed else dataset.column_names
-        self.columns = match_columns(columns, known, name=name)
-        self._dataset = dataset if is_transformed else dataset.with_format(None).select_columns(self.columns.names)
+        features = None if is_transformed else dataset.features
+        self.known_columns = tuple(known)
+        self.columns = match_columns(columns, known, name=name).with_labels(features, known)
+        self._read = self.columns.names_in(known)
+        self._dataset = dataset if is_transformed else dataset.with_format(None).select_columns(self._read)
         self._is_transformed = is_transformed
         self._arrow = self._arrow_columns()
 
@@ -65,7 +68,7 @@ class TableSource(IndexedSource):
         is_plain = all(holds_plain_values(field.type, structs=True) for field in table.schema)
         if self._is_transformed or is_decoded or not is_plain:
             return None
-        return {name: ArrowColumn(table.column(name)) for name in self.columns.names}
+        return {name: ArrowColumn(table.column(name)) for name in self._read}
 
     def __getstate__(self) -> dict[str, Any]:
         # A dataset on disk is pickled as paths; the fast columns would be pickled as copies of the text.

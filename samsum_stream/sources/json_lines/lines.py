@@ -5,7 +5,6 @@
 A row extends from its offset to the next offset: blank lines between two rows are white space after the first row.
 """
 
-import json
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samsum_stream.sources.files.kinds import BOM
+from samsum_stream.sources.json_text import decode_json
 from samsum_stream.sources.rows.gather import typed_repr
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.values.arrays import Int64Array
-
-_decode = json.JSONDecoder().decode
 
 
 def parse_lines(lines: Sequence[bytes], *, locate: Locator) -> list[Any]:
@@ -26,7 +24,7 @@ def parse_lines(lines: Sequence[bytes], *, locate: Locator) -> list[Any]:
     values: list[Any] = []
     try:
         for line in lines:
-            values.append(_decode(str(line, "utf-8")))
+            values.append(decode_json(str(line, "utf-8")))
     except (ValueError, RecursionError) as error:
         index = len(values)
         rule, reason = ("UTF-8", "not_utf8") if isinstance(error, UnicodeDecodeError) else ("JSON", "not_json")

@@ -5,13 +5,18 @@ messages       messages                              these forms also: system, t
 completion     prompt, completion
 text           text
 ids            input_ids, with labels or masks, and position_ids or seq_lengths
+
+The templates of a prompt can name further columns of instructions. Their fields are spelled as there: `{topic}`.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from samsum_stream.config.models import ColumnConfig
 from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.errors.wording import closest, did_you_mean
+from samsum_stream.sources.rows.conversion import Kind, class_names
+from samsum_stream.sources.rows.paths import has, path_in
 from samsum_stream.sources.rows.rules import USUAL_RULES, ConversationRules
 
 Form = Literal["instruction", "messages", "completion", "text", "ids"]
@@ -56,6 +61,26 @@ FIELDS = (*dict.fromkeys(field for form in REQUIRED for field in (*REQUIRED[form
 """The fields that `columns:` can name."""
 
 
+CONVERTED = ("input", "response", "contexts", "prompt", "completion")
+"""The fields that can be converted to text."""
+
+
+class TemplateNames(NamedTuple):
+    """What the templates of a prompt read.
+
+    Attributes:
+        names: The names of columns.
+        has_input: Whether they read the input.
+    """
+
+    names: tuple[str, ...] = ()
+    has_input: bool = True
+
+
+NO_NAMES = TemplateNames()
+"""Templates that name no column."""
+
+
 class Columns(NamedTuple):
     """The columns of each field.
 
@@ -69,6 +94,9 @@ class Columns(NamedTuple):
         rules: How conversations are read.
         is_chat: Whether the rows become conversations; None if only the first row gives it.
         is_prompt: Whether the rows are prompts, which need no answer.
+        templates: What the templates of the prompt read.
+        kinds: How the values of a field are converted to text, for the fields that are converted.
+        labels: The names of the class labels, for the columns that have some.
     """
 
     form: Form | None
@@ -78,6 +106,9 @@ class Columns(NamedTuple):
     rules: ConversationRules = USUAL_RULES
     is_chat: bool | None = None
     is_prompt: bool = False
+    templates: TemplateNames = NO_NAMES
+    kinds: Mapping[str, Kind] = {}
+    labels: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,10 +119,15 @@ class Columns(NamedTuple):
         optional = (column for columns in self.optional.values() for column in columns)
         return tuple(dict.fromkeys((*self.required.values(), *optional)))
 
+    def names_in(self, known: Collection[str]) -> list[str]:
+        """The `known` columns to read: those of `names`, or the columns that contain them as fields."""
+        paths = [path_in(name, known) for name in self.names]
+        return list(dict.fromkeys(path[0] for path in paths if path is not None))
+
     @property
     def texts(self) -> set[str]:
         """The columns that hold a text or a list of texts in each row."""
-        texts = {"input", "response", "contexts", "system", "text"}
+        texts = {"input", "response", "contexts", "system", "text"} - {*self.kinds}
         return {column for field, column in self.required.items() if field in texts} | {
             column for field, columns in self.optional.items() if field in texts for column in columns
         }
@@ -99,12 +135,20 @@ class Columns(NamedTuple):
     def origin(self, field: str) -> str:
         """The name of a field for a message, with its column if that has another name."""
         column = self.required.get(field, field)
+        if _is_of_template(field):
+            return f"the column {column!r}, which a template names,"
         return f"field {field!r}" if column == field else f"field {field!r} (column {column!r})"
 
     def of_form(self, form: Form, known: Collection[str] = ()) -> "Columns":
         """The columns of rows with a form; a usual name that is `known` is preferred."""
-        fields = [field for field in REQUIRED[form] if not (self.is_prompt and field in ANSWERS)]
+        fields = self._needed(form)
         extras = EXTRAS if form in ("messages", "completion") else ()
+        is_chat = _is_chat(form, self.named)
+        if form == "instruction" and is_chat and self.templates != NO_NAMES:
+            raise ConfigError(
+                "columns: rows with history, system, tools, documents or template_kwargs become conversations, in "
+                "which a template can only name {text}; remove these columns, or the other names in the templates"
+            )
         optional = {
             field: _candidates(field) for field in (*_OPTIONAL[form], *extras) if field not in (*self.named, "history")
         }
@@ -112,8 +156,19 @@ class Columns(NamedTuple):
             form=form,
             required={**{field: _usual(field, known) for field in fields}, **self._named_of(form)},
             optional=optional,
-            is_chat=_is_chat(form, self.named),
+            is_chat=is_chat,
         )
+
+    def with_labels(self, features: Any, known: Collection[str]) -> "Columns":
+        """The columns with the names of their class labels.
+
+        Args:
+            features: The `datasets.Features` of the dataset; None if they are not known.
+            known: The columns of the dataset.
+        """
+        paths = {name: path_in(name, known) for name in self.names}
+        labels = {name: class_names(features, path) for name, path in paths.items() if path is not None}
+        return self._replace(labels={name: names for name, names in labels.items() if names})
 
     def with_form_of(self, row: Collection[str], *, name: str) -> "Columns":
         """The columns for the columns of a row; they are unchanged if these have no form.
@@ -123,11 +178,22 @@ class Columns(NamedTuple):
         """
         if self.form is not None:
             return self
-        form = _form_of(row, name=name, is_prompt=self.is_prompt)
+        form = _form_of(row, self, name=name)
         return self if form is None else self.of_form(form, row)
 
+    def reads(self, field: str) -> bool:
+        """Whether a field of instructions is read: `input` is not, if no template contains it."""
+        return field != "input" or self.templates.has_input
+
+    def _needed(self, form: Form) -> list[str]:
+        """The fields that rows of a form must have."""
+        unread = [*(ANSWERS if self.is_prompt else ()), *(() if self.templates.has_input else ("input",))]
+        of_templates = map(placeholder, self.templates.names if form == "instruction" else ())
+        return [*(field for field in REQUIRED[form] if field not in unread), *of_templates]
+
     def _named_of(self, form: Form) -> dict[str, str]:
-        fields = (*REQUIRED[form], *_OPTIONAL[form], *EXTRAS)
+        of_templates = map(placeholder, self.templates.names if form == "instruction" else ())
+        fields = (*REQUIRED[form], *_OPTIONAL[form], *EXTRAS, *of_templates)
         return {
             field: column
             for field, column in self.named.items()
@@ -136,22 +202,64 @@ class Columns(NamedTuple):
 
 
 def parse_columns(
-    columns: Mapping[str, str], *, rules: ConversationRules = USUAL_RULES, is_prompt: bool = False
+    columns: Mapping[str, str | ColumnConfig],
+    *,
+    rules: ConversationRules = USUAL_RULES,
+    is_prompt: bool = False,
+    templates: TemplateNames = NO_NAMES,
 ) -> Columns:
-    """The `columns:` of a config, which maps fields to the columns of the dataset."""
+    """The `columns:` of a config, which maps fields, and names in templates, to the columns of the dataset."""
     for field, column in columns.items():
-        if field not in (*FIELDS, "context"):
-            raise ConfigError(f"columns: {field!r} is not a field of a row; {did_you_mean(str(field), FIELDS)}")
-        if not isinstance(column, str):
+        if field not in (*FIELDS, "context", *templates.names):
+            nor = ", and no template names it" if templates.names else ""
+            known = did_you_mean(str(field), (*FIELDS, *templates.names))
+            raise ConfigError(f"columns: {field!r} is not a field of a row{nor}; {known}")
+        if not isinstance(column, str | ColumnConfig):
             raise ConfigError(f"columns.{field} must be the name of a column, got {type(column).__name__}: {column!r}")
     if "context" in columns and "contexts" in columns:
-        names = [columns["contexts"], columns["context"]]
+        names = [str(columns["contexts"]), str(columns["context"])]
         raise ConfigError(f"columns: 'context' and 'contexts' are one field, got both: {names}; keep 'contexts'")
-    named = {"contexts" if field == "context" else field: column for field, column in columns.items()}
-    form = _named_form(named)
-    undecided = Columns(form, named, {}, {}, rules, is_prompt=is_prompt)
+    if "input" in columns and not templates.has_input:
+        raise ConfigError(
+            "columns.input: nothing reads the input, because the input_template has no {text}; put {text} there, or "
+            "remove this key"
+        )
+    sources = {_field_of(key): column for key, column in columns.items()}
+    named = {field: column if isinstance(column, str) else column.name for field, column in sources.items()}
+    undecided = Columns(
+        _named_form(named), named, {}, {}, rules, is_prompt=is_prompt, templates=templates, kinds=_kinds(sources)
+    )
     # Rows without a form are read as instructions, and the error says which column they lack.
-    return undecided.of_form(form or "instruction")._replace(form=form)
+    return undecided.of_form(undecided.form or "instruction")._replace(form=undecided.form)
+
+
+def _field_of(key: str) -> str:
+    """The field that a key of `columns:` names."""
+    if key == "context":
+        return "contexts"
+    return key if key in FIELDS else placeholder(key)
+
+
+def placeholder(name: str) -> str:
+    """The field of a column that a template names."""
+    return f"{{{name}}}"
+
+
+def _is_of_template(field: str) -> bool:
+    return field.startswith("{")
+
+
+def _kinds(sources: Mapping[str, str | ColumnConfig]) -> dict[str, Kind]:
+    kinds = {
+        field: column.kind for field, column in sources.items() if isinstance(column, ColumnConfig) and column.kind
+    }
+    for field in kinds:
+        if field not in CONVERTED and not _is_of_template(field):
+            raise ConfigError(
+                f"columns.{field}: only texts are converted, and this field is not a text; remove `as`; fields that "
+                f"are: {', '.join(CONVERTED)}"
+            )
+    return kinds
 
 
 def _named_form(named: Mapping[str, str]) -> Form | None:
@@ -166,12 +274,14 @@ def _named_form(named: Mapping[str, str]) -> Form | None:
     return forms[0] if forms else None
 
 
-def _form_of(row: Collection[str], *, name: str, is_prompt: bool) -> Form | None:
+def _form_of(row: Collection[str], columns: Columns, *, name: str) -> Form | None:
     """The form of a row with these columns; None if it has no form."""
+    is_prompt = columns.is_prompt
     found: dict[str, Form] = {column: "messages" for column in _candidates("messages") if column in row}
     for form in ("completion", "instruction"):
-        fields = [field for field in REQUIRED[form] if not (is_prompt and field in ANSWERS)]
-        if all(field in row for field in fields):
+        needed = {field: columns.named.get(field, field.strip("{}")) for field in columns._needed(form)}
+        fields = [field for field in needed if not _is_of_template(field)] or [*needed]
+        if all(path_in(needed[field], row) for field in fields):
             found[" and ".join(fields)] = form
     is_preference = "messages" not in found.values() and (
         ("chosen" in row and "rejected" in row) or ("completion" in found.values() and "label" in row)
@@ -221,24 +331,31 @@ def _usual(field: str, known: Collection[str]) -> str:
 
 
 def _candidates(field: str) -> tuple[str, ...]:
-    return _CANDIDATES.get(field, (field,))
+    return _CANDIDATES.get(field, (field.strip("{}"),))
 
 
-def columns_of_row(columns: Mapping[str, str], row: Collection[str], *, is_prompt: bool = False) -> dict[str, str]:
+def columns_of_row(
+    columns: Mapping[str, str | ColumnConfig],
+    row: Mapping[str, Any],
+    *,
+    is_prompt: bool = False,
+    templates: TemplateNames = NO_NAMES,
+) -> dict[str, str | ColumnConfig]:
     """The part of `columns:` that applies to a row that a caller wrote, perhaps with the names of our fields.
 
     The names of our fields apply if the row lacks a column of `columns:` and has a form under our names. Optional
     fields may be missing, or have either name.
     """
-    parsed = parse_columns(columns, is_prompt=is_prompt)
+    parsed = parse_columns(columns, is_prompt=is_prompt, templates=templates)
     needed = REQUIRED[parsed.form or "instruction"]
-    lacks = any(column not in row for field, column in parsed.required.items() if field in needed)
-    is_ours = lacks and (parsed.form is None or _form_of(row, name="row", is_prompt=is_prompt) is not None)
+    lacks = any(not has(row, column) for field, column in parsed.required.items() if field in needed)
+    ours = parse_columns({}, is_prompt=is_prompt, templates=templates)
+    is_ours = lacks and (parsed.form is None or _form_of(row, ours, name="row") is not None)
     answers = ANSWERS if is_prompt else ()
     return {
-        field: column
-        for field, column in columns.items()
-        if (column in row if field not in needed else not is_ours and field not in answers)
+        key: column
+        for key, column in columns.items()
+        if (has(row, parsed.named[_field_of(key)]) if key not in needed else not is_ours and key not in answers)
     }
 
 
@@ -246,7 +363,7 @@ def match_columns(columns: Columns, known: Collection[str], *, name: str) -> Col
     """`columns` without unknown optional columns; raises `SourceError` for a required column that is not `known`."""
     matched = columns.with_form_of(known, name=name)
     for field, column in matched.required.items():
-        if column not in known:
+        if path_in(column, known) is None:
             raise SourceError(f"{name}: {missing_column(field, column, known)}")
     optional = {
         field: tuple(column for column in candidates if column in known)
@@ -258,6 +375,12 @@ def match_columns(columns: Columns, known: Collection[str], *, name: str) -> Col
 def missing_column(field: str, column: str, known: Collection[str]) -> str:
     """The message for a field without its column: the known columns, and a line to paste."""
     names = list(map(str, known))
+    if _is_of_template(field):
+        line = f"{field.strip('{}')}: {closest(column, names) or '...'}"
+        return (
+            f"a template names {field}, and there is no column {column!r}; {did_you_mean(column, names)}; write the "
+            f"right name, or {{{field}}} if the braces are text, or `columns: {{{line}}}`"
+        )
     line = f"{field}: {closest(column, names) or '...'}"
     is_usual = field in ("input", "response") and column == field
     if is_usual and {"instruction", "output"} <= {*names}:  # Alpaca, whose column `input` is a context

@@ -23,6 +23,12 @@ class Locator(NamedTuple):
         """A locator for a chunk from one shard."""
         return cls(source, np.full(len(rows), shard, np.int32), rows)
 
+    def at(self, index: int) -> "Locator":
+        """A locator for the row at `index` alone."""
+        line_of, one = self.line_of, slice(index, index + 1)
+        line = None if line_of is None else lambda _: line_of(index)
+        return Locator(self.source, self.shards[one], self.rows[one], line)
+
     def error(self, index: int, problem: str, *, reason: str, field: str = "") -> RowError:
         """The error for the row at `index`; a row is bad in every epoch, so the position has epoch 0."""
         position = self.source.position(int(self.shards[index]), int(self.rows[index]), 0)

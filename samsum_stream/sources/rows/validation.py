@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samsum_stream.errors import RowError, SourceError
-from samsum_stream.sources.rows.columns import EXTRAS, WITHOUT_PROMPTS, Columns
+from samsum_stream.sources.rows.columns import CONVERTED, EXTRAS, WITHOUT_PROMPTS, Columns, placeholder
 from samsum_stream.sources.rows.conversations.build import Builder, is_chat
 from samsum_stream.sources.rows.conversations.extras import Extras, extras_of
 from samsum_stream.sources.rows.conversations.problem import Problem
-from samsum_stream.sources.rows.gather import RawColumns, from_batch, from_rows, typed_repr
+from samsum_stream.sources.rows.converting import converted
+from samsum_stream.sources.rows.gather import FIX_OR_SKIP, RawColumns, from_batch, from_rows, typed_repr
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.sources.rows.ready_ids import ready_ids
 from samsum_stream.values.conversations import Conversation
@@ -37,15 +38,28 @@ class _Field(NamedTuple):
     name: str
     origin: str
     locate: Locator
+    remedy: str = ""
 
     def error(self, index: int, *, rule: "_Rule", value: object) -> RowError:
+        remedy = self.remedy if rule.reason == "wrong_type" and value is not None else ""
         return self.locate.error(
             index,
-            f"{self.origin} must be {rule.text}, got {typed_repr(value)}; fix the row or leave it out, "
-            "skip bad rows by fault_config, or name another column under `columns:`",
+            f"{self.origin} must be {rule.text}, got {typed_repr(value)}; {FIX_OR_SKIP}"
+            f"{remedy}or name another column under `columns:`",
             field=self.name,
             reason=rule.reason,
         )
+
+
+def _field(name: str, columns: Columns, locate: Locator) -> _Field:
+    """A field, with the conversion that would read its values as text."""
+    column = columns.required.get(name, name)
+    if name in columns.kinds or name not in CONVERTED or not set(columns.required) & {name}:
+        return _Field(name, columns.origin(name), locate)
+    kind = "class_name" if column in columns.labels else "text"
+    what = "the names of the class labels" if kind == "class_name" else "numbers and dates as text (or `as: json`)"
+    remedy = f"read {what} by `columns: {{{name}: {{from: {column}, as: {kind}}}}}`, "
+    return _Field(name, columns.origin(name), locate, remedy)
 
 
 class _Rule(NamedTuple):
@@ -65,6 +79,9 @@ _TEXTS = _Rule("a list of str, one str, or null", "wrong_type")
 
 def rows_from_mappings(rows: Sequence[Any], *, columns: Columns, locate: Locator) -> Rows:
     """Validated rows from one mapping per row; raises `RowError` for a row that breaks a rule."""
+    if not locate.source.known_columns:
+        mappings = [row for row in rows if isinstance(row, Mapping)]
+        locate.source.known_columns = tuple(dict.fromkeys(str(name) for row in mappings for name in row))
     if columns.form is None:
         columns = _with_form(columns, (row for row in rows if isinstance(row, Mapping)), locate)
     return _validated(from_rows(rows, columns=columns, locate=locate), columns, locate)
@@ -93,6 +110,8 @@ def _validated(raw: RawColumns, columns: Columns, locate: Locator, *, is_unicode
     if columns.form in WITHOUT_PROMPTS:
         _refuse_extras(columns, locate)
     content: Content
+    if columns.kinds:
+        raw, is_unicode = {**raw, **converted(raw, columns, locate)}, False
     if columns.form == "text":
         content = _text(raw, columns, locate, is_unicode)
     elif columns.form == "ids":
@@ -138,7 +157,9 @@ def _with_prompts(raw: RawColumns, columns: Columns, locate: Locator, is_unicode
     if columns.form == "messages" or columns.form == "completion":
         return Conversations(_conversations(raw, columns, locate))
     inputs, responses = _prompts_and_answers(raw, ("input", "response"), columns, locate, is_unicode)
-    content = Instructions(inputs, responses, _contexts(raw, columns, locate, is_unicode))
+    contexts = _contexts(raw, columns, locate, is_unicode)
+    others = _columns_of_templates(raw, columns, locate) if columns.templates.names else {}
+    content = Instructions(inputs, responses, contexts, others)
     if columns.is_chat:
         return Conversations(_conversations_of_texts(raw, content, columns, locate))
     return content
@@ -171,8 +192,8 @@ def _prompts_and_answers(
     raw: RawColumns, names: tuple[str, str], columns: Columns, locate: Locator, is_unicode: bool
 ) -> tuple[list[str], list[str]]:
     """The texts of the input and the response, or of the prompt and the completion."""
-    first, second = (_Field(name, columns.origin(name), locate) for name in names)
-    inputs = _texts(raw[first.name] or [], first)
+    first, second = (_field(name, columns, locate) for name in names)
+    inputs = _texts(raw[first.name] or [], first) if columns.reads(first.name) else [""] * len(locate.rows)
     answers = [NO_ANSWER] * len(inputs) if columns.is_prompt else _texts(raw[second.name] or [], second)
     if has_blank(answers):
         _fail_first(answers, second, rule=_NOT_BLANK, is_good=lambda text: not is_blank(text))
@@ -182,8 +203,17 @@ def _prompts_and_answers(
     return inputs, answers
 
 
+def _columns_of_templates(raw: RawColumns, columns: Columns, locate: Locator) -> dict[str, list[str]]:
+    """The texts of the columns that the templates name, by the names in the templates."""
+    named = {placeholder(name): name for name in columns.templates.names}
+    texts = converted(raw, columns, locate, others=named)
+    for field, values in texts.items():
+        _check_unicode(values, _Field(field.strip("{}"), columns.origin(field), locate))
+    return {name: texts[field] for field, name in named.items()}
+
+
 def _contexts(raw: RawColumns, columns: Columns, locate: Locator, is_unicode: bool) -> list[list[str]] | None:
-    field = _Field("contexts", columns.origin("contexts"), locate)
+    field = _field("contexts", columns, locate)
     contexts = _context_lists(raw["contexts"], field)
     if contexts is not None and not is_unicode:
         _check_unicode(["".join(texts) for texts in contexts], field)

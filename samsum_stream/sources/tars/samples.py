@@ -6,7 +6,6 @@
 Only the decoders in `DECODERS` are used: json and text.
 """
 
-import json
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from samsum_stream.sources.files.compression import BROKEN
 from samsum_stream.sources.files.content import Content, contents_of, warn_of_no_rows
 from samsum_stream.sources.files.expand import File, expand_files, has_remote, patterns_of, shard_names
 from samsum_stream.sources.files.reread import BrokenFile, retry_blocks
+from samsum_stream.sources.json_text import decode_json
 from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.gather import typed_repr
 from samsum_stream.sources.rows.locator import Locator
@@ -37,7 +37,7 @@ def _text(content: str) -> str:
     return content.replace("\r\n", "\n")
 
 
-DECODERS: Mapping[str, Callable[[str], Any]] = {"json": json.loads, "txt": _text}
+DECODERS: Mapping[str, Callable[[str], Any]] = {"json": decode_json, "txt": _text}
 """The decoder of a member by its suffix; its name ends in `json`, `column.json` or `column.txt`."""
 
 _MEMBER = re.compile(r"json|.+\.(json|txt)", re.IGNORECASE)
@@ -119,13 +119,15 @@ class TarSource(SequentialSource):
             if end.lower() not in DECODERS:
                 continue
             value = _decoded(content, kind, end.lower(), locate, index)
-            if column:
-                row[column if column in self.columns.names else column.lower()] = value
-            elif isinstance(value, Mapping):
-                row.update(value)
-            else:
+            named = column if column in self.columns.names else column.lower()
+            columns = {named: value} if column else value
+            if not isinstance(columns, Mapping):
                 problem = f"the member {kind!r} must map column names to values, got {typed_repr(value)}; fix it"
                 raise locate.error(index, problem, reason="not_a_row")
+            if repeated := [name for name in columns if name in row]:
+                problem = f"two members of the sample have the column {repeated[0]!r}; write it in one of them"
+                raise locate.error(index, problem, field=str(repeated[0]), reason="not_a_row")
+            row.update(columns)
         return row
 
     def _holds_lines(self, shard: int) -> SourceError:

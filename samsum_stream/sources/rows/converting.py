@@ -1,0 +1,75 @@
+"""Converts the raw values of the fields of a chunk to texts, as `columns:` says."""
+
+from collections.abc import Collection
+from typing import Any
+
+from samsum_stream.errors import RowError, SourceError
+from samsum_stream.sources.rows.columns import Columns
+from samsum_stream.sources.rows.conversion import KINDS, Conversion, Kind
+from samsum_stream.sources.rows.gather import FIX_OR_SKIP, RawColumns, typed_repr
+from samsum_stream.sources.rows.locator import Locator
+
+
+def converted(
+    raw: RawColumns, columns: Columns, locate: Locator, *, others: Collection[str] = ()
+) -> dict[str, list[Any]]:
+    """The converted fields of a chunk.
+
+    Args:
+        raw: The values of all fields.
+        columns: The columns, with the kinds of conversion that the config names.
+        locate: The positions of the rows.
+        others: Fields that are converted in any case: class labels to their names, other values to text.
+
+    Raises:
+        RowError: a value cannot be converted.
+        SourceError: a column has no class labels.
+    """
+    kinds: dict[str, Kind] = {
+        field: "class_name" if columns.required[field] in columns.labels else "text" for field in others
+    }
+    kinds |= {field: kind for field, kind in columns.kinds.items() if not others or field in others}
+    return {
+        field: _converted(values, field, kind, columns, locate)
+        for field, kind in kinds.items()
+        if (values := raw.get(field)) is not None
+    }
+
+
+def _converted(values: list[Any], field: str, kind: Kind, columns: Columns, locate: Locator) -> list[Any]:
+    if kind == "text" and set(map(type, values)) <= {str}:
+        return values
+    conversion = Conversion(kind, _names(field, kind, columns, locate))
+    convert = conversion.texts_of if field == "contexts" else conversion.text_of
+    texts: list[Any] = []
+    for value in values:
+        try:
+            texts.append(convert(value))
+        except ValueError:
+            raise _error(value, len(texts), field, kind, columns, locate) from None
+    return texts
+
+
+def _names(field: str, kind: Kind, columns: Columns, locate: Locator) -> tuple[str, ...]:
+    column = columns.required[field]
+    if kind != "class_name" or column in columns.labels:
+        return columns.labels.get(column, ())
+    if columns.is_prompt:  # the row of a caller, which can have the names themselves
+        return ()
+    raise SourceError(
+        f"{locate.source.name}: columns.{field.strip('{}')}: column {column!r} has no class labels, which a dataset of "
+        "the `datasets` library and its parquet files can have; write `as: text`"
+    )
+
+
+def _error(value: Any, index: int, field: str, kind: Kind, columns: Columns, locate: Locator) -> RowError:
+    column, key = columns.required[field], field.strip("{}")
+    is_list = isinstance(value, list | tuple | dict) and kind == "text"
+    remedy = f"read it as JSON by `columns: {{{key}: {{from: {column}, as: json}}}}`, " if is_list else ""
+    return locate.error(
+        index,
+        f"{columns.origin(field)} must be {KINDS[kind]}, got {typed_repr(value)}; {FIX_OR_SKIP}"
+        f"{remedy}or name another column under `columns:`",
+        field=key,
+        reason="wrong_type",
+    )
