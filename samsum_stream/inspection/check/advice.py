@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from samsum_stream.batching.packing import BestFit
 from samsum_stream.errors.wording import counted
+from samsum_stream.inspection.check.columns import stripped_rows, unread_fields
 from samsum_stream.inspection.check.conversations import ON_CONVERSATIONS
 from samsum_stream.inspection.check.facts import Facts, Sample
 from samsum_stream.inspection.check.findings import Finding, Level, split_message
@@ -234,6 +235,8 @@ ADVICE: tuple[Advice, ...] = (
     shared_shards,
     idle_workers,
     special_tokens_in_rows,
+    unread_fields,
+    stripped_rows,
     *ON_CONVERSATIONS,
     no_pad_token,
     no_shuffle,

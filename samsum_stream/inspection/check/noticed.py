@@ -16,12 +16,16 @@ from samsum_stream.prompts.chat.marks import ControlTokens
 from samsum_stream.prompts.chat.rendering import ChatRenderer
 from samsum_stream.prompts.chat.template import TemplateRefusal, Undecided
 from samsum_stream.prompts.chat.tracing import TracedTemplate
-from samsum_stream.prompts.rendering import RowRenderer
+from samsum_stream.prompts.rendering import PromptRenderer, RowRenderer, message_of
+from samsum_stream.prompts.segments import text_of
 from samsum_stream.training.stop_tokens import loaded_template
 from samsum_stream.values.conversations import ASSISTANT, Conversation, Message, reasoning_of
 from samsum_stream.values.rows import Conversations, Rows
 
 BOS_AT_START, BOS_INSIDE, CALLS_WITHOUT_TOOLS = "bos_at_start", "bos_inside", "calls_without_tools"
+
+STRIPPED = "stripped"
+"""White space of a row is stripped."""
 
 LOST, DECIDES = "lost: ", "decides: "
 """What is lost, and the text on which a template decides, follow these in the names of what is noticed."""
@@ -89,6 +93,8 @@ class Noticer:
 
     def _look(self, rows: Rows, noticed: Noticed, *, start: int) -> None:
         noticed.kinds.add(type(rows.content))
+        for index in stripped_in(self._encoder, rows):
+            noticed.add(STRIPPED, int(rows.indices[index]) + start)
         if not uses_chat_template(self._encoder, type(rows.content)):
             return
         indices = (rows.indices + start).tolist()
@@ -108,6 +114,18 @@ class Noticer:
         for index, ids in zip(rows.indices[chunk.rows].tolist(), examples, strict=True):
             if bos is not None and np.count_nonzero(ids == bos) > 1:
                 noticed.add(BOS_AT_START if (ids[:2] == bos).all() else BOS_INSIDE, index)
+
+
+def stripped_in(encoder: RowEncoder, rows: Rows) -> Iterator[int]:
+    """The indices of the rows of which a prompt strips white space; chat templates strip as they want."""
+    renderer = encoder.renderer
+    of_kind = renderer.renderers.get(type(rows.content)) if isinstance(renderer, RowRenderer) else renderer
+    if isinstance(of_kind, PromptRenderer) and of_kind.prompt.strip:
+        for index in range(len(rows)):
+            message = message_of(rows, index)
+            written = text_of(segment for segment in of_kind.segments(message) if segment.from_row)
+            if written != "".join(of_kind.prompt.words(message)):
+                yield index
 
 
 def uses_chat_template(encoder: RowEncoder, kind: type) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig
 from samsum_stream.errors.wording import counted
+from samsum_stream.inspection.check.columns import unread_columns
 from samsum_stream.inspection.check.facts import Facts, Sample
 from samsum_stream.inspection.check.formats import described
 from samsum_stream.inspection.lengths import quantile
@@ -23,6 +24,11 @@ def outline(facts: Facts) -> list[tuple[str, str]]:
     loaded = [sample for sample in samples if _method(facts, sample) == "load_dataset"]
     return [
         *(("rows", f"{sample.title}: {_rows(sample, shuffle=facts.config.shuffle)}") for sample in samples),
+        *(
+            ("unread", f"{sample.title}: {', '.join(unread)}")
+            for sample in samples
+            if (unread := unread_columns(sample))
+        ),
         *described(facts),
         ("tokenizer", _tokenizer(facts)),
         ("lengths", _lengths(facts)),

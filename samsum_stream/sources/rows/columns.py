@@ -60,6 +60,9 @@ _CANDIDATES: dict[str, tuple[str, ...]] = {
 FIELDS = (*dict.fromkeys(field for form in REQUIRED for field in (*REQUIRED[form], *_OPTIONAL[form])), *EXTRAS)
 """The fields that `columns:` can name."""
 
+USUAL_NAMES = frozenset((*FIELDS, *(name for names in _CANDIDATES.values() for name in names)))
+"""The names of columns that have a meaning without `columns:`."""
+
 
 CONVERTED = ("input", "response", "contexts", "prompt", "completion")
 """The fields that can be converted to text."""
