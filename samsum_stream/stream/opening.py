@@ -48,9 +48,10 @@ def build_source(config: StreamConfig, prompt: Prompt, *, rows: object, trust: S
     return opener.source(section.method, section, name=None, where=where)
 
 
-def names_in_templates(prompt: Prompt, *, has_response: bool = True) -> TemplateNames:
-    """What the templates of a prompt read; without a response, those of the input and of the contexts."""
-    return TemplateNames(prompt.names if has_response else prompt.names_in_prompt, prompt.reads_input)
+def names_in_templates(prompt: Prompt) -> TemplateNames:
+    """What the templates of a prompt read."""
+    in_prompt = prompt.names_in_prompt
+    return TemplateNames(in_prompt, tuple(name for name in prompt.names if name not in in_prompt), prompt.reads_input)
 
 
 def rules_of_conversations(config: StreamConfig) -> ConversationRules:

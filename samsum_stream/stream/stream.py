@@ -346,7 +346,7 @@ class SFTStream(IterableDataset[Pack]):
             columns=self.config.source_config.columns,
             training=training,
             rules=rules_of_conversations(self.config),
-            templates=names_in_templates(self._formats.prompt, has_response=training),
+            templates=names_in_templates(self._formats.prompt),
             labels=labels_of(leaves[0].source) if len(leaves) == 1 else {},
         )
 

@@ -72,12 +72,19 @@ class TemplateNames(NamedTuple):
     """What the templates of a prompt read.
 
     Attributes:
-        names: The names of columns.
+        in_prompt: The names of columns in the templates of the input and of the contexts.
+        in_answer: The other names, which only the template of the response has.
         has_input: Whether they read the input.
     """
 
-    names: tuple[str, ...] = ()
+    in_prompt: tuple[str, ...] = ()
+    in_answer: tuple[str, ...] = ()
     has_input: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all columns."""
+        return (*self.in_prompt, *self.in_answer)
 
 
 NO_NAMES = TemplateNames()
@@ -138,7 +145,7 @@ class Columns(NamedTuple):
     def origin(self, field: str) -> str:
         """The name of a field for a message, with its column if that has another name."""
         column = self.required.get(field, field)
-        if _is_of_template(field):
+        if is_of_template(field):
             return f"the column {column!r}, which a template names,"
         return f"field {field!r}" if column == field else f"field {field!r} (column {column!r})"
 
@@ -191,12 +198,15 @@ class Columns(NamedTuple):
     def _needed(self, form: Form) -> list[str]:
         """The fields that rows of a form must have."""
         unread = [*(ANSWERS if self.is_prompt else ()), *(() if self.templates.has_input else ("input",))]
-        of_templates = map(placeholder, self.templates.names if form == "instruction" else ())
-        return [*(field for field in REQUIRED[form] if field not in unread), *of_templates]
+        return [*(field for field in REQUIRED[form] if field not in unread), *self._of_templates(form)]
+
+    def _of_templates(self, form: Form) -> list[str]:
+        """The columns that the templates name, of rows of a form."""
+        names = self.templates.in_prompt if self.is_prompt else self.templates.names
+        return [*map(placeholder, names)] if form == "instruction" else []
 
     def _named_of(self, form: Form) -> dict[str, str]:
-        of_templates = map(placeholder, self.templates.names if form == "instruction" else ())
-        fields = (*REQUIRED[form], *_OPTIONAL[form], *EXTRAS, *of_templates)
+        fields = (*REQUIRED[form], *_OPTIONAL[form], *EXTRAS, *self._of_templates(form))
         return {
             field: column
             for field, column in self.named.items()
@@ -248,7 +258,8 @@ def placeholder(name: str) -> str:
     return f"{{{name}}}"
 
 
-def _is_of_template(field: str) -> bool:
+def is_of_template(field: str) -> bool:
+    """Whether a field is a column that a template names."""
     return field.startswith("{")
 
 
@@ -257,7 +268,7 @@ def _kinds(sources: Mapping[str, str | ColumnConfig]) -> dict[str, Kind]:
         field: column.kind for field, column in sources.items() if isinstance(column, ColumnConfig) and column.kind
     }
     for field in kinds:
-        if field not in CONVERTED and not _is_of_template(field):
+        if field not in CONVERTED and not is_of_template(field):
             raise ConfigError(
                 f"columns.{field}: only texts are converted, and this field is not a text; remove `as`; fields that "
                 f"are: {', '.join(CONVERTED)}"
@@ -283,7 +294,7 @@ def _form_of(row: Collection[str], columns: Columns, *, name: str) -> Form | Non
     found: dict[str, Form] = {column: "messages" for column in _candidates("messages") if column in row}
     for form in ("completion", "instruction"):
         needed = {field: columns.named.get(field, field.strip("{}")) for field in columns._needed(form)}
-        fields = [field for field in needed if not _is_of_template(field)] or [*needed]
+        fields = [field for field in needed if not is_of_template(field)] or [*needed]
         if all(path_in(needed[field], row) for field in fields):
             found[" and ".join(fields)] = form
     is_preference = "messages" not in found.values() and (
@@ -378,7 +389,7 @@ def match_columns(columns: Columns, known: Collection[str], *, name: str) -> Col
 def missing_column(field: str, column: str, known: Collection[str]) -> str:
     """The message for a field without its column: the known columns, and a line to paste."""
     names = list(map(str, known))
-    if _is_of_template(field):
+    if is_of_template(field):
         line = f"{field.strip('{}')}: {closest(column, names) or '...'}"
         return (
             f"a template names {field}, and there is no column {column!r}; {did_you_mean(column, names)}; write the "

@@ -1,37 +1,30 @@
 """Converts the raw values of the fields of a chunk to texts, as `columns:` says."""
 
-from collections.abc import Collection
 from typing import Any
 
 from samsum_stream.errors import RowError, SourceError
-from samsum_stream.sources.rows.columns import Columns
+from samsum_stream.sources.rows.columns import Columns, is_of_template
 from samsum_stream.sources.rows.conversion import KINDS, Conversion, Kind
 from samsum_stream.sources.rows.gather import FIX_OR_SKIP, RawColumns, typed_repr
 from samsum_stream.sources.rows.locator import Locator
 
 
-def converted(
-    raw: RawColumns, columns: Columns, locate: Locator, *, others: Collection[str] = ()
-) -> dict[str, list[Any]]:
-    """The converted fields of a chunk.
+def converted(raw: RawColumns, columns: Columns, locate: Locator) -> dict[str, list[Any]]:
+    """The converted fields of a chunk: those that `columns:` converts, and all that templates name.
 
-    Args:
-        raw: The values of all fields.
-        columns: The columns, with the kinds of conversion that the config names.
-        locate: The positions of the rows.
-        others: Fields that are converted in any case: class labels to their names, other values to text.
+    Without a conversion, class labels in a template become their names, and other values text.
 
     Raises:
         RowError: a value cannot be converted.
         SourceError: a column has no class labels.
     """
-    kinds: dict[str, Kind] = {
-        field: "class_name" if columns.required[field] in columns.labels else "text" for field in others
+    of_templates = [field for field in columns.required if is_of_template(field)]
+    usual: dict[str, Kind] = {
+        field: "class_name" if columns.required[field] in columns.labels else "text" for field in of_templates
     }
-    kinds |= {field: kind for field, kind in columns.kinds.items() if not others or field in others}
     return {
         field: _converted(values, field, kind, columns, locate)
-        for field, kind in kinds.items()
+        for field, kind in (usual | {**columns.kinds}).items()
         if (values := raw.get(field)) is not None
     }
 

@@ -110,7 +110,7 @@ def _validated(raw: RawColumns, columns: Columns, locate: Locator, *, is_unicode
     if columns.form in WITHOUT_PROMPTS:
         _refuse_extras(columns, locate)
     content: Content
-    if columns.kinds:
+    if columns.kinds or columns.templates.names:
         raw, is_unicode = {**raw, **converted(raw, columns, locate)}, False
     if columns.form == "text":
         content = _text(raw, columns, locate, is_unicode)
@@ -205,11 +205,12 @@ def _prompts_and_answers(
 
 def _columns_of_templates(raw: RawColumns, columns: Columns, locate: Locator) -> dict[str, list[str]]:
     """The texts of the columns that the templates name, by the names in the templates."""
-    named = {placeholder(name): name for name in columns.templates.names}
-    texts = converted(raw, columns, locate, others=named)
-    for field, values in texts.items():
-        _check_unicode(values, _Field(field.strip("{}"), columns.origin(field), locate))
-    return {name: texts[field] for field, name in named.items()}
+    templates = columns.templates
+    fields = {name: placeholder(name) for name in (templates.in_prompt if columns.is_prompt else templates.names)}
+    for field in fields.values():
+        _check_unicode(raw[field] or [], _Field(field.strip("{}"), columns.origin(field), locate))
+    answers = {name: [NO_ANSWER] * len(locate.rows) for name in templates.in_answer}
+    return answers | {name: raw[field] or [] for name, field in fields.items()}
 
 
 def _contexts(raw: RawColumns, columns: Columns, locate: Locator, is_unicode: bool) -> list[list[str]] | None:
