@@ -8,6 +8,7 @@ import datasets
 import pytest
 
 from samsum_stream import SFTStream, load_config
+from samsum_stream.config.models import names_in_braces
 from tests.streams import make_rows, rows_of_batches, word_tokenizer
 
 TOP = Path(__file__).resolve().parents[2]
@@ -72,7 +73,9 @@ def test_every_config_of_instructions_gives_batches_of_rows_in_memory(
     """Includes configs that need the network: their column names are tested with other rows and another tokenizer."""
     config = load_config(path)
     columns = {"input": "input", "response": "response", **config.source_config.columns}
-    rows = [{column: f"the {field} of row {number}" for field, column in columns.items()} for number in range(30)]
+    names = {getattr(column, "name", column) for column in columns.values()}
+    names |= {*names_in_braces(config.prompt_config.kwargs.values())}  # of templates
+    rows = [{name: f"the {name} of row {number}" for name in names} for number in range(30)]
     with caplog.at_level(logging.ERROR):
         stream = SFTStream(config, rows=rows, tokenizer=small_tokenizer)
     batch = next(iter(stream.loader(num_workers=0)))

@@ -7,7 +7,7 @@ from samsum_stream.inspection.check.findings import Finding
 from samsum_stream.inspection.check.noticed import STRIPPED
 from samsum_stream.sources.rows.columns import USUAL_NAMES
 
-MANY = 0.01
+MANY = 0.1
 """The smallest share of rows with stripped white space that is a warning and not a note."""
 
 
