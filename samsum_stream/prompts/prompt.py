@@ -159,7 +159,8 @@ class Prompt:
     @property
     def names_in_prompt(self) -> tuple[str, ...]:
         """The columns that the templates of the input and of the contexts name."""
-        return tuple(dict.fromkeys((*self._writer.input.columns, *self._writer.context.columns)))
+        of_contexts = self._writer.context.numbered(0)
+        return tuple(dict.fromkeys((*self._writer.input.columns, *of_contexts.columns)))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class Template:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the template names, without repeats."""
-        return tuple(dict.fromkeys(name for name in self.names if name not in (FIELD, INDEX)))
+        return tuple(dict.fromkeys(name for name in self.names if name != FIELD))
 
     def words(self, text: str, columns: Mapping[str, str]) -> list[str]:
         """The texts for the placeholders, in their order.

@@ -141,7 +141,7 @@ def _bad_rows(block: Block, *, is_of_column: bool, skips: bool) -> RowError:
         block.take(np.arange(1))
     except RowError as error:
         reason, _, remedy = str(error).rpartition("; ")
-        remedy = remedy.removeprefix(FIX_OR_SKIP) if is_of_column else remedy
+        remedy = remedy.removeprefix(FIX_OR_SKIP).removeprefix("or ") if is_of_column else remedy
         message = f"{reason} ({f'not skipped, because {note} are bad' if skips else f'in {note}'}); {remedy}"
         return RowError(message, position=error.position, field=error.field, reason=error.reason)
     raise AssertionError("the first row was bad before")

@@ -149,6 +149,11 @@ class TestTemplates:
 
 
 class TestNames:
+    def test_an_index_is_a_number_only_in_contexts(self) -> None:
+        row = {"input": "q", "index": "seven", "contexts": ["x"], "response": "r"}
+        prompt = {"input_template": "{index} {text}", "context_template": "{index} {text}"}
+        assert stream_of([row], prompt=prompt).render(row) == "0 x\nseven q\nr"
+
     @pytest.mark.parametrize("kind", KINDS)
     def test_an_unknown_name_is_an_error_with_the_known_ones(self, kind: str, tmp_path: Path) -> None:
         prompt = {"input_template": "{question}\n{optoins}"}
@@ -281,6 +286,35 @@ class TestConversions:
         assert "{options: {from: options, as: json}}" in str(error.value)
         columns = {"options": {"from": "options", "as": "json"}}
         assert stream_of(rows, prompt=prompt, columns=columns).inference_prompt(rows[0]) == '["a", "b"]\n'
+
+    def test_a_name_of_a_field_needs_another_name_to_be_converted(self) -> None:
+        rows = [{"q": "q", "input": ["a"], "response": "r"}] * 2
+        columns = {"input": "q"}
+        with pytest.raises(
+            RowError, match="write {input_column} in the template and `columns: {input_column: "
+        ) as error:
+            stream_of(rows, prompt={"input_template": "{text} {input}"}, columns=columns)
+        assert "{input_column: {from: input, as: json}}" in str(error.value)
+        columns |= {"input_column": {"from": "input", "as": "json"}}
+        stream = stream_of(rows, prompt={"input_template": "{text} {input_column}"}, columns=columns)
+        assert stream.inference_prompt(rows[0]) == 'q ["a"]\n'
+
+    def test_dates_of_a_template_come_from_parquet(self, tmp_path: Path) -> None:
+        days, times = [date(2026, 1, 31)] * 2, [datetime(2026, 1, 31, 8, 30)] * 2
+        table = {"day": days, "at": pa.array(times, pa.timestamp("us")), "response": ["r"] * 2}
+        pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+        source = {"method": "parquet", "kwargs": {"path": str(tmp_path / "rows.parquet")}}
+        assert (
+            texts_of(stream_of(source=source, prompt={"input_template": "{day} {at}"}))
+            == ["2026-01-31 2026-01-31T08:30:00\nr"] * 2
+        )
+
+    def test_a_date_that_python_does_not_have_is_a_bad_row(self, tmp_path: Path) -> None:
+        table = {"at": pa.array([0, 10**18], pa.timestamp("us")), "response": ["r"] * 2}
+        pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+        source = {"method": "parquet", "kwargs": {"path": str(tmp_path / "rows.parquet")}}
+        with pytest.raises(RowError, match=":1 .*a value cannot be read"):
+            stream_of(source=source, prompt={"input_template": "{at}"})
 
     def test_a_response_of_numbers_names_remedies_that_work(self) -> None:
         rows = [{"input": "i", "response": n} for n in range(3)]

@@ -73,16 +73,23 @@ def _arrays(taken: pa.Array) -> list[Any]:
 
 
 def decoded(batch_of: Callable[[Int64Array], Batch], indices: Int64Array, locate: Locator) -> Batch:
-    """The columns at `indices`; raises `RowError` for a text that is not UTF-8, which Arrow does not check before."""
+    """The columns at `indices`.
+
+    Raises:
+        RowError: a text is not UTF-8, which Arrow does not check before, or a date is none that Python has.
+    """
     try:
         return batch_of(indices)
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):
         for number in range(len(indices)):
             try:
                 batch_of(indices[number : number + 1])
             except UnicodeDecodeError as error:
                 problem = f"a text is not UTF-8 ({error}); fix the row or leave it out"
                 raise locate.error(number, problem, reason="not_utf8") from error
+            except (ValueError, OverflowError) as error:
+                problem = f"a value cannot be read ({error}); fix the row or leave it out"
+                raise locate.error(number, problem, reason="wrong_type") from error
         raise
 
 
@@ -108,21 +115,23 @@ def as_text(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def holds_plain_values(kind: pa.DataType, *, structs: bool = False) -> bool:
+def holds_plain_values(kind: pa.DataType, *, structs: bool = False, dates: bool = False) -> bool:
     """Whether Arrow's values can be used unchanged: text, bytes of text, numbers, null, and lists of them.
 
-    Structs are allowed on request. Other types (JSON, images) need the decoding of their dataset feature. Python
+    Structs and dates are allowed on request. Other types (JSON, images) need the decoding of their dataset feature. Python
     cannot represent all times.
     """
     kind = as_text(kind)
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):  # Arrow casts them to lists of other values
         return as_text(kind.value_type) == kind.value_type and holds_plain_values(kind.value_type, structs=structs)
     if structs and pa.types.is_struct(kind):
-        return all(holds_plain_values(field.type, structs=True) for field in kind)
+        return all(holds_plain_values(field.type, structs=True, dates=dates) for field in kind)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return holds_plain_values(kind.value_type, structs=structs)
+        return holds_plain_values(kind.value_type, structs=structs, dates=dates)
     if pa.types.is_dictionary(kind):
-        return holds_plain_values(kind.value_type)
+        return holds_plain_values(kind.value_type, dates=dates)
+    if dates and (pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.unit != "ns")):
+        return True
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null, pa.types.is_primitive)
     return any(is_kind(kind) for is_kind in kinds) and not pa.types.is_temporal(kind)
 
@@ -133,9 +142,10 @@ def require_plain_columns(schema: pa.Schema, columns: Columns, *, where: str) ->
     `where` starts the message.
     """
     require_single(schema.names, columns, where=where)
+    dates = columns.converted_in(schema.names)
     for column in columns.names_in(schema.names):
         is_text = column in columns.texts
-        if not holds_plain_values(kind := schema.field(column).type, structs=not is_text):
+        if not holds_plain_values(kind := schema.field(column).type, structs=not is_text, dates=column in dates):
             rule = "neither text nor a list of texts" if is_text else "not made of text, numbers, lists and structs"
             raise SourceError(
                 f"{where}: column {column!r} holds {kind}, which is {rule}; name another column under `columns:`, or "

@@ -134,6 +134,11 @@ class Columns(NamedTuple):
         paths = [path_in(name, known) for name in self.names]
         return list(dict.fromkeys(path[0] for path in paths if path is not None))
 
+    def converted_in(self, known: Collection[str]) -> set[str]:
+        """The `known` columns with values that are converted to text."""
+        names = [name for field, name in self.required.items() if field in self.kinds or is_of_template(field)]
+        return {path[0] for path in (path_in(name, known) for name in names) if path is not None}
+
     @property
     def texts(self) -> set[str]:
         """The columns that hold a text or a list of texts in each row."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from samsum_stream.errors import RowError, SourceError
-from samsum_stream.sources.rows.columns import Columns, is_of_template
+from samsum_stream.sources.rows.columns import FIELDS, Columns, is_of_template
 from samsum_stream.sources.rows.conversion import KINDS, Conversion, Kind
 from samsum_stream.sources.rows.gather import FIX_OR_SKIP, RawColumns, typed_repr
 from samsum_stream.sources.rows.locator import Locator
@@ -56,13 +56,20 @@ def _names(field: str, kind: Kind, columns: Columns, locate: Locator) -> tuple[s
 
 
 def _error(value: Any, index: int, field: str, kind: Kind, columns: Columns, locate: Locator) -> RowError:
-    column, key = columns.required[field], field.strip("{}")
     is_list = isinstance(value, list | tuple | dict) and kind == "text"
-    remedy = f"read it as JSON by `columns: {{{key}: {{from: {column}, as: json}}}}`, " if is_list else ""
     return locate.error(
         index,
         f"{columns.origin(field)} must be {KINDS[kind]}, got {typed_repr(value)}; {FIX_OR_SKIP}"
-        f"{remedy}or name another column under `columns:`",
-        field=key,
+        f"{_as_json(field, columns.required[field]) if is_list else ''}or name another column under `columns:`",
+        field=field.strip("{}"),
         reason="wrong_type",
     )
+
+
+def _as_json(field: str, column: str) -> str:
+    """The remedy for a list: a name in a template that is the name of a field needs another name first."""
+    key = field.strip("{}")
+    if is_of_template(field) and key in FIELDS:
+        key = f"{key}_column"
+        return f"write {{{key}}} in the template and `columns: {{{key}: {{from: {column}, as: json}}}}`, "
+    return f"read it as JSON by `columns: {{{key}: {{from: {column}, as: json}}}}`, "
