@@ -65,9 +65,16 @@ class Store:
         """Write an object at once, also if it exists."""
         self.call("writing", place, lambda files, path: files.pipe_file(path, text.encode()))
 
-    def remove(self, place: str) -> None:
-        """Remove a folder with all objects in it."""
-        self.call("removing", place, lambda files, path: files.rm(path, recursive=True))
+    def remove(self, place: str, *, but: str = "") -> None:
+        """Remove a folder with all objects in it, except an object with the name `but`."""
+
+        def removed(files: Any, path: str) -> None:
+            files.invalidate_cache()
+            for name in files.find(path):  # `rm` would read signs such as * and [ as patterns
+                if name.rpartition("/")[2] != but:
+                    files.rm_file(name)
+
+        self.call("removing", place, removed)
 
     def upload(self, source: Path, place: str) -> None:
         """Copy a file of the disk to an object."""

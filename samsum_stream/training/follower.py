@@ -6,6 +6,7 @@ trainer_state.json ◀── DataPosition ◀──at a step that saves── Fo
 
 import logging
 import time
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,12 +33,13 @@ class DataPosition(TrainerCallback, ExportableState):
     """The entry of `trainer_state.json`: the state of all ranks after a step.
 
     With `restore_callback_states_from_checkpoint`, the Trainer creates this object again from its saved values.
-    Therefore it holds plain values only.
+    Therefore it holds plain values only. `run` is different in each call of `train()`.
     """
 
     def __init__(self) -> None:
         self.global_step, self.num_processes, self.batches_per_step = 0, 1, 1
         self.position: State | None = None
+        self.run = ""
 
     def state(self) -> dict[str, Any]:
         return {"args": {}, "attributes": dict(vars(self))}
@@ -50,6 +52,7 @@ class Follower(TrainerCallback):
         self.stream, self.trainer, self._fitting, self._copies = stream, trainer, fitting, copies
         self.epochs: TrainEpochs
         self._saved_batch_size: int | None = None
+        self._run = ""
         self._unmeasured: Stream | None = None
         self._logged_at, self._logged_tokens = 0.0, 0
         self._first_tokens, self._first_waited = 0, 0.0
@@ -86,7 +89,7 @@ class Follower(TrainerCallback):
             micro_batch_size=micro_batch_size,
             batches_per_step=arguments.gradient_accumulation_steps,
         )
-        self.epochs = TrainEpochs(loader, num_epochs=run.pipeline.epochs)
+        self.epochs, self._run = TrainEpochs(loader, num_epochs=run.pipeline.epochs), uuid.uuid4().hex
         return self.epochs
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
@@ -121,6 +124,7 @@ class Follower(TrainerCallback):
 
     def on_train_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         self.epochs.close()
+        self._copies.finish()
 
     def log(self, log: Any, logs: Mapping[str, float], *args: Any, **kwargs: Any) -> None:
         """Replaces `Trainer.log`: adds data metrics to each log with a loss."""
@@ -154,7 +158,7 @@ class Follower(TrainerCallback):
         entry.global_step, entry.num_processes = state.global_step, self.trainer.args.world_size
         loader, arguments = self.epochs.loader, self.trainer.args
         entry.batches_per_step = packs_per_step(loader, arguments) // loader.pipeline.batch_size
-        entry.position = gathered_state(loader)
+        entry.position, entry.run = gathered_state(loader), self._run
 
 
 def gathered_state(loader: StreamLoader) -> State:

@@ -52,7 +52,8 @@ def require_exact_shards(model: Any, packs: Sequence[Pack], *, collator: Padded,
 
 def _difference(model: Any, packs: Sequence[Pack], collator: Padded, num_shards: int) -> str | None:
     """The first difference that is not rounding, as text."""
-    probes = make_probes(model, packs, max_length=collator.max_length)
+    shortest = min(len(example.input_ids) for pack in packs for example in pack.examples)
+    probes = make_probes(model, packs, max_length=collator.max_length + shortest)  # a row is one document
     with probing_mode(model, probes[0], max_length=collator.max_length) as runner, without_caches(model):
         tolerance = tolerance_of(runner, probes[0], runner.isolated(probes[0]))
         for probe in probes:

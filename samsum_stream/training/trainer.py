@@ -31,6 +31,11 @@ def attach(
 ) -> None:
     """Let a Trainer train on the stream; see `SFTStream.attach`."""
     _require_attachable(stream, trainer)
+    if checkpoints is not None and not (isinstance(checkpoints, str) and is_url(checkpoints)):
+        raise ConfigError(
+            f"checkpoints must be the URL of a store, such as s3://bucket/run, got {shown(checkpoints)}; leave it out "
+            "for checkpoints on a disk, which are those in output_dir"
+        )
     stream.with_run(**agree_on_settings(stream, trainer))  # raises its errors before the model is measured
     warn_of_unused(stream, trainer)
     take_mean_over_tokens(trainer)

@@ -106,6 +106,39 @@ def test_no_line_is_lost_if_some_requests_fail(url: str, server: Server, expecte
     assert lines_at(url) == expected
 
 
+def test_an_iterator_that_was_left_does_not_write_its_lines_over_later_ones(url: str, expected: list[str]) -> None:
+    first = make(url, epochs=2).loader()
+    iterator = iter(first)
+    for _ in range(4):
+        next(iterator)
+    state = first.state_dict()
+    for _ in range(4):  # lines that are not written yet
+        next(iterator)
+    second = make(url, epochs=2).loader()
+    second.load_state_dict(state)
+    read_whole(second)
+    del iterator
+    assert lines_at(url) == expected
+    first.load_state_dict(second.state_dict())
+    first.quarantine.begin(first.batch, 0, 1)  # as the next `for`
+    first.state_dict()
+    assert lines_at(url) == expected
+
+
+def test_lines_of_another_process_are_read_again(url: str, expected: list[str]) -> None:
+    loader = make(url, epochs=2).loader()
+    list(take(loader, 4))
+    state = loader.state_dict()
+    folder, path = fsspec.core.url_to_fs(f"{url}/bad.jsonl")
+    before = folder.cat_file(path)
+    read_whole(loader)
+    folder.pipe_file(path, before)  # another process has gone on from the state
+    again = make(url, epochs=2).loader()
+    again.load_state_dict(state)
+    read_whole(again)
+    assert lines_at(url) == expected
+
+
 def test_a_run_does_not_begin_while_the_store_is_down_or_refuses(url: str, server: Server) -> None:
     with (
         server.broken(1.0, kinds=(DOWN,)),

@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 
 from samsum_stream import ConfigError, StateError, last_complete_checkpoint
 from samsum_stream.inspection.trace import read_state
+from samsum_stream.training.checkpoints.store import MANIFEST
 from tests.jobs.elastic import free_port
 from tests.jobs.killing import Jobs
 from tests.jobs.trainer import steps_of
@@ -55,13 +56,23 @@ def files_at(location: str) -> dict[str, bytes]:
 
 def status_of(url: str) -> dict[str, str]:
     """The status of each checkpoint."""
-    manifests = {name: content for name, content in files_at(url).items() if name.endswith("/manifest.json")}
+    manifests = {name: content for name, content in files_at(url).items() if name.endswith(f"/{MANIFEST}")}
     return {name.partition("/")[0]: json.loads(content)["status"] for name, content in manifests.items()}
 
 
 def put(url: str, content: bytes) -> None:
     files, path = fsspec.core.url_to_fs(url)
     files.pipe_file(path, content)
+
+
+class AtEnd(TrainerCallback):
+    """Calls a function at the end of the training."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.action = action
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.action()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +91,7 @@ def test_each_checkpoint_is_copied_with_all_its_files(
     assert status_of(url) == {f"checkpoint-{step}": "complete" for step in (2, 4, 6)}
     for step in (2, 4, 6):
         copied = files_at(f"{url}/checkpoint-{step}")
-        manifest = json.loads(copied.pop("manifest.json"))
+        manifest = json.loads(copied.pop(MANIFEST))
         assert copied == files_at(str(tmp_path / f"checkpoint-{step}"))
         assert manifest["files"] == {name: len(content) for name, content in copied.items()}
     assert f"checkpoint-6 is copied to {url}: {len(copied)} files, " in caplog.text
@@ -173,7 +184,7 @@ def test_no_copy_is_lost_or_torn_if_some_requests_fail(url: str, server: Server,
     assert len(second.rows) == 1
     for step in range(1, 7):
         copied = files_at(f"{url}/checkpoint-{step}")
-        del copied["manifest.json"]
+        del copied[MANIFEST]
         assert copied == files_at(str(tmp_path / f"checkpoint-{step}"))
 
 
@@ -192,7 +203,6 @@ def test_a_run_that_goes_on_from_an_earlier_checkpoint_abandons_the_newer_ones(u
         third = make(tmp_path / folder, url)
         third.train(resume_from_checkpoint=True)
         assert len(third.rows) == 1
-        shutil.rmtree(tmp_path / folder / "checkpoint-6")
 
 
 def test_a_checkpoint_of_the_disk_that_the_store_missed_is_newer(url: str, server: Server, tmp_path: Path) -> None:
@@ -241,7 +251,9 @@ def test_a_copy_that_another_program_damaged_is_an_error(
 
 
 def test_mistakes_are_errors_before_the_training(url: str, server: Server, tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="writing s3://no-such-bucket/run/checkpoints.json failed: .*; check the path"):
+    with pytest.raises(
+        StateError, match="writing s3://no-such-bucket/run/samsum-stream-checkpoints.json failed: .*; check the path"
+    ):
         make(tmp_path, "s3://no-such-bucket/run").train()
     with server.broken(1.0, kinds=(DOWN,)), pytest.raises(StateError, match="writing s3://rows/.* failed"):
         make(tmp_path, url).train()
@@ -253,6 +265,90 @@ def test_mistakes_are_errors_before_the_training(url: str, server: Server, tmp_p
     trainer.args.output_dir = "s3://rows/outputs"
     with pytest.raises(ConfigError, match="output_dir must be a local folder, .* got s3://rows/outputs; give a folder"):
         small_stream().attach(Recorder(make_model("llama"), trainer.args))
+
+
+@pytest.mark.parametrize("limit", [None, 0, -1])
+def test_without_a_limit_all_copies_are_kept(url: str, limit: int | None, tmp_path: Path) -> None:
+    make(tmp_path, url, save_total_limit=limit).train()
+    assert [*status_of(url)] == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
+
+
+def test_signs_of_patterns_in_a_url_are_names(url: str, tmp_path: Path) -> None:
+    for name in ("run1", "run[12]", "run*"):
+        make(tmp_path / name, f"{url}/{name}", save_total_limit=1).train()
+    assert status_of(f"{url}/run1") == status_of(f"{url}/run[12]") == {"checkpoint-6": "complete"}
+    second = make(tmp_path / "second", f"{url}/run*", max_steps=7)
+    second.train(resume_from_checkpoint=True)
+    assert len(second.rows) == 1
+
+
+def test_checkpoints_of_a_run_that_went_on_elsewhere_are_set_aside_on_the_disk(
+    url: str, server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with server.broken(1.0, kinds=(DOWN,), where="checkpoint-6"):
+        make(tmp_path, url).train()
+    make(tmp_path, url, max_steps=5).train(resume_from_checkpoint=f"{url}/checkpoint-2")
+    assert "checkpoint-6 is newer than step 4, where this run is: renamed to set-aside-checkpoint-6" in caplog.text
+    trainer = make(tmp_path, url, max_steps=6)
+    trainer.train(resume_from_checkpoint=True)
+    assert len(trainer.rows) == 1
+
+
+def test_a_download_that_fails_leaves_the_disk_as_it_was(url: str, server: Server, tmp_path: Path) -> None:
+    make(tmp_path, url).train()
+    (tmp_path / "checkpoint-6" / "optimizer.pt").write_bytes(b"half")
+    before = files_at(str(tmp_path / "checkpoint-6"))
+    with (
+        server.broken(1.0, kinds=(DOWN,), where="checkpoint-6/scheduler.pt"),
+        pytest.raises(StateError, match="failed"),
+    ):
+        make(tmp_path, url).train(resume_from_checkpoint=True)
+    assert files_at(str(tmp_path / "checkpoint-6")) == before
+
+
+def test_a_last_checkpoint_without_a_copy_is_tried_again_and_named(
+    url: str, server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with server.broken(1.0, kinds=(DOWN,), where="checkpoint-6"):
+        make(tmp_path, url).train()
+    assert f"checkpoint-6 is the last checkpoint, and has no copy in {url}" in caplog.text
+    trainer = make(tmp_path / "second", url)
+    trainer.add_callback(AtStep({6: lambda: None}))
+    with ExitStack() as outage:
+        outage.enter_context(server.broken(1.0, kinds=(DOWN,), where="checkpoint-6"))
+        trainer.callback_handler.callbacks.insert(0, AtEnd(outage.close))
+        trainer.train()
+    assert last_complete_checkpoint(url) == f"{url}/checkpoint-6"
+
+
+def test_an_overwritten_copy_has_no_file_of_the_earlier_run(url: str, tmp_path: Path) -> None:
+    put(f"{url}/checkpoint-2/rng_state_7.pth", b"of more ranks")
+    make(tmp_path, url).train()
+    assert f"{'checkpoint-2'}/rng_state_7.pth" not in files_at(url)
+
+
+def test_a_resume_on_another_machine_warns_of_nothing(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path / "first", url).train()
+    caplog.clear()
+    make(tmp_path / "second", url, max_steps=7).train(resume_from_checkpoint=True)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING and "checkpoint" in record.msg]
+
+
+@pytest.mark.parametrize("location", ["", "outputs", "file:///outputs", Path("outputs")])
+def test_checkpoints_must_be_a_url(location: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="checkpoints must be the URL of a store, such as s3://bucket/run, got"):
+        make(tmp_path, location)
+
+
+def test_a_file_url_is_a_folder_of_the_disk(tmp_path: Path) -> None:
+    make(tmp_path, None).train()
+    checkpoint = f"file://{tmp_path}/checkpoint-6"
+    assert last_complete_checkpoint(f"file://{tmp_path}") == str(tmp_path / "checkpoint-6")
+    trainer = make(tmp_path, None, max_steps=7)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    assert len(trainer.rows) == 1
 
 
 def test_two_nodes_without_a_common_disk_copy_the_files_of_both(url: str, server: Server, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def rank_in_mesh(mesh: DeviceMesh) -> tuple[int, int]:
         TopologyError: a name of a dimension is unknown, or this process is not part of the mesh.
     """
     names = mesh.mesh_dim_names
-    if mesh.ndim == 1 and (names is None or names[0] not in MODEL_PARALLEL):
+    if mesh.ndim == 1 and names is None:
         names = DATA_PARALLEL[:1]
     unknown = [name for name in names or () if name not in (*DATA_PARALLEL, *MODEL_PARALLEL)]
     if names is None or unknown:

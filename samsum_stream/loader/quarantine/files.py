@@ -5,6 +5,7 @@ URL (s3://..., gs://)   lines are kept in memory, since stores cannot append, an
                         to time and whenever a state is taken
 """
 
+import functools
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -51,7 +52,7 @@ class LinesFile(ABC):
 
 def lines_file(location: str) -> LinesFile:
     """The file at a path or URL."""
-    return _RemoteFile(location) if is_url(location) else _LocalFile(Path(local_path(location)).expanduser())
+    return _remote_file(location) if is_url(location) else _LocalFile(Path(local_path(location)).expanduser())
 
 
 class _LocalFile(LinesFile):
@@ -87,6 +88,8 @@ class _LocalFile(LinesFile):
 
 
 class _RemoteFile(LinesFile):
+    """All loaders of a process share the lines of a URL, as they would share a file."""
+
     def __init__(self, url: str) -> None:
         self._store = Store(url)
         self._text: str | None = None
@@ -96,11 +99,18 @@ class _RemoteFile(LinesFile):
         return str(self._store)
 
     def beside(self, name: str) -> LinesFile:
-        return _RemoteFile(f"{self._folder}/{name}")
+        return _remote_file(f"{self._folder}/{name}")
 
     def prepare(self) -> None:
-        if self._text is None and not self.read():
-            self._store.write("", "")
+        if self._is_written:  # another process may have changed the object
+            before, self._text = self._text, None
+            try:
+                if not self.read():
+                    self._store.write("", "")
+            except StoreDownError:
+                if before is None:
+                    raise
+                self._text = before
 
     def names(self) -> list[str]:
         return Store(self._folder).names()
@@ -136,3 +146,6 @@ class _RemoteFile(LinesFile):
     @property
     def _folder(self) -> str:
         return self._store.url.rpartition("/")[0]
+
+
+_remote_file = functools.cache(_RemoteFile)

@@ -104,13 +104,13 @@ class _RemoteFolder(StateFolder):
         def texts(files: Any, path: str) -> dict[str, str | Exception]:
             files.invalidate_cache()
             names = [entry for entry in files.ls(path, detail=False) if _RANK.fullmatch(entry.rpartition("/")[2])]
-            contents = files.cat(names, on_error="return") if names else {}
-            if isinstance(contents, bytes):  # of a single file
-                contents = dict.fromkeys(names, contents)
-            for content in contents.values():
+            # `cat` would read signs such as * and [ as patterns
+            contents = files.cat_ranges(names, None, None, on_error="return") if names else []
+            for content in contents:
                 if isinstance(content, Exception) and is_transient(content):
                     raise content
-            return {name.rpartition("/")[2]: _decoded(content) for name, content in sorted(contents.items())}
+            found = sorted(zip(names, contents, strict=True))
+            return {name.rpartition("/")[2]: _decoded(content) for name, content in found}
 
         return self._store.call("reading", f"/batch-{batch}", texts)
 
@@ -127,8 +127,8 @@ class _RemoteFolder(StateFolder):
             files.invalidate_cache()
             target = f"{path.rpartition('/')[0]}/{_aside(batch)}"
             for name in files.find(path):  # also files of the user, such as weights
-                files.copy(name, target + name.removeprefix(path))
-            files.rm(path, recursive=True)
+                files.cp_file(name, target + name.removeprefix(path))
+                files.rm_file(name)
 
         self._store.call("renaming", f"/batch-{batch}", move)
         return _aside(batch)

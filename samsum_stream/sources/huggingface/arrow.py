@@ -118,7 +118,7 @@ def as_text(kind: pa.DataType) -> pa.DataType:
 def holds_plain_values(kind: pa.DataType, *, structs: bool = False, dates: bool = False) -> bool:
     """Whether Arrow's values can be used unchanged: text, bytes of text, numbers, null, and lists of them.
 
-    Structs and dates are allowed on request. Other types (JSON, images) need the decoding of their dataset feature. Python
+    Structs and dates are allowed on request. Other types (JSON, images) need the decoding of their feature. Python
     cannot represent all times.
     """
     kind = as_text(kind)

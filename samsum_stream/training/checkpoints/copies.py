@@ -14,8 +14,8 @@ import torch.distributed
 
 from samsum_stream.errors import StateError
 from samsum_stream.loader.processes.ranks import gathered, is_distributed
-from samsum_stream.loader.store import StoreDownError, is_url
-from samsum_stream.training.checkpoints.local import checkpoints_in, is_complete, state_in
+from samsum_stream.loader.store import is_url, local_path
+from samsum_stream.training.checkpoints.local import checkpoints_in, problem_of, state_in
 from samsum_stream.training.checkpoints.store import CheckpointStore, Status, split_url
 
 logger = logging.getLogger(__name__)
@@ -33,24 +33,38 @@ class CheckpointCopies:
 
     def __init__(self, trainer: Any, url: str | None) -> None:
         self._trainer, self._store = trainer, None if url is None else CheckpointStore(url)
+        self._missing: int | None = None
 
     def save(self, step: int) -> None:
-        """Upload the checkpoint that the Trainer has saved; a warning says so if the store is down.
+        """Upload the checkpoint that the Trainer has saved. If this fails, a warning says so, and training goes on.
 
         The runs of a hyperparameter search are not copied.
-
-        Raises:
-            StateError: the store refuses.
         """
         store = self._store
         if store is None or self._trainer.hp_search_backend is not None:
             return
+        if self._leads_node:
+            self._set_newer_aside(step)
         try:
             self._save(store, step)
-            on_each_rank(lambda: self._remove_old(store, step) if self._is_first else None)
-        except StoreDownError as error:
+            self._missing = None
+        except StateError as error:
+            self._missing = step
             if self._is_first:
                 logger.warning("checkpoint-%d is not copied, and the next save tries again: %s", step, error)
+            return
+        try:
+            on_each_rank(lambda: self._remove_old(store, step) if self._is_first else None)
+        except StateError as error:
+            if self._is_first:
+                logger.warning("old checkpoints are not removed, and the next save tries again: %s", error)
+
+    def finish(self) -> None:
+        """Try again to copy the last checkpoint, if its copy is missing at the end of the training."""
+        if self._missing is not None and self._folder(self._missing).is_dir():
+            self.save(self._missing)
+        if self._missing is not None and self._is_first:
+            logger.error("%s is the last checkpoint, and has no copy in %s", self._folder(self._missing), self._store)
 
     def fetch(self, checkpoint: Any) -> Any:
         """The value of `resume_from_checkpoint` for a Trainer: a checkpoint in a store becomes one on the disk.
@@ -62,10 +76,12 @@ class CheckpointCopies:
             on_each_rank(self._store.prepare if self._is_first else lambda: None)
         if checkpoint is True and self._store is not None:
             return self._fetch_newest(self._store)
-        if isinstance(checkpoint, str) and is_url(checkpoint):
-            url, step = split_url(checkpoint)
-            return self._fetch(CheckpointStore(url), step)
-        return checkpoint
+        if not isinstance(checkpoint, str):
+            return checkpoint
+        if not is_url(checkpoint):
+            return local_path(checkpoint)
+        url, step = split_url(checkpoint)
+        return self._fetch(CheckpointStore(url), step)
 
     def _save(self, store: CheckpointStore, step: int) -> None:
         folder = self._folder(step)
@@ -85,10 +101,14 @@ class CheckpointCopies:
         manifests = store.manifests()
         complete = [number for number, manifest in manifests.items() if manifest.status is Status.COMPLETE]
         current, limit = [number for number in complete if number <= step], self._trainer.args.save_total_limit
-        kept = {*(current[:limit] if limit else current), self._trainer.state.best_global_step}
+        kept = {*(current[:limit] if limit and limit > 0 else current), self._trainer.state.best_global_step}
         for number, manifest in manifests.items():
             if number > step and manifest.status is Status.COMPLETE:
                 store.abandon(number, manifest)
+                logger.warning(
+                    "%s/checkpoint-%d is newer than step %d, where this run is: it is kept, and marked as abandoned",
+                    *(store, number, step),
+                )
             elif number not in kept and manifest.status is not Status.ABANDONED:
                 store.remove(number)
 
@@ -110,6 +130,8 @@ class CheckpointCopies:
             (is_there, *_) = on_each_rank(lambda: self._is_first and best in store.complete_steps())
             if is_there:
                 self._bring(store, best)
+            elif best is not None and not self._folder(best).is_dir():
+                logger.warning("the best checkpoint is checkpoint-%d, which is not in %s: it is lost", best, store)
         return str(self._folder(step))
 
     def _bring(self, store: CheckpointStore, step: int) -> None:
@@ -119,20 +141,31 @@ class CheckpointCopies:
 
     def _download(self, store: CheckpointStore, step: int) -> None:
         folder = self._folder(step)
-        if is_complete(folder):
+        if problem_of(folder) is None:
             if state_in(folder) != store.state(step):
                 raise StateError(
                     f"{folder} and {store}/checkpoint-{step} are checkpoints of different runs; remove one of them, or "
                     "choose another output_dir"
                 )
             return
-        shutil.rmtree(folder, ignore_errors=True)
-        store.get(step, folder)
+        part = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        store.get(step, part)
+        shutil.rmtree(folder, ignore_errors=True)  # incomplete
+        part.rename(folder)
         logger.info("%s is copied from %s", folder, store)
+
+    def _set_newer_aside(self, step: int) -> None:
+        """Rename newer checkpoints on the disk: a run that went on from an earlier one must not resume from them."""
+        for number, path in checkpoints_in(Path(self._trainer.args.output_dir)).items():
+            if number > step:
+                shutil.rmtree(aside := path.with_name(f"set-aside-{path.name}"), ignore_errors=True)
+                path.rename(aside)
+                logger.warning("%s is newer than step %d, where this run is: renamed to %s", path, step, aside.name)
 
     def _complete_on_disk(self) -> set[int]:
         checkpoints = checkpoints_in(Path(self._trainer.args.output_dir))
-        return {step for step, path in checkpoints.items() if is_complete(path)}
+        return {step for step, path in checkpoints.items() if problem_of(path) is None}
 
     def _folder(self, step: int) -> Path:
         return Path(self._trainer.args.output_dir) / f"checkpoint-{step}"
@@ -161,6 +194,8 @@ def on_each_rank(action: Callable[[], T]) -> list[T]:
         result = action()
     except StateError as error:
         result = error
+    except Exception as error:  # another rank would wait for this one
+        result = StateError(f"copying a checkpoint failed ({type(error).__name__}: {error}); check the disk")
     results = [result]
     if is_distributed():
         world_size = torch.distributed.get_world_size()

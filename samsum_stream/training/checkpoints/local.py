@@ -4,15 +4,12 @@ checkpoint-500/   model.safetensors, optimizer.pt, scheduler.pt, rng_state_0.pth
 """
 
 import json
-import logging
 import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from samsum_stream.errors import StateError
-
-logger = logging.getLogger(__name__)
 
 STATE = "trainer_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -33,14 +30,13 @@ def step_of(name: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def is_complete(checkpoint: Path) -> bool:
-    """Whether training can resume from a checkpoint; a warning names a file that is missing or incomplete."""
+def problem_of(checkpoint: Path) -> StateError | None:
+    """The error that names a missing or incomplete file; None if training can resume from the checkpoint."""
     try:
         _require_complete(checkpoint)
     except StateError as error:
-        logger.warning("%s; trying an older checkpoint", error)
-        return False
-    return True
+        return error
+    return None
 
 
 def state_in(checkpoint: Path) -> dict[str, Any]:
@@ -53,8 +49,12 @@ def _require_complete(checkpoint: Path) -> None:
     """Raises `StateError` with the name of a missing or incomplete file."""
     state = _state_of(checkpoint)
     weights = [*checkpoint.glob("*.safetensors"), *_listed_weights(checkpoint), *checkpoint.glob("*model*.bin")]
-    if not weights:
+    of_engines = [*checkpoint.glob("pytorch_model_fsdp*/*.distcp"), *checkpoint.glob("global_step*/*.pt")]
+    if not (weights or of_engines):
         raise StateError(f"{checkpoint} has no weights")
+    for folder in {path.parent for path in checkpoint.glob("*/*.distcp")}:
+        if not (folder / ".metadata").is_file():  # written last
+            raise StateError(f"{folder / '.metadata'} is missing")
     others = [*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth"), *_states_of_ranks(checkpoint, state)]
     for path in sorted({*weights, *others}):
         is_complete = _is_complete_safetensors(path) if path.suffix == ".safetensors" else zipfile.is_zipfile(path)
@@ -75,15 +75,15 @@ def _state_of(checkpoint: Path) -> dict[str, Any]:
 
 def _listed_weights(checkpoint: Path) -> list[Path]:
     """The shards of a model that is saved in several files."""
-    names = [name for index in checkpoint.glob("*.index.json") for name in _read(index)["weight_map"].values()]
-    return [checkpoint / name for name in names]
+    maps = [_read(index).get("weight_map", {}) for index in checkpoint.glob("*.index.json")]
+    return [checkpoint / name for names in maps for name in names.values()]
 
 
 def _states_of_ranks(checkpoint: Path, state: dict[str, Any]) -> list[Path]:
     """The files that each rank writes on its own; a rank may not have written its file yet."""
     if not any(checkpoint.glob("rng_state*.pth")):
         return []  # the Trainer saves only the model
-    position = state["stateful_callbacks"].get("DataPosition", {"attributes": {"num_processes": 1}})
+    position = state.get("stateful_callbacks", {}).get("DataPosition", {"attributes": {"num_processes": 1}})
     num_processes = position["attributes"]["num_processes"]
     names = ["rng_state.pth"] if num_processes == 1 else [f"rng_state_{rank}.pth" for rank in range(num_processes)]
     return [checkpoint / name for name in names]

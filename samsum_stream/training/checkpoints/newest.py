@@ -1,13 +1,16 @@
 """Finds checkpoints of a Trainer on the disk or behind a URL, and the position in the data that they contain."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from samsum_stream.errors import StateError
-from samsum_stream.loader.store import is_url
-from samsum_stream.training.checkpoints.local import checkpoints_in, is_complete, state_in
+from samsum_stream.loader.store import is_url, local_path
+from samsum_stream.training.checkpoints.local import checkpoints_in, problem_of, state_in
 from samsum_stream.training.checkpoints.store import CheckpointStore, split_url
+
+logger = logging.getLogger(__name__)
 
 
 def last_complete_checkpoint(folder: str | os.PathLike[str]) -> str | None:
@@ -27,7 +30,11 @@ def last_complete_checkpoint(folder: str | os.PathLike[str]) -> str | None:
     if is_url(location := os.fspath(folder)):
         steps = CheckpointStore(location).complete_steps()
         return f"{location.rstrip('/')}/checkpoint-{steps[0]}" if steps else None
-    return next((str(path) for path in checkpoints_in(Path(location)).values() if is_complete(path)), None)
+    for path in checkpoints_in(Path(local_path(location))).values():
+        if (problem := problem_of(path)) is None:
+            return str(path)
+        logger.warning("%s; trying an older checkpoint", problem)
+    return None
 
 
 def position_in(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
@@ -40,7 +47,7 @@ def position_in(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
         url, step = split_url(location)
         state = CheckpointStore(url).state(step)
     else:
-        state = state_in(Path(location))
+        state = state_in(Path(local_path(location)))
     position: dict[str, Any] | None = (
         state.get("stateful_callbacks", {}).get("DataPosition", {}).get("attributes", {}).get("position")
     )

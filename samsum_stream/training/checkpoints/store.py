@@ -1,8 +1,8 @@
 """Checkpoints of a Trainer in a store, such as `s3://bucket/run`: a manifest says which of them are complete.
 
-checkpoint-500/   manifest.json {"status": "incomplete"}   before the first file
+checkpoint-500/   manifest {"status": "incomplete"}   before the first file
                   model.safetensors, optimizer.pt, ...
-                  manifest.json {"status": "complete", "files": {"model.safetensors": 548105171, ...}}   after the last
+                  manifest {"status": "complete", "files": {"model.safetensors": 548105171, ...}}   after the last
 """
 
 import json
@@ -16,8 +16,8 @@ from samsum_stream.errors.redaction import redact
 from samsum_stream.loader.store import Store
 from samsum_stream.training.checkpoints.local import STATE, step_of
 
-MANIFEST = "manifest.json"
-FORM = "checkpoints.json"
+MANIFEST = "samsum-stream-manifest.json"
+FORM = "samsum-stream-checkpoints.json"
 
 
 class Status(StrEnum):
@@ -46,8 +46,9 @@ class CheckpointStore:
         return str(self._store)
 
     def prepare(self) -> None:
-        """Write the form of the checkpoints to the store: a store that refuses is an error before the training."""
+        """Write the form of the checkpoints, and list them: a store that refuses is an error before the training."""
         self._store.write(f"/{FORM}", json.dumps({"version": 1}))
+        self._store.names()
 
     def manifests(self) -> dict[int, Manifest]:
         """The manifests of all checkpoints by step, the newest first, without those that another program wrote."""
@@ -59,8 +60,9 @@ class CheckpointStore:
         return [step for step, manifest in self.manifests().items() if manifest.status is Status.COMPLETE]
 
     def begin(self, step: int) -> None:
-        """From now on, the checkpoint is incomplete."""
+        """From now on, the checkpoint is incomplete, without the files of an earlier run."""
         self._write(step, Manifest(Status.INCOMPLETE, {}))
+        self._store.remove(_folder(step), but=MANIFEST)
 
     def put(self, step: int, folder: Path, names: Iterable[str]) -> None:
         """Upload files of a local checkpoint."""
@@ -76,7 +78,7 @@ class CheckpointStore:
         self._write(step, manifest._replace(status=Status.ABANDONED))
 
     def get(self, step: int, folder: Path) -> None:
-        """Download a complete checkpoint. The local one is complete with its last file, the state of the Trainer.
+        """Download a complete checkpoint to a folder.
 
         Raises:
             StateError: a file is missing, or has another size than in the manifest.
@@ -87,7 +89,7 @@ class CheckpointStore:
                 f"{self}{_folder(step)} is no complete checkpoint that attach(checkpoints=) wrote; choose one of the "
                 f"steps {self.complete_steps()}"
             )
-        for name in sorted(manifest.files, key=lambda name: name == STATE):
+        for name in manifest.files:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             place = f"{_folder(step)}/{name}"
@@ -109,7 +111,7 @@ class CheckpointStore:
 
     def remove(self, step: int) -> None:
         """Remove a checkpoint."""
-        self.begin(step)  # a reader never finds a complete checkpoint without some of its files
+        self._write(step, Manifest(Status.INCOMPLETE, {}))  # a reader never finds a complete one without some files
         self._store.remove(_folder(step))
 
     def _manifest(self, step: int) -> Manifest | None:
