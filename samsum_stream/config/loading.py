@@ -15,7 +15,7 @@ from samsum_stream.config.older_layout import OLDER_KEYS, from_older_layout, war
 from samsum_stream.config.problems import Locations, Problem, config_error
 from samsum_stream.config.rules import problems_of
 from samsum_stream.config.yaml_reader import read_yaml
-from samsum_stream.errors import ConfigError
+from samsum_stream.errors import ConfigError, TrustError
 from samsum_stream.errors.wording import shown
 
 
@@ -45,6 +45,7 @@ def parse_config(data: Mapping[str, Any], *, origin: str = "config") -> StreamCo
 def _validated(data: Mapping[str, Any], locations: Locations, problems: list[Problem]) -> StreamConfig:
     converted = from_older_layout(data)
     locations = Locations(locations.origin, locations.lines, converted.written_as)
+    _require_no_remote_code(converted.data, locations)
     config, broken_rules = _checked(converted.data)
     paths = {problem.path for problem in problems}
     problems = [*problems, *converted.problems, *(problem for problem in broken_rules if problem.path not in paths)]
@@ -53,6 +54,20 @@ def _validated(data: Mapping[str, Any], locations: Locations, problems: list[Pro
     warn_of_writer(converted, locations.origin, stacklevel=3)
     config._locations = locations
     return config
+
+
+def _require_no_remote_code(data: Mapping[str, Any], locations: Locations) -> None:
+    """Raises `TrustError` if a config asks that Python code of a tokenizer's folder runs."""
+    path = ("tokenizer_config", "kwargs", "trust_remote_code")
+    value: Any = data
+    for key in path:
+        if not isinstance(value, Mapping) or key not in value:
+            return
+        value = value[key]
+    raise TrustError(
+        f"{locations.where(path)}: a config cannot let a tokenizer run Python code; remove this key, and if the "
+        "tokenizer needs code that you have read, load it in a script, and pass SFTStream(..., tokenizer=tokenizer)"
+    )
 
 
 def _checked(data: dict[str, Any]) -> tuple[StreamConfig | None, list[Problem]]:

@@ -168,7 +168,8 @@ def _remedy_for_text(accepted: list[Any], value: str) -> str:
         return f"; write {value} without quotes"
     if any(_is_model(leaf) and "method" in leaf.model_fields for leaf in accepted):
         return f"; write {{method: {without_secrets(value)}}}" if value.isidentifier() else ""
-    near = closest(value, [name for leaf in accepted if get_origin(leaf) is Literal for name in get_args(leaf)])
+    names = [name for leaf in accepted if get_origin(leaf) is Literal for name in get_args(leaf)]
+    near = closest(value, [name for name in names if isinstance(name, str)])
     return f'; did you mean "{near}"?' if near is not None else ""
 
 

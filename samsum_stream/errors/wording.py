@@ -12,6 +12,7 @@ MAX_KNOWN = 24
 """The maximum number of known names in a message."""
 
 _SECRET_WORDS = re.compile(r"apikey|auth(orization)?|credentials?|keys?|pass(phrase|w(or)?d)|pwd|secrets?|token")
+_TOKENS_OF_TEXT = ("bos_token", "eos_token", "pad_token", "add_bos_token", "add_eos_token")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _URL = re.compile(
     r"(?P<scheme>\b[A-Za-z][\w+.-]*://)(?P<user>[^/\s?#]*@)?(?P<path>(?:(?!::)[^\s?#])*)"
@@ -36,8 +37,8 @@ def without_secrets(text: str) -> str:
 
 
 def names_a_secret(key: str) -> bool:
-    """Whether a key such as `hf_token` or `secretAccessKey` names a secret value (`max_tokens` does not)."""
-    return any(_SECRET_WORDS.fullmatch(word.lower()) for word in _WORD.findall(key))
+    """Whether a key such as `hf_token` or `secretAccessKey` names a secret (`max_tokens` and `eos_token` do not)."""
+    return key not in _TOKENS_OF_TEXT and any(_SECRET_WORDS.fullmatch(word.lower()) for word in _WORD.findall(key))
 
 
 def shown(value: object, *, key: str = "") -> str:

@@ -58,6 +58,7 @@ class BatchLoader(DataLoader[Any]):
         pipeline: Produces the batches.
         find_collator: The collator that makes the tensors; called again before each `for`.
         stats: Counts what was delivered.
+        require_current: Called before each dict of tensors; raises if the stream is no longer what it was.
         fingerprint: The inputs that determine the order, for a number of lanes.
         count: Measures the lengths of all rows; called only for a finite stream.
         find_ranks: The rank and the number of ranks in data parallelism; called again before each `for`.
@@ -86,6 +87,7 @@ class BatchLoader(DataLoader[Any]):
         *,
         find_collator: Callable[[], Collator],
         stats: Stats,
+        require_current: Callable[[], None],
         fingerprint: Callable[[int], Fingerprint],
         count: Callable[..., Lengths],
         find_ranks: Callable[[], Ranks],
@@ -110,7 +112,7 @@ class BatchLoader(DataLoader[Any]):
             kwargs["prefetch_factor"] = self._prefetch.num_transfers
         kwargs.pop("persistent_workers", None)
         self._find_collator, self.collator = find_collator, find_collator()
-        self.pipeline, self.stats = pipeline, stats
+        self.pipeline, self.stats, self._require_current = pipeline, stats, require_current
         self._find_ranks, self.ranks = find_ranks, find_ranks()
         self._fingerprint, self._count = functools.cache(fingerprint), count
         self.micro_batches = MicroBatches(micro_batch_size or pipeline.batch_size, pipeline.batch_size)
@@ -147,6 +149,7 @@ class BatchLoader(DataLoader[Any]):
                     "the loader has continued elsewhere since this iterator was created, in another `for` or from a "
                     "loaded state; use one iterator at a time, and a new one after loading"
                 )
+            self._require_current()
             tensors = self._pinned(self.collator.collate(micro_batch))
             for produced in complete:
                 self._deliver(produced)

@@ -37,11 +37,16 @@ from samsum_stream.tokenization import (
     require_fast,
     with_control_tokens,
 )
+from samsum_stream.tokenization.calls import require_same_calls, serialized_backend
 from samsum_stream.tokenization.joints import Joints
+from samsum_stream.tokenization.settings import apply_settings, require_no_settings
 from samsum_stream.tokenization.splitting import Borders, Splitter, token_texts
 from samsum_stream.values.rows import Completions, Conversations, Instructions, Rows
 
 logger = logging.getLogger(__name__)
+
+MAX_PROBED = 20_000
+"""The characters of a text of the first rows with which the tokenizer is probed."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def build_parts(
     template = chat_template_of(config, trust=trust)
     prompt = build_prompt(config, base_model=base_model, trust=trust, has_format=template is None)
     source = build_source(config, prompt, rows=rows, trust=trust)
-    tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
+    tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else _unchanged(config, tokenizer))
     packing = config.packing_config
     faults = Faults(config.fault_config.on_bad_row == "skip", config.fault_config.max_bad_rows)
     first_rows = first_rows_of(config, source, faults)
@@ -182,7 +187,7 @@ def build_encoder(
     """The encoder of rows, with the backend that gives the ids of the reference on the first rows of the source."""
     section = config.tokenizer_config
     written = () if formats.chat is None else formats.chat.written
-    reference = HFBackend(with_control_tokens(tokenizer.backend_tokenizer.to_str(), written))
+    reference = HFBackend(with_control_tokens(serialized_backend(tokenizer), written))
     border = find_border(reference)
     special_tokens = SpecialTokens(reference, border)
     if Instructions not in formats.chat_kinds:
@@ -195,12 +200,9 @@ def build_encoder(
         joints=Joints(reference, border),
         vocabulary=Vocabulary(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id),
     )
-    backend = choose_backend(
-        section.backend,
-        reference,
-        first_rows=[text for rows in first_rows for text in renderer.render(rows).texts],
-        verify_every=section.verify_every,
-    )
+    texts = [text[:MAX_PROBED] for rows in first_rows for text in renderer.render(rows).texts]
+    require_same_calls(tokenizer, reference, first_rows=texts)
+    backend = choose_backend(section.backend, reference, first_rows=texts, verify_every=section.verify_every)
     runs = RunEncoder(
         backend=backend,
         border=border,
@@ -263,11 +265,20 @@ def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:
             f"{config.where('base_model')}: the model of the tokenizer is missing; give a Hub id or a folder, or pass "
             "SFTStream(..., tokenizer=tokenizer)"
         )
+    section, where = config.tokenizer_config, functools.partial(config.where, "tokenizer_config")
     try:
-        return load_tokenizer(config.base_model)
+        tokenizer = load_tokenizer(config.base_model, **section.loading_kwargs)
     except TokenizerError as error:
         problem = str(error).removeprefix("base_model: ")
-        raise TokenizerError(f"{config.where('base_model')}: {problem}") from error.__cause__
+        raise TokenizerError(f"{config.where('base_model')}: {problem}") from None
+    apply_settings(tokenizer, section, folder=config.folder, where=where)
+    return tokenizer
+
+
+def _unchanged(config: StreamConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer of the caller; raises `ConfigError` if the config has settings that would change it."""
+    require_no_settings(config.tokenizer_config, where=functools.partial(config.where, "tokenizer_config"))
+    return tokenizer
 
 
 def _added_text(tokenizer: PreTrainedTokenizerBase, border: Border) -> str:

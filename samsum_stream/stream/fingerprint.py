@@ -28,6 +28,7 @@ def fingerprint_of(
     source: str,
     formats: Formats,
     tokenizer: str,
+    eos: str,
     num_lanes: int,
     batch_size: int,
     epochs: int | None,
@@ -39,6 +40,7 @@ def fingerprint_of(
         source: The result of `source_identity`.
         formats: The formats in which rows are written.
         tokenizer: The tokenizer as JSON.
+        eos: The token that ends a response, which is not in this JSON.
         num_lanes: The number of lanes.
         batch_size: The packs of a batch. A Trainer can set another number than the config.
         epochs: The epochs of a run; None for an endless stream. A Trainer can set another number than the config.
@@ -48,6 +50,7 @@ def fingerprint_of(
         "source": source,
         "columns": ", ".join(_columns(config.source_config)),
         "tokenizer": _tokenizer(config.tokenizer_config, tokenizer),
+        "eos": eos,
         "prompt": f"{type(prompt).__name__} {_rendered(replace(prompt, format=PromptFormat()))}"
         f"{'' if prompt.strip else ' without stripping'}",
         "format": f"{type(prompt.format).__name__} {_rendered(Prompt(system_message='system', format=prompt.format))}",

@@ -40,6 +40,11 @@ class Formats:
     chat_kinds: Collection[type]
     completes_prompts: bool
 
+    @property
+    def uses_tokenizer(self) -> bool:
+        """Whether the chat template is the default one of the tokenizer."""
+        return self.chat is not None and self.chat.settings.template is None
+
 
 def choose_formats(
     config: StreamConfig,
@@ -113,18 +118,19 @@ def build_renderer(
 def _loaded(config: StreamConfig, template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> LoadedTemplate:
     where = config.where("prompt_format_config", "kwargs")
     try:
-        texts = tokenizer_texts(tokenizer, base_model=config.base_model)
+        texts = tokenizer_texts(tokenizer, config)
         return load_template(template, texts, reasoning=config.conversation_config.reasoning)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error.__cause__
 
 
-def tokenizer_texts(tokenizer: PreTrainedTokenizerBase, *, base_model: str | None) -> TokenizerTexts:
-    """What a chat template needs to know about a tokenizer."""
+def tokenizer_texts(tokenizer: PreTrainedTokenizerBase, config: StreamConfig) -> TokenizerTexts:
+    """What a chat template needs to know about the tokenizer of a stream."""
     template: Any = tokenizer.chat_template
     added = tokenizer.added_tokens_decoder
-    stop_ids = generation_stop_ids(base_model or str(tokenizer.name_or_path))
-    folder = Path(base_model or str(tokenizer.name_or_path))
+    base_model = config.base_model or str(tokenizer.name_or_path)
+    stop_ids = generation_stop_ids(base_model, **config.tokenizer_config.loading_kwargs)
+    folder = Path(base_model, config.tokenizer_config.kwargs.subfolder or "")
     return TokenizerTexts(
         templates=template if isinstance(template, dict) else {"default": template} if template else {},
         special_tokens={

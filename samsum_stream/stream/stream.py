@@ -32,10 +32,11 @@ from samsum_stream.stream.opening import names_in_templates, rules_of_conversati
 from samsum_stream.stream.preview import Preview, preview
 from samsum_stream.stream.rows import labels_of, rows_of_caller
 from samsum_stream.stream.run import UNCHANGED, with_settings
+from samsum_stream.tokenization.changes import TokenizerRecord
 from samsum_stream.training.choosing import check, fit, prepare_to_train
 from samsum_stream.training.model_report import ModelReport
 from samsum_stream.training.probing import probe_packs
-from samsum_stream.training.tables import require_no_new_tokens, require_tables
+from samsum_stream.training.tables import require_tables
 from samsum_stream.values.batches import Pack
 from samsum_stream.values.rows import Rows
 
@@ -82,6 +83,7 @@ class SFTStream(IterableDataset[Pack]):
         self.tokenizer, self.collator, self.pipeline = parts.tokenizer, parts.collator, parts.pipeline
         self.stats = Stats(self.pipeline.source.leaves)
         self._formats, self._source_identity = parts.formats, parts.source_identity
+        self._tokenizer_record = TokenizerRecord.of(self.tokenizer, uses_template=parts.formats.uses_tokenizer)
         self._first_epoch = 0
         self._writes_quarantine = True
         self._lengths: list[Lengths] = []  # at most one; a list, because all runs of the stream share it
@@ -131,9 +133,12 @@ class SFTStream(IterableDataset[Pack]):
 
         Raises:
             TopologyError: the job has several processes, and each of them would read every row.
+            ConfigError: the tokenizer was changed after the stream was made.
         """
         max_length, first_epoch = self.collator.max_length, self._first_epoch
-        yield from read_packs(self.pipeline, stats=self.stats, max_length=max_length, first_epoch=first_epoch)
+        for pack in read_packs(self.pipeline, stats=self.stats, max_length=max_length, first_epoch=first_epoch):
+            self._require_same_tokenizer()
+            yield pack
         self._first_epoch += self.pipeline.epochs or 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -172,10 +177,11 @@ class SFTStream(IterableDataset[Pack]):
 
         Raises:
             TopologyError: the ranks cannot share the lanes, or the rank is unknown.
-            ConfigError: the model is of another kind, or cannot run a document.
+            ConfigError: the model is of another kind, or cannot run a document; the tokenizer was changed after the
+                stream was made, also while batches are read.
             ContaminationError: documents see each other in the model, in every layout or in the layout of the config.
         """
-        require_no_new_tokens(self)
+        self._require_same_tokenizer()
         if model is not None and not self.fit(model):
             logger.warning(
                 "%s: document isolation is not measured, because its weights are not there yet; call "
@@ -190,6 +196,7 @@ class SFTStream(IterableDataset[Pack]):
             self.pipeline,
             find_collator=lambda: for_shards(self.collator, num_shards),
             stats=self.stats,
+            require_current=self._require_same_tokenizer,
             fingerprint=self._fingerprint,
             count=self._count,
             find_ranks=functools.partial(find_ranks, rank=rank, world_size=world_size, device_mesh=device_mesh),
@@ -212,6 +219,7 @@ class SFTStream(IterableDataset[Pack]):
         Raises:
             ContaminationError: documents see each other in the layout of the config; its `report` has the measurements.
         """
+        self._require_same_tokenizer()
         self.collator.limits = require_tables(self, model, self._first_packs)
         report, self.collator = check(model, self._first_packs, **self._layout)
         return report
@@ -230,6 +238,7 @@ class SFTStream(IterableDataset[Pack]):
             ConfigError: as `loader`.
             ContaminationError: as `loader`.
         """
+        self._require_same_tokenizer()
         prepare_to_train(model)
         self.collator.limits = require_tables(self, model, self._first_packs)
         is_fitted = self._fitted is not None and self._fitted() is model
@@ -308,12 +317,16 @@ class SFTStream(IterableDataset[Pack]):
         """The token ids of `inference_prompt`, as in training."""
         return self._encoder.prompt_ids(self._rows(row, training=False), 0)
 
+    def _require_same_tokenizer(self) -> None:
+        self._tokenizer_record.require_unchanged(self.tokenizer)
+
     def _fingerprint(self, num_lanes: int) -> Fingerprint:
         return fingerprint_of(
             self.config,
             source=self._source_identity,
             formats=self._formats,
             tokenizer=self._encoder.tokenizer.reference.serialized,
+            eos=str(self.tokenizer.eos_token),
             num_lanes=num_lanes,
             batch_size=self.pipeline.batch_size,
             epochs=self.pipeline.epochs,

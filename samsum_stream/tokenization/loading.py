@@ -1,5 +1,6 @@
 """Loads a transformers tokenizer, and checks that streams can use it."""
 
+from collections.abc import Mapping
 from glob import escape, glob
 from pathlib import Path
 from typing import Any
@@ -7,28 +8,43 @@ from typing import Any
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from samsum_stream.errors import TokenizerError, TrustError
+from samsum_stream.errors.redaction import redact, secrets_in
 from samsum_stream.errors.wording import closest
 
+OF_MODEL = ("revision", "cache_dir", "local_files_only", "proxies", "token")
+"""The arguments of a tokenizer that are also those of its model, which can be in another subfolder."""
 
-def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
+
+def load_tokenizer(base_model: str, **kwargs: Any) -> PreTrainedTokenizerBase:
     """Load the tokenizer of `base_model`, a Hub id or a folder. Python code of the folder or of the Hub never runs.
+
+    Args:
+        base_model: The Hub id or the folder.
+        kwargs: Other arguments of `AutoTokenizer.from_pretrained`, such as `revision`.
 
     Raises:
         TokenizerError: no tokenizer can be loaded.
         TrustError: the tokenizer needs Python code of its folder.
     """
     location = str(_existing_folder(base_model)) if _looks_like_folder(base_model) else base_model
+    # With mistral-common installed, a folder with a tekken.json would load a tokenizer that is not a fast one.
+    kwargs = {**kwargs, "trust_remote_code": False, "mistral_format": False}
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, **kwargs)
+    except Exception as error:  # tokenizers raises plain exceptions, and a request its own
         if "trust_remote_code" in str(error):
             raise _needs_code(base_model) from None  # the text of transformers asks for an argument that we do not pass
-        reason = str(error).strip().split("\n")[0]
-        raise TokenizerError(
-            f"base_model: no tokenizer could be loaded for {base_model!r} ({reason}); "
-            "give a folder that holds tokenizer.json, or the id of a model on the Hub that you may read"
-        ) from error
+        raise _cannot_load(base_model, error, kwargs) from None  # a header of the request can be in the error
     return tokenizer
+
+
+def _cannot_load(base_model: str, error: Exception, kwargs: Mapping[str, Any]) -> TokenizerError:
+    reason = redact(str(error).strip().split("\n")[0], secrets=secrets_in(kwargs))
+    named = [f"{name} {kwargs[name]!r}" for name in ("revision", "subfolder", "gguf_file") if name in kwargs]
+    return TokenizerError(
+        f"base_model: no tokenizer could be loaded for {', '.join([repr(base_model), *named])} ({reason}); "
+        "give a folder that holds tokenizer.json, or the id of a model on the Hub that you may read"
+    )
 
 
 def _needs_code(base_model: str) -> TrustError:
@@ -92,12 +108,18 @@ def _looks_like_folder(base_model: str) -> bool:
     return path.exists() or base_model.startswith((".", "/", "~")) or base_model.count("/") > 1
 
 
-def generation_stop_ids(base_model: str) -> list[int]:
-    """The ids at which the generation of a model stops (`eos_token_id` of its generation config); empty if unknown."""
-    if not base_model:  # a tokenizer that was made, and not loaded
+def generation_stop_ids(base_model: str, **kwargs: Any) -> list[int]:
+    """The ids at which the generation of a model stops (`eos_token_id` of its generation config); empty if unknown.
+
+    Args:
+        base_model: The Hub id or the folder; empty for a tokenizer that was made, and not loaded.
+        kwargs: The arguments with which its tokenizer was loaded.
+    """
+    if not base_model:
         return []
+    of_model = {name: kwargs[name] for name in OF_MODEL if name in kwargs}
     try:
-        ids = GenerationConfig.from_pretrained(base_model).eos_token_id
+        ids = GenerationConfig.from_pretrained(base_model, **of_model).eos_token_id
     except (OSError, ValueError):
         return []
     return [ids] if isinstance(ids, int) else [*(ids or ())]

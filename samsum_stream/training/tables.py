@@ -33,12 +33,11 @@ def require_tables(stream: Stream, model: Any, packs: Sequence[Pack]) -> Limits:
         packs: The first packs of the stream.
 
     Raises:
-        ConfigError: the padding or a token of the packs is not in the vocabulary; the tokenizer got tokens after the
-            stream was made; the model has a table of positions, and a document of the packs is longer.
+        ConfigError: the padding or a token of the packs is not in the vocabulary; the model has a table of positions,
+            and a document of the packs is longer.
     """
     model = unwrapped(model)
     require_language_model(model)
-    require_no_new_tokens(stream)
     examples = [example for pack in packs for example in pack.examples]
     number = _num_positions(model)
     limits = Limits(type(model).__name__, _vocabulary(model), position_table(model))
@@ -79,16 +78,6 @@ def _num_positions(model: Any) -> int | None:
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
     number: int = getattr(config, "max_position_embeddings", None) or 0
     return number if number > 0 else None  # XLNet has -1
-
-
-def require_no_new_tokens(stream: Stream) -> None:
-    """Raise `ConfigError` if the tokenizer got tokens after the stream was made: the stream encodes with a copy."""
-    known = stream.pipeline.encoder.tokenizer.reference.tokenizer.get_added_tokens_decoder()
-    if new := [token for token, number in stream.tokenizer.get_added_vocab().items() if number not in known]:
-        raise ConfigError(
-            f"the tokenizer got {counted(len(new), 'token')} after the stream was made ({', '.join(new[:NUM_NAMED])}), "
-            "and the stream does not encode them; add tokens first, then make the stream with tokenizer=tokenizer"
-        )
 
 
 def _vocabulary(model: Any) -> int | None:

@@ -83,12 +83,18 @@ def test_defaults_agree_with_the_documentation() -> None:
     assert (config.packing_config.method, config.truncation_config.method) == ("best_fit", "drop")
     assert config.packing_config.kwargs.model_dump() == {"max_length": 2048, "buffer_size": 64}
     assert (config.collator_config.method, config.collator_config.kwargs.attention) == ("packed", "auto")
-    assert config.tokenizer_config.model_dump() == {
+    assert config.tokenizer_config.model_dump(exclude={"kwargs"}) == {
         "backend": "auto",
         "special_tokens_in_rows": "text",
         "ids_without_borders": "error",
         "verify_every": 1000,
+        "add_tokens": [],
+        "add_special_tokens": [],
+        "eos_token": None,
+        "pad_token": None,
+        "chat_template": None,
     }
+    assert config.tokenizer_config.loading_kwargs == {}
     assert (config.batch_size, config.shuffle, config.seed, config.epochs, config.lanes) == (8, True, 0, 1, "auto")
     assert (config.ignore_index, config.num_proc) == (-100, 1)
 

@@ -58,7 +58,8 @@ def other_template(facts: Facts) -> Iterator[Finding]:
 def missing_stop(facts: Facts) -> Iterator[Finding]:
     """Generation stops at the ids of the generation config, and at the eos."""
     tokenizer = facts.stream.tokenizer
-    known = generation_stop_ids(facts.config.base_model or str(tokenizer.name_or_path))
+    base_model, section = facts.config.base_model or str(tokenizer.name_or_path), facts.config.tokenizer_config
+    known = generation_stop_ids(base_model, **section.loading_kwargs)
     ends = {number for sample in facts.samples for number in sample.noticed.stop_ids}
     for number in sorted(ends - {*known, tokenizer.eos_token_id}):
         stops = f"generation_config.eos_token_id is {known}" if known else "the model has no known generation_config"

@@ -91,7 +91,7 @@ def prompt_of(renderer: Renderer) -> Prompt | None:
 
 def texts_of(facts: Facts) -> TokenizerTexts:
     """What a chat template needs to know about the tokenizer of a stream."""
-    return tokenizer_texts(facts.stream.tokenizer, base_model=facts.config.base_model)
+    return tokenizer_texts(facts.stream.tokenizer, facts.config)
 
 
 def other_format(facts: Facts, kind: type) -> OtherFormat | None:

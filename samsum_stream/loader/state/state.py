@@ -167,7 +167,8 @@ def _require_naturals(where: str, *numbers: object) -> None:
 def require_same_stream(state: State, fingerprint: Fingerprint, *, ignore: Sequence[str]) -> None:
     """Raises `StateError` that names every field in which the state's stream differs from this one.
 
-    A stream that raised on bad rows has skipped none. Therefore it may continue and skip them.
+    A stream that raised on bad rows has skipped none. Therefore it may continue and skip them. An older state does not
+    name its eos.
     """
     if isinstance(ignore, str):
         ignore = [ignore]
@@ -177,6 +178,8 @@ def require_same_stream(state: State, fingerprint: Fingerprint, *, ignore: Seque
     saved = state["fingerprint"]
     if saved.get("faults", "raise") == "raise":
         ignore = [*ignore, "faults"]
+    if "eos" not in saved:
+        ignore = [*ignore, "eos"]
     if differences := _differences(saved, fingerprint, ignore=ignore):
         remedies = [] if saved["lanes"] == fingerprint["lanes"] else [f"set lanes: {saved['lanes']} in the config"]
         if _differences(saved, fingerprint, ignore=[*ignore, "lanes"]):

@@ -61,7 +61,8 @@ def find_stops(
     Raises:
         ConfigError: the template cannot write a question and an answer, or writes no stop token after the answer.
     """
-    tokens = tuple(sorted({token for token in added_tokens if token.strip()}, key=len, reverse=True))
+    # The order is part of the fingerprint of a stream, so it must not depend on the order of a set.
+    tokens = tuple(sorted({token for token in added_tokens if token.strip()}, key=lambda text: (-len(text), text)))
     ending = _after_word(template, [_QUESTION, _ANSWER]).strip()
     tail = _tail(template, ending, tokens, eos=eos)
     if _last(ending.removesuffix(tail).rstrip(), tokens) is not None:
