@@ -7,6 +7,12 @@ from typing import NamedTuple
 
 from samsum_stream.prompts.message import Message
 
+WINDOW = 1 << 16
+"""The characters of a long text in which its longest start is looked for first, before four times as many."""
+
+MARGIN = 256
+"""The characters at the end of a window whose tokens can depend on the text after it."""
+
 
 class Shorter(NamedTuple):
     """A message with an example that fits into `max_length`.
@@ -51,9 +57,19 @@ class LongMessage:
         Args:
             put: Returns the message with a text instead of `text`.
         """
-        ends = [0, *self.token_ends(text)]
-        number = _most(len(ends) - 1, lambda number: self.fits(put(text[: ends[number]])))
-        return text[: ends[max(number, 0)]]
+        size = WINDOW
+        while True:
+            ends = [0, *self._ends(text, size)]
+            number = _most(len(ends) - 1, lambda number, ends=ends: self.fits(put(text[: ends[number]])))  # type: ignore[misc]
+            if number < len(ends) - 1 or size >= len(text):
+                return text[: ends[max(number, 0)]]
+            size *= 4
+
+    def _ends(self, text: str, size: int) -> list[int]:
+        """The ends of the tokens in the first `size` characters, which do not depend on the text after them."""
+        if size >= len(text):
+            return self.token_ends(text)
+        return [end for end in self.token_ends(text[:size]) if end <= size - MARGIN]
 
 
 def shorten_input(row: LongMessage) -> Shorter | None:

@@ -10,7 +10,10 @@ import numpy as np
 import tokenizers
 
 from samsum_stream.errors import TokenizerError
-from samsum_stream.values.arrays import Ragged, offsets_of
+from samsum_stream.values.arrays import Int32Array, Ragged, offsets_of
+
+MAX_CHARACTERS = 1 << 21
+"""The characters that `tokenizers` encodes at a time: it holds about 140 bytes for each of them."""
 
 
 class Backend(Protocol):
@@ -54,11 +57,16 @@ class HFBackend:
         return self.tokenizer.to_str()
 
     def encode(self, texts: Sequence[str]) -> Ragged:
-        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        groups = [*map(self._encode_group, _groups(texts))]
+        flat = groups[0][0] if len(groups) == 1 else np.concatenate([ids for ids, _ in groups])
+        return Ragged(flat, offsets_of([length for _, lengths in groups for length in lengths]))
+
+    def _encode_group(self, texts: list[str]) -> tuple[Int32Array, list[int]]:
+        """The ids of texts, and the number of ids of each text."""
+        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ids = [encoding.ids for encoding in encodings]
         lengths = [len(sequence) for sequence in ids]
-        flat = np.fromiter(itertools.chain.from_iterable(ids), np.int32, sum(lengths))
-        return Ragged(flat, offsets_of(lengths))
+        return np.fromiter(itertools.chain.from_iterable(ids), np.int32, sum(lengths)), lengths
 
     def encode_ordinary(self, text: str) -> list[int]:
         """The ids of `text`; a special token that the text spells is encoded as ordinary text."""
@@ -85,6 +93,19 @@ class HFBackend:
     def token_ends(self, text: str) -> list[int]:
         """The end of each token of `text`, in characters."""
         return [end for _, end in self.tokenizer.encode(text, add_special_tokens=False).offsets]
+
+
+def _groups(texts: Sequence[str]) -> list[list[str]]:
+    """The texts in groups that are encoded at a time: all of them, if they are not very long."""
+    groups: list[list[str]] = [[]]
+    size = 0
+    for text in texts:
+        if groups[-1] and size + len(text) > MAX_CHARACTERS:
+            groups.append([])
+            size = 0
+        groups[-1].append(text)
+        size += len(text)
+    return groups
 
 
 class FastokensBackend:

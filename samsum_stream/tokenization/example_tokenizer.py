@@ -20,6 +20,9 @@ from samsum_stream.values.examples import EXAMPLE_RECORD, Chunk, Event, Records
 from samsum_stream.values.renderings import Fit, Renderings
 from samsum_stream.values.runs import RunLayout
 
+MARGIN = 1000
+"""More tokens than a spelling at the end of a start can change."""
+
 
 class _Examples(NamedTuple):
     """`n` examples, without the tokens that the tokenizer adds at the start.
@@ -133,11 +136,20 @@ class ExampleTokenizer:
             raise self._too_long(renderings, index, num_tokens=self.max_length - room + example.length)
         if self.truncation in METHODS:
             return METHODS[self.truncation](example, room=room)
-        fit = Fit(lambda rendering: self._tokenized(rendering).lengths[0] <= room, self.reference.token_ends)
+        fit = Fit(lambda rendering: self._fits(rendering, room), self.reference.token_ends)
         shortened = renderings.shorten(index, self.truncation, fit)
         if shortened is None:
             return "longer_than_max_length"
         return _split(self._tokenized(shortened.rendering))[0]._replace(cut=shortened.cut)
+
+    def _fits(self, rendering: Renderings, room: int) -> bool:
+        """Whether the only example of a rendering has at most `room` tokens; of a long one, only a start is encoded.
+
+        Twice the room, because a special token that a row spells can have less tokens as ordinary text.
+        """
+        if self.runs.exceeds(rendering, 2 * max(room, 0) + MARGIN):
+            return False
+        return bool(self._tokenized(rendering).lengths[0] <= room)
 
     def _tokenized(self, renderings: Renderings) -> _Examples:
         return _examples(self.runs.encode(renderings)[0], renderings.layout)

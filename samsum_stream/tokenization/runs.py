@@ -1,7 +1,7 @@
 """Runs of rendered examples to token ids: all runs of a chunk in one batched call."""
 
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from samsum_stream.errors import RowError
 from samsum_stream.tokenization.backends import Backend
 from samsum_stream.tokenization.border import Border
+from samsum_stream.tokenization.cuts import PART
 from samsum_stream.tokenization.restarts import runs_that_restart, texts_of
 from samsum_stream.tokenization.special_tokens import SpecialTokens
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged
@@ -70,10 +71,24 @@ class RunEncoder:
             runs = runs.replace(self._ordinary(renderings, np.flatnonzero(differs)))
         return runs, spelled
 
+    def exceeds(self, renderings: Renderings, number: int) -> bool:
+        """Whether a start of the texts has more than `number` tokens already; false for texts that are not long."""
+        pieces = renderings.pieces
+        texts = [renderings.texts[index] for index in np.unique(pieces.of_runs.ids)] if pieces else renderings.texts
+        if sum(map(len, texts)) <= PART:
+            return False
+        for part in chain.from_iterable(map(self.special_tokens.cuts.parts, texts)):
+            number -= len(self.backend.encode([part]).ids)
+            if number < 0:
+                return True
+        return False
+
     def _encoded(self, renderings: Renderings) -> Ragged:
         """The ids of each run; only pieces that are marked as ordinary are encoded as ordinary text."""
         texts, continues, pieces = texts_of(renderings, self.border.restarting)
-        encoded = self.border.unmark(self.backend.encode(self.border.mark(texts, continues)), continues)
+        parts = self.special_tokens.cuts.split(texts, continues)
+        marked = self.border.mark(parts.texts, parts.continues)
+        encoded = parts.joined(self.border.unmark(self.backend.encode(marked), parts.continues))
         if pieces is None:
             return encoded
         ordinary = {piece: self._ordinary_ids([_spelled(texts[piece])], continues=True) for piece in pieces.ordinary}

@@ -16,6 +16,7 @@ from tokenizers import AddedToken
 from samsum_stream.errors import TokenizerError
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.border import LINE, Border
+from samsum_stream.tokenization.cuts import Cuts
 from samsum_stream.values.arrays import Int64Array, Ragged
 from samsum_stream.values.renderings import Segment
 
@@ -39,7 +40,7 @@ class SpecialTokens:
     """
 
     def __init__(self, backend: HFBackend, border: Border) -> None:
-        self.backend, self.border = backend, border
+        self.backend, self.border, self.cuts = backend, border, Cuts(backend, border)
         added = backend.tokenizer.get_added_tokens_decoder()
         self.ids = {token.content: number for number, token in added.items() if token.special and token.content}
         tokens = sorted(
@@ -109,6 +110,13 @@ class SpecialTokens:
         """The ids of ordinary text."""
         if not text:
             return []
+        first, *others = self.cuts.parts(text)
+        ids = self._ordinary_part(first, continues=continues)
+        for part in others:
+            ids += self._ordinary_part(part, continues=True)
+        return ids
+
+    def _ordinary_part(self, text: str, *, continues: bool) -> list[int]:
         if not continues:
             return self.backend.encode_ordinary(text)
         [marked] = self.border.mark([text], np.ones(1, np.bool_))
