@@ -314,6 +314,12 @@ class CollatorConfig(_Section):
         return {name: getattr(kwargs, name) for name in COLLATOR_KWARGS[self.method]}
 
 
+def _require_share(value: int | float, key: str) -> None:
+    if isinstance(value, float) and value >= 1:
+        text = f"a decimal number is a share below 1; got {value}; write a whole number of rows"
+        raise several([((key,), text)])
+
+
 class FaultConfig(_Section):
     """How to treat a bad row."""
 
@@ -327,9 +333,7 @@ class FaultConfig(_Section):
     def _only_skipped_rows_have_a_limit(self) -> "FaultConfig":
         if self.on_bad_row == "skip" and not self.max_bad_rows:
             raise several([(("max_bad_rows",), _NO_LIMIT)])
-        if isinstance(self.max_bad_rows, float) and self.max_bad_rows >= 1:
-            text = f"a decimal number is a share below 1; got {self.max_bad_rows}; write a whole number of rows"
-            raise several([(("max_bad_rows",), text)])
+        _require_share(self.max_bad_rows, "max_bad_rows")
         if self.on_bad_row == "raise":
             unused = [name for name in ("max_bad_rows", "quarantine_path") if getattr(self, name)]
             text = "requires on_bad_row: skip, but on_bad_row is raise; write skip, or remove this key"
@@ -367,6 +371,9 @@ class StreamConfig(_Section):
     shuffle: bool = Field(default=True, description="whether the rows are shuffled in every epoch")
     seed: NaturalInt = Field(default=0, description="the seed of the shuffled order")
     epochs: PositiveInt | None = Field(default=1, description="the number of epochs; null: endless")
+    holdout: CountOrRate = Field(
+        default=0, description="the rows that training never reads: a number, or a share below 1; stream.holdout()"
+    )
     lanes: Literal["auto"] | PositiveInt = Field(default="auto", description="the number of lanes")
     ignore_index: Int32 = Field(default=-100, description="the label of tokens that the loss ignores")
     num_proc: PositiveInt = Field(default=1, description="the number of worker processes (a key of the older layout)")
@@ -381,6 +388,11 @@ class StreamConfig(_Section):
         if _names_padded(data) and isinstance(packing, dict) and "method" not in packing:
             return {**data, "packing_config": {**packing, "method": "none"}}
         return data
+
+    @model_validator(mode="after")
+    def _holdout_is_a_number_or_a_share(self) -> "StreamConfig":
+        _require_share(self.holdout, "holdout")
+        return self
 
     @model_validator(mode="after")
     def _padded_rows_are_not_packed(self) -> "StreamConfig":

@@ -25,7 +25,9 @@ def warn_of_copies(source: Source, *, num_workers: int, context: Any) -> None:
     """
     if (context or multiprocessing).get_start_method() != "fork":
         return
-    for rows in (leaf.source for leaf in source.leaves if isinstance(leaf.source, ListSource)):
+    for rows in (leaf.source.origin for leaf in source.leaves):
+        if not isinstance(rows, ListSource):
+            continue
         if (num_bytes := rows.num_object_bytes) * num_workers > MAX_COPIED:
             warn_once(
                 logger,

@@ -43,7 +43,7 @@ class ReadyIdsRenderer(Renderer):
         is_good[[*problems]] = False
         good = np.flatnonzero(is_good)
         if problems:
-            content = _selected(content, is_good)
+            content = content.picked(good)
         runs, shapes, shape_of = _runs_of(content)
         return Renderings(
             texts=[],
@@ -105,18 +105,6 @@ def _packed(what: str) -> Problem:
         f"field 'input_ids' has {what} of the row, so the row seems to hold padding or several documents, which would "
         "see each other; name position_ids or seq_lengths (or attention_mask) under `columns:`, or write "
         "tokenizer_config: {ids_without_borders: one_document} if each row is one document",
-    )
-
-
-def _selected(content: TokenIds, is_chosen: BoolArray) -> TokenIds:
-    """Some rows."""
-    tokens = np.repeat(is_chosen, content.row_lengths)
-    return TokenIds(
-        ids=content.ids[tokens],
-        trained=content.trained[tokens],
-        lengths=content.lengths[np.repeat(is_chosen, content.num_documents)],
-        num_documents=content.num_documents[is_chosen],
-        has_borders=content.has_borders[is_chosen],
     )
 
 

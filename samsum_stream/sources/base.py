@@ -56,6 +56,15 @@ class Source(ABC):
         """The position of row `row` of shard number `shard`; rows count from 0 in each shard."""
         return RowPosition(source=self.name, shard=self.shards[shard].name, row=row, epoch=epoch)
 
+    def read_position(self, shard: int, row: int, epoch: int) -> RowPosition:
+        """The position of the row that is read as number `row` of a shard; a view leaves out rows before it."""
+        return self.position(shard, row, epoch)
+
+    @property
+    def origin(self) -> "Source":
+        """The source that a view reads from; the source itself if it is not a view."""
+        return self
+
     @property
     def num_rows(self) -> int | None:
         """Rows of all shards; None if only reading the shards gives the number."""

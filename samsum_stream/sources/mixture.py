@@ -1,6 +1,6 @@
 """Several sources as one source: the shards of each child follow those of the children before it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Literal, NamedTuple
@@ -56,8 +56,15 @@ class Mixture(Source):
 
     def position(self, shard: int, row: int, epoch: int) -> RowPosition:
         """The position of a row in its child; `epoch` is the epoch of the child."""
-        child = next(child for child in reversed(self.children) if child.first_shard <= shard)
+        child = self._child_of(shard)
         return child.source.position(shard - child.first_shard, row, epoch)
+
+    def read_position(self, shard: int, row: int, epoch: int) -> RowPosition:
+        child = self._child_of(shard)
+        return child.source.read_position(shard - child.first_shard, row, epoch)
+
+    def _child_of(self, shard: int) -> Child:
+        return next(child for child in reversed(self.children) if child.first_shard <= shard)
 
     @property
     def num_rows(self) -> int | None:
@@ -100,3 +107,11 @@ class Mixture(Source):
             if len(of_child):
                 rows = Rows.joined(rows, block.take(of_child).of_shards_from(child.first_shard))
         return rows
+
+
+def mapped(source: Source, change: Callable[[Source], Source]) -> Source:
+    """The source with `change` applied to each source that rows are read from."""
+    if not isinstance(source, Mixture):
+        return change(source)
+    children = [(child.name, mapped(child.source, change)) for child in source.children]
+    return Mixture(children, name=source.name, mix=source.mix)

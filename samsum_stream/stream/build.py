@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,7 @@ from samsum_stream.pipeline.pipeline import Pipeline
 from samsum_stream.prompts import FORMATS_OF_CONFIG, PROMPTS, ChatTemplate, Prompt, PromptFormat, format_for_model
 from samsum_stream.prompts.ready_ids import Vocabulary
 from samsum_stream.sources import Source
-from samsum_stream.sources.faults import Faults
-from samsum_stream.stream.fingerprint import source_identity
-from samsum_stream.stream.opening import build_source, first_rows_of
+from samsum_stream.stream.opening import OpenedRows, faults_of
 from samsum_stream.stream.renderers import Formats, build_renderer, choose_formats
 from samsum_stream.stream.suitability import require_suitable
 from samsum_stream.tokenization import (
@@ -39,7 +37,7 @@ from samsum_stream.tokenization import (
 )
 from samsum_stream.tokenization.calls import require_same_calls, serialized_backend
 from samsum_stream.tokenization.joints import Joints
-from samsum_stream.tokenization.settings import apply_settings, require_no_settings
+from samsum_stream.tokenization.settings import apply_settings
 from samsum_stream.tokenization.splitting import Borders, Splitter, token_texts
 from samsum_stream.values.rows import Completions, Conversations, Instructions, Rows
 
@@ -55,27 +53,31 @@ class Parts:
 
     Attributes:
         formats: The formats in which rows are written.
-        source_identity: The identity of the source in the fingerprint.
+        opened: The rows.
         tokenizer: The tokenizer.
         pipeline: Rows to batches.
         collator: Batches to tensors.
     """
 
     formats: Formats
-    source_identity: str
+    opened: OpenedRows
     tokenizer: PreTrainedTokenizerBase
     pipeline: Pipeline
     collator: Collator
 
 
 def build_parts(
-    config: StreamConfig, *, rows: object, tokenizer: PreTrainedTokenizerBase | None, trust: Sequence[str]
+    config: StreamConfig,
+    *,
+    open_rows: Callable[[Prompt], OpenedRows],
+    tokenizer: PreTrainedTokenizerBase | None,
+    trust: Sequence[str],
 ) -> Parts:
     """Build all parts of a stream.
 
     Args:
         config: The config.
-        rows: Rows that replace the source of the config; None uses the source of the config.
+        open_rows: Opens the rows for a prompt, whose templates name columns.
         tokenizer: A tokenizer that replaces the one of `base_model`; None loads the tokenizer of `base_model`.
         trust: The modules that the config may import.
 
@@ -85,11 +87,10 @@ def build_parts(
     base_model = config.base_model or str(getattr(tokenizer, "name_or_path", ""))
     template = chat_template_of(config, trust=trust)
     prompt = build_prompt(config, base_model=base_model, trust=trust, has_format=template is None)
-    source = build_source(config, prompt, rows=rows, trust=trust)
-    tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else _unchanged(config, tokenizer))
+    opened = open_rows(prompt)
+    source, first_rows = opened.source, opened.first_rows
+    tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
     packing = config.packing_config
-    faults = Faults(config.fault_config.on_bad_row == "skip", config.fault_config.max_bad_rows)
-    first_rows = first_rows_of(config, source, faults)
     kinds: set[type] = {type(rows.content) for rows in first_rows}
     formats = choose_formats(config, prompt, template, tokenizer, kinds)
     require_suitable(config, kinds, formats.chat_kinds)
@@ -109,11 +110,11 @@ def build_parts(
         seed=config.seed,
         epochs=config.epochs,
         num_lanes=None if config.lanes == "auto" else config.lanes,
-        faults=faults,
+        faults=faults_of(config),
         fills_batches=COLLATORS[config.collator_config.method].has_fixed_shape,
     )
     collator = build_collator(config, tokenizer)
-    return Parts(formats, source_identity(source, first_rows), tokenizer, pipeline, collator)
+    return Parts(formats, opened, tokenizer, pipeline, collator)
 
 
 def build_collator(config: StreamConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
@@ -272,12 +273,6 @@ def _load_tokenizer(config: StreamConfig) -> PreTrainedTokenizerBase:
         problem = str(error).removeprefix("base_model: ")
         raise TokenizerError(f"{config.where('base_model')}: {problem}") from None
     apply_settings(tokenizer, section, folder=config.folder, where=where)
-    return tokenizer
-
-
-def _unchanged(config: StreamConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer of the caller; raises `ConfigError` if the config has settings that would change it."""
-    require_no_settings(config.tokenizer_config, where=functools.partial(config.where, "tokenizer_config"))
     return tokenizer
 
 

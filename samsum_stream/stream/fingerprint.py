@@ -25,6 +25,7 @@ _PROBES = [Message("an input", "a response", ("a context",) * number) for number
 def fingerprint_of(
     config: StreamConfig,
     *,
+    reads_holdout: bool,
     source: str,
     formats: Formats,
     tokenizer: str,
@@ -37,6 +38,7 @@ def fingerprint_of(
 
     Args:
         config: The config.
+        reads_holdout: Whether the stream reads the held-out rows, and not the others.
         source: The result of `source_identity`.
         formats: The formats in which rows are written.
         tokenizer: The tokenizer as JSON.
@@ -49,6 +51,7 @@ def fingerprint_of(
     return {
         "source": source,
         "columns": ", ".join(_columns(config.source_config)),
+        "holdout": _holdout(config.holdout, reads_it=reads_holdout),
         "tokenizer": _tokenizer(config.tokenizer_config, tokenizer),
         "eos": eos,
         "prompt": f"{type(prompt).__name__} {_rendered(replace(prompt, format=PromptFormat()))}"
@@ -75,6 +78,13 @@ def _tokenizer(section: TokenizerConfig, serialized: str) -> str:
 
 def _truncation(section: TruncationConfig) -> str:
     return f"split {section.kwargs.overlap} {section.kwargs.at}" if section.method == "split" else section.method
+
+
+def _holdout(holdout: int | float, *, reads_it: bool) -> str | None:
+    """The part of the rows that a stream reads; None, as in states of earlier versions, if it reads all rows."""
+    if not holdout:
+        return None
+    return f"{'only' if reads_it else 'without'} {holdout}"
 
 
 def _columns(section: SourceConfig, name: str = "") -> list[str]:

@@ -27,10 +27,49 @@ from samsum_stream.sources import (
 from samsum_stream.sources.faults import SKIP, Faults
 from samsum_stream.sources.mixture import Mix
 from samsum_stream.sources.rows.gather import FIX_OR_SKIP, FIX_THE_ROW
+from samsum_stream.stream.holdout import training_rows
 from samsum_stream.values.rows import Rows
 
 NUM_PROBED_ROWS = 64
 """The first rows of a source, which are read to check its columns and to compare the backends."""
+
+
+class OpenedRows(NamedTuple):
+    """The rows of a stream.
+
+    Attributes:
+        whole: The source with all rows, those that are held out included.
+        source: The rows that the stream reads.
+        first_rows: The first rows of each leaf of `whole`.
+        are_held_out: Whether the stream reads the held-out rows.
+    """
+
+    whole: Source
+    source: Source
+    first_rows: list[Rows]
+    are_held_out: bool = False
+
+
+def open_rows(config: StreamConfig, prompt: Prompt, *, rows: object, trust: Sequence[str]) -> OpenedRows:
+    """The rows that training reads.
+
+    Args:
+        config: The config.
+        prompt: The prompt, whose templates name columns.
+        rows: Rows that replace the source of the config; None uses the source of the config.
+        trust: The modules that the config may import.
+
+    Raises:
+        SamsumStreamError: the source cannot be opened or split, or one of the first rows is bad.
+    """
+    whole = build_source(config, prompt, rows=rows, trust=trust)
+    first_rows = first_rows_of(config, whole, faults_of(config))
+    return OpenedRows(whole, training_rows(whole, config.holdout, where=config.where("holdout")), first_rows)
+
+
+def faults_of(config: StreamConfig) -> Faults:
+    """The policy for bad rows."""
+    return Faults(config.fault_config.on_bad_row == "skip", config.fault_config.max_bad_rows)
 
 
 def build_source(config: StreamConfig, prompt: Prompt, *, rows: object, trust: Sequence[str]) -> Source:

@@ -26,13 +26,15 @@ from samsum_stream.loader.state.state import Fingerprint
 from samsum_stream.loader.stats import Stats
 from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.prompts.segments import text_of
-from samsum_stream.stream.build import build_parts
-from samsum_stream.stream.fingerprint import fingerprint_of
-from samsum_stream.stream.opening import names_in_templates, rules_of_conversations
+from samsum_stream.stream.build import Parts, build_parts
+from samsum_stream.stream.fingerprint import fingerprint_of, source_identity
+from samsum_stream.stream.holdout import held_out_rows, holdout_config
+from samsum_stream.stream.opening import names_in_templates, open_rows, rules_of_conversations
 from samsum_stream.stream.preview import Preview, preview
 from samsum_stream.stream.rows import labels_of, rows_of_caller
 from samsum_stream.stream.run import UNCHANGED, with_settings
 from samsum_stream.tokenization.changes import TokenizerRecord
+from samsum_stream.tokenization.settings import require_no_settings
 from samsum_stream.training.choosing import check, fit, prepare_to_train
 from samsum_stream.training.model_report import ModelReport
 from samsum_stream.training.probing import probe_packs
@@ -78,11 +80,17 @@ class SFTStream(IterableDataset[Pack]):
                 f"SFTStream takes a config from load_config or parse_config, got {shown(config)}; for a file call "
                 "SFTStream.from_yaml(path), for a dict SFTStream.from_config({...})"
             )
-        self.config = config
-        parts = build_parts(config, rows=rows, tokenizer=tokenizer, trust=trust)
+        if tokenizer is not None:
+            require_no_settings(config.tokenizer_config, where=functools.partial(config.where, "tokenizer_config"))
+        opener = functools.partial(open_rows, config, rows=rows, trust=trust)
+        self._set_up(config, build_parts(config, open_rows=opener, tokenizer=tokenizer, trust=trust), trust=trust)
+
+    def _set_up(self, config: StreamConfig, parts: Parts, *, trust: Sequence[str]) -> None:
+        self.config, self._trust = config, tuple(trust)
         self.tokenizer, self.collator, self.pipeline = parts.tokenizer, parts.collator, parts.pipeline
         self.stats = Stats(self.pipeline.source.leaves)
-        self._formats, self._source_identity = parts.formats, parts.source_identity
+        self._formats, self._opened = parts.formats, parts.opened
+        self._source_identity = source_identity(parts.opened.whole, parts.opened.first_rows)
         self._tokenizer_record = TokenizerRecord.of(self.tokenizer, uses_template=parts.formats.uses_tokenizer)
         self._first_epoch = 0
         self._writes_quarantine = True
@@ -126,6 +134,30 @@ class SFTStream(IterableDataset[Pack]):
         if quarantine is not UNCHANGED:
             run._writes_quarantine = quarantine
         return run
+
+    def holdout(self, **settings: Any) -> Self:
+        """The rows that training never reads, as the config's `holdout` says: one epoch, in the order of the source.
+
+        The rows depend on the source and on `holdout` alone. This stream counts into `stats` of its own, and writes no
+        list of bad rows.
+
+        Args:
+            settings: Keys of the config that differ, each as a whole: `packing_config`, `truncation_config`,
+                `collator_config`, `batch_size`, `lanes` (by default `auto`).
+
+        Raises:
+            ConfigError: the config holds out no rows, or a setting is unknown or breaks a rule.
+        """
+        config, opened = holdout_config(self.config, settings), self._opened
+        if opened.are_held_out:
+            raise ConfigError("stream.holdout: the stream reads the held-out rows already; call it on the other stream")
+        source = held_out_rows(opened.whole, config.holdout, where=config.where("holdout"))
+        opened = opened._replace(source=source, are_held_out=True)
+        parts = build_parts(config, open_rows=lambda prompt: opened, tokenizer=self.tokenizer, trust=self._trust)
+        stream = object.__new__(type(self))
+        stream._set_up(config, parts, trust=self._trust)
+        stream._writes_quarantine = False
+        return stream
 
     @closed_at_exit
     def __iter__(self) -> Generator[Pack]:
@@ -323,6 +355,7 @@ class SFTStream(IterableDataset[Pack]):
     def _fingerprint(self, num_lanes: int) -> Fingerprint:
         return fingerprint_of(
             self.config,
+            reads_holdout=self._opened.are_held_out,
             source=self._source_identity,
             formats=self._formats,
             tokenizer=self._encoder.tokenizer.reference.serialized,

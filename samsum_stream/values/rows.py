@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
-from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, offsets_of, sums_of
+from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragged, offsets_of, sums_of
 from samsum_stream.values.conversations import Conversation
+
+T = TypeVar("T")
 
 
 class RowPosition(NamedTuple):
@@ -87,6 +89,12 @@ class Instructions:
             {name: texts + other.columns[name] for name, texts in self.columns.items()},
         )
 
+    def picked(self, indices: Int64Array) -> Self:
+        """The rows at `indices`, `[n]`, in the given order."""
+        contexts = None if self.contexts is None else _picked(self.contexts, indices)
+        columns = {name: _picked(texts, indices) for name, texts in self.columns.items()}
+        return type(self)(_picked(self.inputs, indices), _picked(self.responses, indices), contexts, columns)
+
 
 class Completions(Instructions):
     """The texts of `n` rows with a prompt (`inputs`) and a completion (`responses`), which follows it directly."""
@@ -111,6 +119,10 @@ class Conversations:
     def __add__(self, other: Self) -> Self:
         return type(self)(self.conversations + other.conversations)
 
+    def picked(self, indices: Int64Array) -> Self:
+        """The rows at `indices`, `[n]`, in the given order."""
+        return type(self)(_picked(self.conversations, indices))
+
 
 @dataclass(frozen=True, slots=True)
 class Texts:
@@ -123,6 +135,10 @@ class Texts:
 
     def __add__(self, other: Self) -> Self:
         return type(self)(self.texts + other.texts)
+
+    def picked(self, indices: Int64Array) -> Self:
+        """The rows at `indices`, `[n]`, in the given order."""
+        return type(self)(_picked(self.texts, indices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +177,15 @@ class TokenIds:
 
     def __add__(self, other: Self) -> Self:
         return self.joined([self, other])
+
+    def picked(self, indices: Int64Array) -> Self:
+        """The rows at `indices`, `[n]`, in the given order."""
+        chosen = Ragged(indices, np.arange(len(indices) + 1))  # type: ignore[arg-type]
+        tokens, documents = offsets_of(self.row_lengths), offsets_of(self.num_documents)
+        values: Any = ((self.ids, tokens), (self.trained, tokens), (self.lengths, documents))
+        columns: list[Any] = [Ragged(column, offsets).joined(chosen).ids for column, offsets in values]
+        columns += [self.num_documents[indices], self.has_borders[indices]]
+        return type(self)(*columns)
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -223,9 +248,18 @@ class Rows:
             skipped=first.skipped + tuple((first.num_read + index, bad) for index, bad in second.skipped),
         )
 
+    def picked(self, indices: Int64Array) -> "Rows":
+        """The rows at `indices`, `[n]`, in the given order, of rows that are all valid."""
+        content = self.content.picked(indices)
+        return replace(self, content=content, shards=self.shards[indices], rows=self.rows[indices])
+
     def of_shards_from(self, first_shard: int) -> "Rows":
         """The same rows with `first_shard` added to every shard number."""
         return replace(self, shards=self.shards + np.int32(first_shard)) if first_shard else self
+
+
+def _picked(values: Sequence[T], indices: Int64Array) -> list[T]:
+    return [values[index] for index in indices.tolist()]
 
 
 def is_blank(text: str) -> bool:

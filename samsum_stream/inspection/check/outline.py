@@ -132,13 +132,13 @@ def _layout(facts: Facts) -> str:
 def _resume(source: Source) -> str:
     if isinstance(source, IndexedSource) or (isinstance(source, SequentialSource) and source.seeks):
         return "seeks to its row, and only reads rows again that waited for a pack"
-    if isinstance(source, IterableSource):
+    if isinstance(source.origin, IterableSource):
         return "reads all earlier rows again"
     return "reads the shard from its start" if len(source.shards) > 1 else "reads its only shard from the start"
 
 
 def _cache(source: Source) -> str:
-    files = source.arrow_files if isinstance(source, TableSource) else []
+    files = source.origin.arrow_files if isinstance(source.origin, TableSource) else []
     if not files:
         return "nothing is written; each epoch reads the rows from their source"
     size = sum(file.stat().st_size for file in files)

@@ -188,7 +188,7 @@ def _location(source: Source, pieces: Sequence[MeasuredRows], worker: int) -> st
     last = next((piece for piece in reversed(pieces) if piece.worker == worker), None)
     if last is None:
         return "it is counting its first rows"
-    return f"it is counting rows after {source.position(last.shard, last.start + last.num_rows - 1, 0)}"
+    return f"it is counting rows after {source.read_position(last.shard, last.start + last.num_rows - 1, 0)}"
 
 
 class _Counter(WorkerDataset[MeasuredRows]):

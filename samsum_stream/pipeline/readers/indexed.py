@@ -47,7 +47,7 @@ class IndexedReader(Reader):
         number = int(self.order.rows(lane, np.array([cursor.row]), epoch=cursor.epoch, num_rows=num_rows)[0])
         starts = np.cumsum([0, *(shard.num_rows or 0 for shard in self.source.shards)])
         shard = int(np.searchsorted(starts, number, side="right")) - 1
-        return self.source.position(shard, number - int(starts[shard]), cursor.epoch)
+        return self.source.read_position(shard, number - int(starts[shard]), cursor.epoch)
 
     def _size_of(self, lane: int) -> int:
         return lane_size(lane, num_rows=self.source.num_rows, num_lanes=self.order.num_lanes)

@@ -55,7 +55,7 @@ class RangeReader(BlockReader):
     def row_at(self, lane: int, cursor: Cursor) -> RowPosition:
         shard, start, _ = self._ranges(lane, cursor.epoch)[cursor.shard]
         size = self.order.block_size
-        return self.source.position(shard, start + cursor.row // size * size, cursor.epoch)
+        return self.source.read_position(shard, start + cursor.row // size * size, cursor.epoch)
 
     def _ranges(self, lane: int, epoch: int) -> list[ShardRange]:
         return self.order.ranges(lane, epoch=epoch, sizes=sizes_of(self.source))

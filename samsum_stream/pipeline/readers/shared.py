@@ -79,7 +79,7 @@ class SharedReader(BlockReader):
         shard = self.order.shards(len(self.source.shards), epoch=cursor.epoch)[cursor.shard]
         offset = self.order.offset(lane, epoch=cursor.epoch, shard_index=cursor.shard)
         row = self.order.block_of(offset, cursor.row) * self.order.block_size
-        return self.source.position(shard, row, cursor.epoch)
+        return self.source.read_position(shard, row, cursor.epoch)
 
     def _assign(self, epoch: int, starts: Mapping[int, Cursor]) -> Iterator[list[LaneRows]]:
         """Each step reads one block and assigns its rows to the lanes, without the rows before their starts."""
