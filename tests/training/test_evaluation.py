@@ -4,7 +4,7 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tests.jobs.killing import Jobs
 from tests.models import make_model
 from tests.streams import labels_of_row, make_rows, make_stream, tokens_of_row
 from tests.training.trainers import NUM_ROWS, arguments, attached, layout_of, losses, small_stream
+from tests.training.trainers import Recorder as RowRecorder
 
 SMOOTHING = 0.2
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -38,10 +39,10 @@ def trainer_for(folder: Path, *, kind: type[Trainer] = Trainer, **changes: Any) 
     return trainer
 
 
-def loss_of_documents(loss: Loss, num_rows: int = NUM_ROWS) -> float:
+def loss_of_documents(loss: Loss, rows: Iterable[int] = range(NUM_ROWS)) -> float:
     """The mean over all labels, from each document in a batch of its own. `loss` takes logits and their labels."""
     model, total, count = make_model("llama").eval(), 0.0, 0
-    for row in range(num_rows):
+    for row in rows:
         labels = torch.tensor(labels_of_row(row)[1:])
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([tokens_of_row(row)]), use_cache=False).logits[0, :-1]
@@ -108,6 +109,44 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     with Jobs(folder) as jobs:
         jobs.start("tests.jobs.evaluation", folder, ranks=2).finish()
     return [json.loads((folder / f"rank-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
+
+
+class TestHeldOutRows:
+    """The rows of `stream.holdout()`, which the same Trainer does not train on."""
+
+    @pytest.mark.parametrize("form", ["eval_dataset", "eval_stream", "dict"])
+    def test_are_evaluated_and_not_trained(self, form: str, tmp_path: Path) -> None:
+        stream = small_stream(holdout=10)
+        held_out = stream.holdout()
+        rows = sorted(example.position.row for pack in stream.holdout() for example in pack.examples)
+        datasets = {"eval_dataset": held_out, "eval_stream": None, "dict": {"rows": held_out}}
+        changes = {"num_train_epochs": 2, "learning_rate": 0.0}
+        trainer = RowRecorder(make_model("llama"), arguments(tmp_path, **changes), eval_dataset=datasets[form])
+        stream.attach(trainer, eval_stream=held_out if form == "eval_stream" else None)
+        trainer.train()
+        trained = [row for batch in trainer.rows for row in batch]
+        assert sorted(trained) == sorted(2 * [row for row in range(NUM_ROWS) if row not in rows])
+        (loss,) = [value for name, value in trainer.evaluate().items() if name in ("eval_loss", "eval_rows_loss")]
+        assert loss == pytest.approx(loss_of_documents(plain, rows), rel=1e-5)
+
+    def test_are_evaluated_during_training(self, tmp_path: Path) -> None:
+        stream = small_stream(holdout=10)
+        changes = {"num_train_epochs": 2, "eval_strategy": "epoch", "learning_rate": 0.0}
+        trainer = Trainer(make_model("llama"), arguments(tmp_path, **changes), eval_dataset=stream.holdout())
+        stream.attach(trainer)
+        trainer.train()
+        rows = [example.position.row for pack in stream.holdout() for example in pack.examples]
+        losses = [log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log]
+        assert losses == pytest.approx(2 * [loss_of_documents(plain, rows)], rel=1e-5)
+
+    def test_have_their_own_layout_and_length(self, tmp_path: Path) -> None:
+        stream = small_stream(holdout=10)
+        rows = [example.position.row for pack in stream.holdout() for example in pack.examples]
+        held_out = stream.holdout(
+            collator_config=layout_of("padded"), packing_config={"method": "none", "kwargs": {"max_length": 128}}
+        )
+        metrics = trainer_for(tmp_path).evaluate(held_out)
+        assert metrics["eval_loss"] == pytest.approx(loss_of_documents(plain, rows), rel=1e-5)
 
 
 class TestTheLoss:
@@ -177,7 +216,7 @@ class TestPredict:
         assert output.predictions.shape[:2] == output.label_ids.shape
         labels = [[label for label in row if label != -100] for row in output.label_ids.tolist()]
         assert labels == [[label for label in labels_of_row(row) if label != -100] for row in range(20)]
-        assert output.metrics["test_loss"] == pytest.approx(loss_of_documents(plain, 20), rel=1e-5)
+        assert output.metrics["test_loss"] == pytest.approx(loss_of_documents(plain, range(20)), rel=1e-5)
 
     def test_of_other_data_is_that_of_the_trainer(self, tmp_path: Path) -> None:
         rows = [{"input_ids": tokens_of_row(9), "labels": labels_of_row(9)} for _ in range(3)]
@@ -283,7 +322,7 @@ class TestSmallStreams:
     def test_use_fewer_workers(self, num_rows: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         stream = eval_stream(num_rows, lanes="auto", batch_size=1, collator_config={"method": "padded"})
         metrics = trainer_for(tmp_path, dataloader_num_workers=2).evaluate(stream)
-        assert metrics["eval_loss"] == pytest.approx(loss_of_documents(plain, num_rows), rel=1e-5)
+        assert metrics["eval_loss"] == pytest.approx(loss_of_documents(plain, range(num_rows)), rel=1e-5)
         assert "too few rows for 2 workers, so no worker is used" in caplog.text
 
 
