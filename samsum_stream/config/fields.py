@@ -19,6 +19,12 @@ Weight = (  # these bounds keep the arithmetic of shares far from the limits of 
 )
 Name = Annotated[str, Field(min_length=1), Rule("non-empty text")]
 
+Slice = Annotated[
+    list[NaturalInt | None],
+    Field(min_length=2, max_length=3),
+    Rule("a list of start, stop and perhaps step, such as [1000, 5000], [1000, null] or [0, null, 2]"),
+]
+
 COLUMN_NAMES = (
     "input",
     "response",

@@ -27,6 +27,7 @@ from samsum_stream.config.fields import (
     Name,
     NaturalInt,
     PositiveInt,
+    Slice,
     Weight,
 )
 from samsum_stream.config.problems import Locations, Path
@@ -39,6 +40,9 @@ COLLATOR_KWARGS: dict[str, tuple[str, ...]] = {
     "padding_free": ("pad_to_multiple_of", "measure"),
 }
 """The kwargs of each collator."""
+
+MAX_ROW = 2**62
+"""A number that no source has as many rows as."""
 
 MIXTURE = "mixture"
 """The source method that combines other sources."""
@@ -84,6 +88,24 @@ class SourceConfig(_Section):
         default_factory=dict, description="the columns in the dataset, by our names and the names in templates"
     )
 
+    max_rows: PositiveInt | None = Field(default=None, description="the largest number of rows that are read")
+    slice: Slice | None = Field(default=None, description="start, stop and step of the rows that are read")
+
+    @property
+    def row_range(self) -> range:
+        """The numbers of the rows that `slice` and `max_rows` keep; an open end is the largest number."""
+        start, stop, step = (*(self.slice or (0, None)), 1)[:3]
+        first, last, every = start or 0, MAX_ROW if stop is None else stop, step or 1
+        return range(first, last, every)[: self.max_rows]
+
+    @field_validator("slice")
+    @classmethod
+    def _slice_keeps_rows(cls, given: list[int | None] | None) -> list[int | None] | None:
+        start, stop, step = (*(given or (0, None)), 1)[:3]
+        if step == 0 or (stop is not None and stop <= (start or 0)):
+            raise ValueError(f"a slice has a stop above its start, and a step of 1 or more; got {given}")
+        return given
+
     @field_validator("columns")
     @classmethod
     def _contexts_are_named_once(cls, columns: dict[str, Column]) -> dict[str, Column]:
@@ -96,9 +118,9 @@ class SourceConfig(_Section):
         """Validates the kwargs of a mixture, which contain source sections."""
         if self.method != MIXTURE:
             return self
-        if self.columns:
-            text = "a mixture has no columns of its own; write columns beside the method of each child"
-            raise several([(("columns",), text)])
+        if keys := [key for key in ("columns", "max_rows", "slice") if getattr(self, key)]:
+            text = "a mixture has no {0} of its own; write {0} beside the method of each child"
+            raise several(((key,), text.format(key)) for key in keys)
         try:
             MixtureKwargs.model_validate(self.kwargs)
         except ValidationError as error:

@@ -145,7 +145,11 @@ class SequentialSource(Source):
         for shard in range(len(self.shards)):
             for block in self.blocks(shard, num_rows=num_rows):
                 return block
-        raise SourceError(f"{self.name}: there are no rows; check the files, the split and the filters")
+        raise self.no_rows()
+
+    def no_rows(self) -> SourceError:
+        """The error for a source without rows."""
+        return SourceError(f"{self.name}: there are no rows; check the files, the split and the filters")
 
 
 class Opener(NamedTuple):

@@ -51,6 +51,7 @@ def fingerprint_of(
     return {
         "source": source,
         "columns": ", ".join(_columns(config.source_config)),
+        "selection": ", ".join(_selections(config.source_config)) or None,
         "holdout": _holdout(config.holdout, reads_it=reads_holdout),
         "tokenizer": _tokenizer(config.tokenizer_config, tokenizer),
         "eos": eos,
@@ -93,6 +94,16 @@ def _columns(section: SourceConfig, name: str = "") -> list[str]:
         children = MixtureKwargs.model_validate(section.kwargs).sources
         return [text for child, below in children.items() for text in _columns(below, f"{name}{child}/")]
     return [f"{name}{field}={column}" for field, column in sorted(section.columns.items())]
+
+
+def _selections(section: SourceConfig, name: str = "") -> list[str]:
+    """The selected rows of a source, or of all children of a mixture, as texts `child/[start, stop, step]`."""
+    if section.method == MIXTURE:
+        children = MixtureKwargs.model_validate(section.kwargs).sources
+        return [text for child, below in children.items() for text in _selections(below, f"{name}{child}/")]
+    chosen = section.row_range
+    is_whole = section.slice is None and section.max_rows is None
+    return [] if is_whole else [f"{name}[{chosen.start}, {chosen.stop}, {chosen.step}]"]
 
 
 def source_identity(source: Source, first_rows: Sequence[Rows]) -> str:

@@ -28,6 +28,7 @@ from samsum_stream.sources.faults import SKIP, Faults
 from samsum_stream.sources.mixture import Mix
 from samsum_stream.sources.rows.gather import FIX_OR_SKIP, FIX_THE_ROW
 from samsum_stream.stream.holdout import training_rows
+from samsum_stream.stream.selection import selected
 from samsum_stream.values.rows import Rows
 
 NUM_PROBED_ROWS = 64
@@ -76,7 +77,8 @@ def build_source(config: StreamConfig, prompt: Prompt, *, rows: object, trust: S
     """The source of `rows`; the source of the config if `rows` is None."""
     section, rules, templates = config.source_config, rules_of_conversations(config), names_in_templates(prompt)
     if rows is not None:
-        return as_source(rows, name="rows", columns=section.columns, rules=rules, templates=templates)
+        source = as_source(rows, name="rows", columns=section.columns, rules=rules, templates=templates)
+        return selected(source, section, where=functools.partial(config.where, "source_config"))
     if section.method is None:
         raise ConfigError(
             f"{config.where('source_config', 'method')}: the kind of the source is missing; "
@@ -133,7 +135,7 @@ class _Opener(NamedTuple):
         known: dict[str, Any] = {**SOURCES, MIXTURE: None}
         factory = resolve(method, table=known, kind="source", trust=self.trust, where=where("method"))
         try:
-            return as_source(
+            source = as_source(
                 functools.partial(call, factory, section.kwargs, where=where("kwargs")),
                 name=name or default_name(method, section.kwargs),
                 columns=section.columns,
@@ -142,6 +144,7 @@ class _Opener(NamedTuple):
             )
         except SourceError as error:
             raise SourceError(f"{where()}: {error}") from error.__cause__
+        return selected(source, section, where=where)
 
     def mixture(self, kwargs: MixtureKwargs, *, name: str, where: Callable[..., str]) -> Mixture:
         """A mixture with its children; the other arguments are those of `source`."""

@@ -50,3 +50,18 @@ class Listed(Numbers):
     def rank(self, numbers: Int64Array) -> Int64Array:
         listed = np.searchsorted(self._numbers, numbers).astype(np.int64)
         return numbers - listed if self._others else listed
+
+
+class Sliced(Numbers):
+    """The numbers of a slice that are below `num_rows`."""
+
+    def __init__(self, chosen: range, *, num_rows: int) -> None:
+        self.num_rows = num_rows
+        self._range = range(chosen.start, min(chosen.stop, num_rows), chosen.step)
+
+    def select(self, indices: Int64Array) -> Int64Array:
+        return self._range.start + self._range.step * indices
+
+    def rank(self, numbers: Int64Array) -> Int64Array:
+        step = self._range.step
+        return np.clip((numbers - self._range.start + step - 1) // step, 0, len(self._range))

@@ -29,6 +29,10 @@ class RowSet(ABC):
     def end_of(self, shard: int, number: int) -> int:
         """The row after the first `number` members of a shard, which must have as many; 0 for none."""
 
+    @abstractmethod
+    def stop(self, shard: int) -> int | None:
+        """A row from which on a shard has no members; None if it is unknown."""
+
 
 class CountedRows(RowSet):
     """Members by their number over all shards, which have known numbers of rows."""
@@ -49,6 +53,9 @@ class CountedRows(RowSet):
             return 0
         last = self._numbers.select(self._ranks[shard : shard + 1] + number - 1)
         return int(last[0] - self._starts[shard]) + 1
+
+    def stop(self, shard: int) -> int:
+        return self.end_of(shard, self.num_rows(shard))
 
 
 class HashedRows(RowSet):
@@ -82,6 +89,32 @@ class HashedRows(RowSet):
                 return start + int(members[number - 1]) + 1
             start, number = start + SCANNED, number - len(members)
         return start
+
+    def stop(self, shard: int) -> None:
+        return None
+
+
+class SlicedRows(RowSet):
+    """A slice of each shard, of shards of unknown size; the slice may end after the shard."""
+
+    def __init__(self, slices: Sequence[range]) -> None:
+        self._slices = slices
+
+    def num_rows(self, shard: int) -> None:
+        return None
+
+    def contains(self, shard: int, rows: Int64Array) -> BoolArray:
+        chosen = self._slices[shard]
+        is_inside = (rows >= chosen.start) & (rows < chosen.stop)
+        is_member: BoolArray = is_inside & ((rows - chosen.start) % chosen.step == 0)
+        return is_member
+
+    def end_of(self, shard: int, number: int) -> int:
+        chosen = self._slices[shard]
+        return chosen.start + (number - 1) * chosen.step + 1 if number else 0
+
+    def stop(self, shard: int) -> int:
+        return self._slices[shard].stop
 
 
 def starts_of(shards: Sequence[Shard]) -> Int64Array:

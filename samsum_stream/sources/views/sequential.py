@@ -39,8 +39,10 @@ class SequentialView(SequentialSource):
             return super().first_block(num_rows)
         most = self.shards[0].num_rows
         number = num_rows if most is None else min(num_rows, most)
-        block = self._source.first_block(self._row_set.end_of(0, number))
-        return _block([self._part(0, 0, block)])
+        part = self._part(0, 0, self._source.first_block(self._row_set.end_of(0, number)))
+        if not len(part.indices):
+            raise self.no_rows()
+        return _block([part])
 
     def read_position(self, shard: int, row: int, epoch: int) -> RowPosition:
         return self._source.read_position(shard, self._row_set.end_of(shard, row), epoch)
@@ -53,16 +55,17 @@ class SequentialView(SequentialSource):
 
     def _parts(self, shard: int, num_rows: int, start: int) -> Iterator["_Part"]:
         """The rows of each block of the source, without those that are left out."""
-        size = self.shards[shard].num_rows
-        row, end = self._row_set.end_of(shard, start), None if size is None else self._row_set.end_of(shard, size)
-        if row == end:
+        row, stop = self._row_set.end_of(shard, start), self._row_set.stop(shard)
+        if stop is not None:
+            num_rows = min(num_rows, stop - row)
+        if num_rows <= 0:
             return
         for block in self._source.blocks(shard, num_rows=num_rows, start=row):
             yield self._part(shard, row, block)
             row += block.num_rows
-            if end is not None and row >= end:
+            if stop is not None and row >= stop:
                 return
-        if end is not None:
+        if self.shards[shard].num_rows is not None:
             raise self._source.ended_early(shard, row)
 
     def _part(self, shard: int, row: int, block: Block) -> "_Part":

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from samsum_stream.errors import RowError, SourceError
 from samsum_stream.sources import Block, IndexedSource, SequentialSource, Shard, as_source
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.sources.views import CountedRows, HashedRows, IndexedView, Listed, RowSet, SequentialView, row_sets
+from samsum_stream.sources.views import (
+    CountedRows,
+    HashedRows,
+    IndexedView,
+    Listed,
+    RowSet,
+    SequentialView,
+    Sliced,
+    SlicedRows,
+    row_sets,
+)
 from samsum_stream.values.rows import Conversations, Instructions, Rows
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=5).filter(sum)
@@ -45,7 +55,15 @@ def listed(draw: st.DrawFn, num_rows: int) -> Listed:
 
 
 @st.composite
+def slices(draw: st.DrawFn) -> range:
+    start = draw(st.integers(0, 30))
+    return range(start, start + draw(st.integers(0, 40)), draw(st.integers(1, 5)))
+
+
+@st.composite
 def row_sets_of(draw: st.DrawFn, source: Shards) -> RowSet:
+    if None in [shard.num_rows for shard in source.shards] and draw(st.booleans()):
+        return SlicedRows([draw(slices()) for _ in source.shards])
     if None in [shard.num_rows for shard in source.shards]:
         share, key = draw(st.floats(0, 1, exclude_min=True, exclude_max=True)), draw(st.integers(0, 99))
         return HashedRows(source.shards, share=share, key=key, others=draw(st.booleans()))
@@ -84,6 +102,14 @@ class TestNumbers:
         some, others = (Listed(array, num_rows=60, others=is_other) for is_other in (False, True))
         assert some.select(np.arange(len(some))).tolist() == sorted(chosen)
         assert others.select(np.arange(len(others))).tolist() == sorted({*range(60)} - chosen)
+
+    @given(st.integers(0, 70), st.integers(1, 70), st.integers(1, 9), st.integers(1, 60))
+    def test_a_slice_has_the_numbers_of_a_range(self, start: int, length: int, step: int, num_rows: int) -> None:
+        chosen = range(start, start + length, step)
+        numbers, expected = Sliced(chosen, num_rows=num_rows), [*range(num_rows)][start : start + length : step]
+        assert numbers.select(np.arange(len(numbers))).tolist() == expected
+        ranks = [sum(row < number for row in expected) for number in range(num_rows + 1)]
+        assert numbers.rank(np.arange(num_rows + 1)).tolist() == ranks
 
 
 class TestHashedRows:
@@ -226,6 +252,13 @@ class TestSequentialView:
         source.sizes = [60]
         with pytest.raises(SourceError, match="rows/0:60: the shard promised 100 rows and has 60"):
             list(view.blocks(0, num_rows=16))
+
+    def test_rows_after_the_last_one_are_not_read(self) -> None:
+        source = as_source(iter([{"input": "0:0", "response": "0:0"}] * 10), name="r", columns={})
+        assert isinstance(source, SequentialSource)
+        view = SequentialView(source, SlicedRows([range(2, 4)]))
+        assert [block.num_rows for block in view.blocks(0, num_rows=512)] == [2]
+        assert source._last.iterator.__length_hint__() == 6  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("others", [False, True])
     def test_the_first_rows_of_an_iterator_are_read_again(self, others: bool) -> None:
