@@ -392,3 +392,12 @@ def test_ten_million_rows_are_checked_in_two_seconds_without_the_tokenizer(make:
     facts = gather(config)
     assert time.perf_counter() - loaded < 2 + loaded - start
     assert facts.pipeline.num_rows == 10_000_000
+
+
+def test_only_rows_that_training_reads_are_looked_at(make: Make, tmp_path: Path) -> None:
+    """Also if none of them is in the later row groups."""
+    pq.write_table(pa.Table.from_pylist(make_rows(60)), tmp_path / "rows.parquet", row_group_size=7)
+    source = {"method": "parquet", "kwargs": {"path": str(tmp_path / "rows.parquet")}, "max_rows": 20}
+    facts = gather(make(source_config=source, holdout=5))
+    assert facts.measured.num_rows == facts.samples[0].leaf.source.num_rows == 15
+    assert all(int(position.row) < 7 for position in facts.samples[0].positions)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -175,10 +176,19 @@ class TestTheRows:
         loaders = topology(stream.holdout(), ranks=8, workers=0)
         assert sorted(row for loader in loaders for row in read_batches(loader)) == expected
 
-    def test_are_shared_by_readers_of_other_processes(self, tmp_path: Path) -> None:
-        stream = split_stream("tars", tmp_path)
+    @pytest.mark.parametrize("kind", ["jsonl", "parquet", "tars", "mixture"])
+    def test_are_shared_by_worker_processes(self, kind: str, tmp_path: Path) -> None:
+        stream = split_stream(kind, tmp_path, lanes=2)
         expected = sorted(read(stream.holdout()))
         assert sorted(read_batches(stream.holdout().loader(num_workers=2))) == expected
+        assert set(expected).isdisjoint(read_batches(stream.loader(num_workers=2)))
+
+    @pytest.mark.parametrize("kind", ["jsonl", "parquet", "tars", "mixture"])
+    def test_are_those_of_a_copy_of_the_stream(self, kind: str, tmp_path: Path) -> None:
+        """A worker that is spawned has a copy."""
+        stream = split_stream(kind, tmp_path)
+        for one in (stream, stream.holdout()):
+            assert read(pickle.loads(pickle.dumps(one))) == read(one)
 
 
 class TestTheStreamOfHeldOutRows:

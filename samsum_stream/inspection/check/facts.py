@@ -282,9 +282,9 @@ def _blocks(source: SequentialSource, number: int) -> Iterator[Block]:
     if not _reaches_any(source):
         yield source.first_block(number)
         return
-    num_shards = len(source.shards)
-    rows_per_shard = max(number // min(num_shards, NUM_SHARDS), 1)
-    for shard in np.random.default_rng(0).permutation(num_shards).tolist():
+    shards = [number for number, shard in enumerate(source.shards) if shard.num_rows != 0]  # a view may leave all out
+    rows_per_shard = max(number // min(len(shards), NUM_SHARDS), 1)
+    for shard in np.random.default_rng(0).permutation(shards).tolist():
         block = next(source.blocks(shard, num_rows=rows_per_shard))
         yield block
         number -= block.num_rows
