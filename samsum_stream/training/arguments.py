@@ -92,4 +92,16 @@ def agree_on_batch_size(stream: Stream, arguments: TrainingArguments, name: str)
         return given
     logger.warning("%s was %d and is now %d, the batch_size of the config", name, given, config.batch_size)
     setattr(arguments, name, config.batch_size)
+    _update_deepspeed(arguments)
     return config.batch_size
+
+
+def _update_deepspeed(arguments: TrainingArguments) -> None:
+    """Give DeepSpeed the sizes for its `auto` again: it took them when the arguments were made."""
+    if (deepspeed := getattr(arguments, "hf_deepspeed_config", None)) is not None:
+        size, accumulation = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
+        sizes = {
+            "train_micro_batch_size_per_gpu": size,
+            "train_batch_size": size * accumulation * arguments.world_size,
+        }
+        deepspeed.config.update({key: value for key, value in sizes.items() if key in deepspeed.config})
