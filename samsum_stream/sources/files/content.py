@@ -12,7 +12,7 @@ from samsum_stream.errors import SourceError
 from samsum_stream.errors.once import warn_once
 from samsum_stream.sources.files.compression import BROKEN, compression_in_name, compression_of, decompressed
 from samsum_stream.sources.files.expand import File, opened
-from samsum_stream.sources.files.kinds import kind_of, refuse_other_kinds
+from samsum_stream.sources.files.kinds import COMPRESSED, kind_of, refuse_other_kinds
 from samsum_stream.sources.files.remote import Attempts, RemoteFile
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def _content(file: File, *, method: str, name: str) -> Content:
     if not head and (method in ("json", "webdataset") or compression_in_name(file.name)):
         raise SourceError(f"{name}: {file} is empty (0 bytes), and its format has an end; fetch or write it again")
     compression = compression_of(head)
-    if not compression and kind_of(head) is None:  # then a compressed file was cut or changed in its first bytes
+    if not compression and kind_of(head) in (None, COMPRESSED):  # it was cut or changed in its first bytes
         compression = compression_in_name(file.name)
     first = _first_bytes(file, head, compression) if compression else head
     refuse_other_kinds(first, method=method, file=file, name=name)

@@ -24,6 +24,7 @@ LINES = Kind("JSON lines", "read it by `method: jsonl`")
 CSV = Kind("CSV", f"read it by `method: csv`, {_LOADED.format('csv')}")
 TSV = Kind("a table with tabs between its columns", "read it by `method: tsv`")
 UTF_16 = Kind("UTF-16 text", "convert it to UTF-8, as `iconv -f UTF-16 -t UTF-8` does")
+COMPRESSED = Kind("a compressed file", "decompress it")
 OTHERS: Sequence[tuple[re.Pattern[bytes], Kind]] = (
     (re.compile(rb"PAR[1E][^ -~\s]"), PARQUET),
     (re.compile(rb".{257}ustar", re.DOTALL), TAR),
@@ -32,7 +33,7 @@ OTHERS: Sequence[tuple[re.Pattern[bytes], Kind]] = (
         Kind("an Arrow file", "read it by load_dataset with `path: arrow` and `data_files`"),
     ),
     (re.compile(rb"\xff\xfe|\xfe\xff|[ -~]\0[ -~]\0|\0[ -~]\0[ -~]"), UTF_16),
-    (re.compile(rb"\x1f\x8b|\x28\xb5\x2f\xfd|BZh[1-9]1AY|\xfd7zXZ"), Kind("a compressed file", "decompress it")),
+    (re.compile(rb"\x1f\x8b|\x28\xb5\x2f\xfd|BZh[1-9]1AY|\xfd7zXZ"), COMPRESSED),
     (re.compile(rb"PK\x03\x04"), Kind("a zip archive or an Excel workbook", "unpack it, or save it as CSV")),
     (re.compile(rb"\xd0\xcf\x11\xe0"), Kind("an Excel workbook", "save it as CSV, and read it by `method: csv`")),
     (re.compile(rb"SQLite format 3\0"), Kind("a SQLite database", "export its table as Parquet or CSV")),
