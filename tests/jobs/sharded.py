@@ -6,6 +6,7 @@ rank 0 has the weights.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,9 @@ def main() -> None:
     on_rank_0 = make_model("llama").to("cpu" if rank == 0 else "meta")
     results[ON_RANK_0] = make_stream(make_rows(60), lanes=2).fit(on_rank_0)
     (Path(sys.argv[1]) / f"rank-{rank}.json").write_text(json.dumps(results), encoding="utf-8")
-    torch.distributed.barrier()  # a rank that ends while the other one computes can be aborted by torch
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
+    os._exit(0)  # torch can abort a process at its exit after `fully_shard`, because a thread of its own still runs
 
 
 if __name__ == "__main__":

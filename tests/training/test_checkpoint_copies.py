@@ -351,6 +351,7 @@ def test_a_file_url_is_a_folder_of_the_disk(tmp_path: Path) -> None:
     assert len(trainer.rows) == 1
 
 
+@pytest.mark.slow
 def test_two_nodes_without_a_common_disk_copy_the_files_of_both(url: str, server: Server, tmp_path: Path) -> None:
     """A job of two nodes is lost. One process continues, and two new nodes continue from its checkpoint."""
     options = ("--lanes", 4, "--max-steps", 9, "--copies", url, "--save-steps", 2)

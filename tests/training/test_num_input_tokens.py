@@ -1,5 +1,6 @@
 """A Trainer reports the tokens of documents as seen, in every layout."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ def test_non_padding_counts_the_tokens_of_documents(layout: str, tmp_path: Path)
     stream = make_stream(make_rows(NUM_ROWS), lanes=1, batch_size=4, collator_config=LAYOUTS[layout])
     changes = {"num_train_epochs": 2, "include_num_input_tokens_seen": "non_padding"}
     trainer = Trainer(
-        make_model("llama"), arguments(tmp_path, **changes), processing_class=eos_as_padding(stream.tokenizer)
+        make_model("llama"),
+        arguments(tmp_path, **changes),
+        processing_class=eos_as_padding(copy.deepcopy(stream.tokenizer)),
     )
     stream.attach(trainer)
     trainer.train()
