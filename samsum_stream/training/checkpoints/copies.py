@@ -7,6 +7,7 @@ resume    the newest checkpoint, on the disks of all nodes or in the store; a no
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,7 +62,7 @@ class CheckpointCopies:
 
     def finish(self) -> None:
         """Try again to copy the last checkpoint, if its copy is missing at the end of the training."""
-        if self._missing is not None and self._folder(self._missing).is_dir():
+        if self._missing is not None:
             self.save(self._missing)
         if self._missing is not None and self._is_first:
             logger.error("%s is the last checkpoint, and has no copy in %s", self._folder(self._missing), self._store)
@@ -88,6 +89,8 @@ class CheckpointCopies:
         on_each_rank(lambda: store.begin(step) if self._is_first else None)
         sizes = on_each_rank(lambda: _sizes_in(folder) if self._leads_node else {})
         owners = {name: rank for rank in reversed(range(len(sizes))) for name in sizes[rank]}
+        if not owners:
+            raise StateError(f"{folder} has no files")
         own = [name for name, rank in owners.items() if rank == self._rank]
         on_each_rank(lambda: store.put(step, folder, own))
         files = {name: sizes[rank][name] for name, rank in owners.items()}
@@ -160,7 +163,8 @@ class CheckpointCopies:
         for number, path in checkpoints_in(Path(self._trainer.args.output_dir)).items():
             if number > step:
                 shutil.rmtree(aside := path.with_name(f"set-aside-{path.name}"), ignore_errors=True)
-                path.rename(aside)
+                with suppress(FileNotFoundError):  # another node has renamed the folder on a common disk
+                    path.rename(aside)
                 logger.warning("%s is newer than step %d, where this run is: renamed to %s", path, step, aside.name)
 
     def _complete_on_disk(self) -> set[int]:
