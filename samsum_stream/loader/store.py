@@ -1,6 +1,6 @@
 """The store behind a URL: a request has a few attempts, and an outage is an error of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +61,19 @@ class Store:
             raise FileNotFoundError(f"{self}{place}")
         return read
 
+    def read_many(self, place: str, names: Sequence[str]) -> dict[str, bytes | Exception]:
+        """The content of each object in a folder, or the error of reading it; all objects are read at one time."""
+
+        def contents(files: Any, path: str) -> dict[str, bytes | Exception]:
+            # `cat` would read signs such as * and [ as patterns
+            read = files.cat_ranges([f"{path}/{name}" for name in names], None, None, on_error="return")
+            for content in read:
+                if isinstance(content, Exception) and is_transient(content):
+                    raise content
+            return dict(zip(names, read, strict=True))
+
+        return self.call("reading", place, contents) if names else {}
+
     def write(self, place: str, text: str) -> None:
         """Write an object at once, also if it exists."""
         self.call("writing", place, lambda files, path: files.pipe_file(path, text.encode()))
@@ -84,8 +97,8 @@ class Store:
         """Copy an object to a file of the disk."""
         self.call("reading", place, lambda files, path: files.get_file(path, str(target)))
 
-    def names(self) -> list[str]:
-        """The names of the files and folders in this folder; none if the folder does not exist."""
+    def names(self, place: str = "") -> list[str]:
+        """The names of the files and folders in a folder; none if the folder does not exist."""
 
         def listed(files: Any, path: str) -> list[str]:
             files.invalidate_cache()  # other processes write, too
@@ -94,7 +107,7 @@ class Store:
             except FileNotFoundError:
                 return []
 
-        return self.call("listing", "", listed)
+        return self.call("listing", place, listed)
 
 
 def is_url(location: str) -> bool:

@@ -36,7 +36,6 @@ from samsum_stream.tokenization import (
     with_control_tokens,
 )
 from samsum_stream.tokenization.calls import require_same_calls, serialized_backend
-from samsum_stream.tokenization.joints import Joints
 from samsum_stream.tokenization.settings import apply_settings
 from samsum_stream.tokenization.splitting import Borders, Splitter, token_texts
 from samsum_stream.values.rows import Completions, Conversations, Instructions, Rows
@@ -198,7 +197,7 @@ def build_encoder(
         formats,
         bos=_added_text(tokenizer, border),
         eos=str(tokenizer.eos_token),
-        joints=Joints(reference, border),
+        joints=special_tokens.cuts.joints,
         vocabulary=Vocabulary(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id),
     )
     texts = [text[:MAX_PROBED] for rows in first_rows for text in renderer.render(rows).texts]

@@ -168,8 +168,10 @@ class SFTStream(IterableDataset[Pack]):
             ConfigError: the tokenizer was changed after the stream was made.
         """
         max_length, first_epoch = self.collator.max_length, self._first_epoch
-        for pack in read_packs(self.pipeline, stats=self.stats, max_length=max_length, first_epoch=first_epoch):
-            self._require_same_tokenizer()
+        packs = read_packs(self.pipeline, stats=self.stats, max_length=max_length, first_epoch=first_epoch)
+        for number, pack in enumerate(packs):
+            if number % self.pipeline.batch_size == 0:  # the packs of a batch are encoded together
+                self._require_same_tokenizer()
             yield pack
         self._first_epoch += self.pipeline.epochs or 0
 

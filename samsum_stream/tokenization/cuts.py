@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from samsum_stream.tokenization.backends import HFBackend
-from samsum_stream.tokenization.border import Border
+from samsum_stream.tokenization.joints import Joints
 from samsum_stream.values.arrays import BoolArray, Int64Array, Ragged
 
 PART = 1 << 16
@@ -50,12 +49,11 @@ class Cuts:
     """Cuts long texts, for one tokenizer.
 
     Args:
-        backend: Encodes texts.
-        border: How the tokenizer encodes the start of a text.
+        joints: Finds out which texts can be encoded separately.
     """
 
-    def __init__(self, backend: HFBackend, border: Border) -> None:
-        self._backend, self._border = backend, border
+    def __init__(self, joints: Joints) -> None:
+        self.joints = joints
 
     def split(self, texts: list[str], continues: BoolArray) -> Parts:
         """The parts of texts.
@@ -90,10 +88,4 @@ class Cuts:
         return None
 
     def _is_exact(self, text: str, cut: int) -> bool:
-        left, right = text[max(cut - SURROUNDINGS, 0) : cut], text[cut : cut + SURROUNDINGS]
-        [marked] = self._border.mark([right], np.ones(1, np.bool_))
-        whole, before, after = (self._ids(part) for part in (left + right, left, marked))
-        return whole == before + after[len(self._border.sentinel) :]
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self._backend.tokenizer.encode(text, add_special_tokens=False).ids)
+        return self.joints.are_separate(text[max(cut - SURROUNDINGS, 0) : cut], text[cut : cut + SURROUNDINGS])

@@ -111,6 +111,10 @@ class Joints:
         continues = not (follows_turn and left.endswith(self._border.restarting))
         return right if self._is_exact(self._tail(left), self._head(right), continues) else None
 
+    def are_separate(self, left: str, right: str) -> bool:
+        """Whether the ids of `left + right` are those of `left`, then those of `right` in the middle of a text."""
+        return self._is_exact(left, right, continues=True)
+
     def _tail(self, text: str) -> str:
         """The end of a text, from its last added token on."""
         start = 0

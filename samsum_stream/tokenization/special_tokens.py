@@ -17,6 +17,7 @@ from samsum_stream.errors import TokenizerError
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.border import LINE, Border
 from samsum_stream.tokenization.cuts import Cuts
+from samsum_stream.tokenization.joints import Joints
 from samsum_stream.values.arrays import Int64Array, Ragged
 from samsum_stream.values.renderings import Segment
 
@@ -40,7 +41,7 @@ class SpecialTokens:
     """
 
     def __init__(self, backend: HFBackend, border: Border) -> None:
-        self.backend, self.border, self.cuts = backend, border, Cuts(backend, border)
+        self.backend, self.border, self.cuts = backend, border, Cuts(Joints(backend, border))
         added = backend.tokenizer.get_added_tokens_decoder()
         self.ids = {token.content: number for number, token in added.items() if token.special and token.content}
         tokens = sorted(

@@ -41,7 +41,9 @@ def test_a_change_is_an_error_at_the_next_batch(message: str) -> None:
     tokenizer = word_tokenizer()
     stream = make(tokenizer)
     packs, batches, later = iter(stream), iter(stream.loader()), stream.loader()
-    next(packs), next(batches)
+    next(batches)
+    for _ in range(stream.pipeline.batch_size):
+        next(packs)
     CHANGES[message](tokenizer)
     for read in (lambda: next(packs), lambda: next(batches), lambda: next(iter(later)), stream.loader):
         with pytest.raises(ConfigError, match=message):

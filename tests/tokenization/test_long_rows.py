@@ -13,6 +13,7 @@ from samsum_stream import RowError, SFTStream
 from samsum_stream.prompts import shortening
 from samsum_stream.tokenization import HFBackend, backends, cuts, example_tokenizer, find_border, runs
 from samsum_stream.tokenization.cuts import Cuts
+from samsum_stream.tokenization.joints import Joints
 from samsum_stream.values.arrays import Ragged
 from samsum_stream.values.rows import Rows
 from tests.conftest import SMALL_TOKENIZER
@@ -60,7 +61,7 @@ def in_parts(tokenizer: PreTrainedTokenizerBase, text: str, *, continues: bool) 
     """The ids of a text that is encoded in parts, and the number of its parts."""
     backend = HFBackend(tokenizer.backend_tokenizer.to_str())
     border = find_border(backend)
-    parts = Cuts(backend, border).split([text], np.array([continues]))
+    parts = Cuts(Joints(backend, border)).split([text], np.array([continues]))
     encoded = border.unmark(backend.encode(border.mark(parts.texts, parts.continues)), parts.continues)
     assert "".join(parts.texts) == text
     return parts.joined(encoded).split()[0].tolist(), len(parts.texts)

@@ -6,7 +6,6 @@ The delivered batches determine the lines. A run that resumes at batch `M` remov
 ones, and writes them again.
 """
 
-import functools
 import json
 import math
 import re
@@ -41,7 +40,6 @@ class Quarantine:
         with _config_errors(redact(path)):
             self._file = lines_file(path.rstrip("/"))
         self._name = PurePath(path).name
-        self._beside = functools.cache(self._file.beside)  # a file behind a URL keeps its lines in memory
         self._others_end: float = math.inf
 
     def begin(self, batch: int, rank: int, world_size: int) -> None:
@@ -51,13 +49,13 @@ class Quarantine:
             ConfigError: the file cannot be written, or is not a list of bad rows.
         """
         names = [self._name_of(number) for number in range(world_size)] if world_size > 1 else [self._name]
-        self._file = self._beside(names[rank])
+        self._file = self._file.beside(names[rank])
         with _config_errors(self._file):
             self._file.prepare()
             _cut(self._file, batch)
             if rank == 0 and batch < self._others_end:
                 for name in {*filter(self._is_of_quarantine, self._file.names())} - {*names}:
-                    _cut(self._beside(name), batch)
+                    _cut(self._file.beside(name), batch)
                 self._others_end = batch
 
     def add(self, batch: int, rows: Sequence[BadRow]) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from samsum_stream.loader.store import Store, is_url, local_path
-from samsum_stream.sources.files.remote import is_transient
 
 RANK_FILES = "rank-*.json"
 _BATCH = re.compile(r"batch-(0|[1-9]\d*)")
@@ -101,18 +100,9 @@ class _RemoteFolder(StateFolder):
         return _numbers(self._store.names())
 
     def read(self, batch: int) -> dict[str, str | Exception]:
-        def texts(files: Any, path: str) -> dict[str, str | Exception]:
-            files.invalidate_cache()
-            names = [entry for entry in files.ls(path, detail=False) if _RANK.fullmatch(entry.rpartition("/")[2])]
-            # `cat` would read signs such as * and [ as patterns
-            contents = files.cat_ranges(names, None, None, on_error="return") if names else []
-            for content in contents:
-                if isinstance(content, Exception) and is_transient(content):
-                    raise content
-            found = sorted(zip(names, contents, strict=True))
-            return {name.rpartition("/")[2]: _decoded(content) for name, content in found}
-
-        return self._store.call("reading", f"/batch-{batch}", texts)
+        place = f"/batch-{batch}"
+        names = sorted(filter(_RANK.fullmatch, self._store.names(place)))
+        return {name: _decoded(content) for name, content in self._store.read_many(place, names).items()}
 
     def write(self, batch: int, name: str, text: str) -> str:
         place = f"/batch-{batch}/{name}"

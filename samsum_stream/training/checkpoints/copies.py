@@ -129,13 +129,18 @@ class CheckpointCopies:
     def _fetch(self, store: CheckpointStore, step: int) -> str:
         self._bring(store, step)
         if self._trainer.args.load_best_model_at_end:
-            best = state_in(self._folder(step))["best_global_step"]
-            (is_there, *_) = on_each_rank(lambda: self._is_first and best in store.complete_steps())
-            if is_there:
-                self._bring(store, best)
-            elif best is not None and not self._folder(best).is_dir():
-                logger.warning("the best checkpoint is checkpoint-%d, which is not in %s: it is lost", best, store)
+            self._fetch_best(store, state_in(self._folder(step))["best_global_step"])
         return str(self._folder(step))
+
+    def _fetch_best(self, store: CheckpointStore, step: int | None) -> None:
+        """Download the best checkpoint of the run, which the Trainer loads at its end."""
+        if step is None:
+            return
+        (is_there, *_) = on_each_rank(lambda: self._is_first and store.is_complete(step))
+        if is_there:
+            self._bring(store, step)
+        elif not self._folder(step).is_dir():
+            logger.warning("the best checkpoint is checkpoint-%d, which is not in %s: it is lost", step, store)
 
     def _bring(self, store: CheckpointStore, step: int) -> None:
         """Download a checkpoint on the first node, and then on every other one that does not see this copy."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from samsum_stream.errors import StateError
-from samsum_stream.errors.redaction import redact
+from samsum_stream.errors.redaction import explain, redact
 from samsum_stream.loader.store import Store
 from samsum_stream.training.checkpoints.local import STATE, step_of
 
@@ -53,7 +53,14 @@ class CheckpointStore:
     def manifests(self) -> dict[int, Manifest]:
         """The manifests of all checkpoints by step, the newest first, without those that another program wrote."""
         steps = sorted((step for step in map(step_of, self._store.names()) if step is not None), reverse=True)
-        return {step: manifest for step in steps if (manifest := self._manifest(step)) is not None}
+        contents = self._store.read_many("", [f"checkpoint-{step}/{MANIFEST}" for step in steps]).values()
+        manifests = dict(zip(steps, map(_manifest, contents), strict=True))
+        return {step: manifest for step, manifest in manifests.items() if manifest is not None}
+
+    def is_complete(self, step: int) -> bool:
+        """Whether there is a complete checkpoint of a step."""
+        manifest = self._manifest_of(step)
+        return manifest is not None and manifest.status is Status.COMPLETE
 
     def complete_steps(self) -> list[int]:
         """The steps of the complete checkpoints, the newest first."""
@@ -83,7 +90,7 @@ class CheckpointStore:
         Raises:
             StateError: a file is missing, or has another size than in the manifest.
         """
-        manifest = self._manifest(step)
+        manifest = self._manifest_of(step)
         if manifest is None or manifest.status is Status.INCOMPLETE:
             raise StateError(
                 f"{self}{_folder(step)} is no complete checkpoint that attach(checkpoints=) wrote; choose one of the "
@@ -114,15 +121,28 @@ class CheckpointStore:
         self._write(step, Manifest(Status.INCOMPLETE, {}))  # a reader never finds a complete one without some files
         self._store.remove(_folder(step))
 
-    def _manifest(self, step: int) -> Manifest | None:
-        try:
-            content = json.loads(self._store.read(f"{_folder(step)}/{MANIFEST}"))
-            return Manifest(Status(content["status"]), content["files"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
+    def _manifest_of(self, step: int) -> Manifest | None:
+        return _manifest(self._store.read_many(_folder(step), [MANIFEST])[MANIFEST])
 
     def _write(self, step: int, manifest: Manifest) -> None:
         self._store.write(f"{_folder(step)}/{MANIFEST}", json.dumps(manifest._asdict()))
+
+
+def _manifest(content: bytes | Exception) -> Manifest | None:
+    """A manifest from its JSON; None if there is none, or if another program wrote it.
+
+    Raises:
+        StateError: the store refuses to give it.
+    """
+    if isinstance(content, FileNotFoundError):
+        return None
+    if isinstance(content, Exception):
+        raise StateError(f"a manifest cannot be read: {explain(content)}; check the credentials") from None
+    try:
+        values = json.loads(content)
+        return Manifest(Status(values["status"]), values["files"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def split_url(checkpoint: str) -> tuple[str, int]:
