@@ -2,17 +2,12 @@
 
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
     Field,
     PrivateAttr,
-    Tag,
-    ValidationError,
     field_serializer,
     field_validator,
     model_validator,
@@ -27,11 +22,12 @@ from samsum_stream.config.fields import (
     Name,
     NaturalInt,
     PositiveInt,
-    Slice,
-    Weight,
 )
-from samsum_stream.config.problems import Locations, Path
-from samsum_stream.config.rules import Rule, problems_of, several
+from samsum_stream.config.problems import Locations
+from samsum_stream.config.rules import several
+from samsum_stream.config.section import Section
+from samsum_stream.config.source import SourceConfig, unknown_columns
+from samsum_stream.config.tokenizer import TokenizerConfig
 from samsum_stream.errors.wording import did_you_mean
 
 COLLATOR_KWARGS: dict[str, tuple[str, ...]] = {
@@ -41,17 +37,6 @@ COLLATOR_KWARGS: dict[str, tuple[str, ...]] = {
 }
 """The kwargs of each collator."""
 
-MAX_ROW = 2**62
-"""A number that no source has as many rows as."""
-
-MIXTURE = "mixture"
-"""The source method that combines other sources."""
-
-
-class _Section(BaseModel):
-    # Inputs can contain credentials, so the messages of pydantic must not show them.
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
 
 def _require_known(names: dict[str, str], known: tuple[str, ...], what: str) -> dict[str, str]:
     unknown = [name for name in names if name not in known]
@@ -60,103 +45,14 @@ def _require_known(names: dict[str, str], known: tuple[str, ...], what: str) -> 
     return names
 
 
-class ColumnConfig(_Section):
-    """A column whose values are converted to texts."""
-
-    name: Name = Field(alias="from", description="the name of the column in the dataset")
-    kind: Literal["text", "json", "class_name"] | None = Field(
-        default=None, alias="as", description="how its values become texts; null: they are texts"
-    )
-
-    def __str__(self) -> str:
-        return f"{self.name} as {self.kind}" if self.kind else self.name
-
-
-Column = Annotated[
-    Annotated[str, Tag("name")] | Annotated[ColumnConfig, Tag("converted")],
-    Discriminator(lambda value: "converted" if isinstance(value, dict | ColumnConfig) else "name"),
-]
-"""The name of a column, or its name and a conversion."""
-
-
-class SourceConfig(_Section):
-    """The source of the rows; omit the method if the rows are passed in memory."""
-
-    method: Name | None = Field(default=None, description="the source: a registered name, or path.to.module::name")
-    kwargs: dict[str, Any] = Field(default_factory=dict, repr=False, description="the arguments of the source")
-    columns: dict[str, Column] = Field(
-        default_factory=dict, description="the columns in the dataset, by our names and the names in templates"
-    )
-
-    max_rows: PositiveInt | None = Field(default=None, description="the largest number of rows that are read")
-    slice: Slice | None = Field(default=None, description="start, stop and step of the rows that are read")
-
-    @property
-    def row_range(self) -> range:
-        """The numbers of the rows that `slice` and `max_rows` keep; an open end is the largest number."""
-        start, stop, step = (*(self.slice or (0, None)), 1)[:3]
-        first, last, every = start or 0, MAX_ROW if stop is None else stop, step or 1
-        return range(first, last, every)[: self.max_rows]
-
-    @field_validator("slice")
-    @classmethod
-    def _slice_keeps_rows(cls, given: list[int | None] | None) -> list[int | None] | None:
-        start, stop, step = (*(given or (0, None)), 1)[:3]
-        if step == 0 or (stop is not None and stop <= (start or 0)):
-            raise ValueError(f"a slice has a stop above its start, and a step of 1 or more; got {given}")
-        return given
-
-    @field_validator("columns")
-    @classmethod
-    def _contexts_are_named_once(cls, columns: dict[str, Column]) -> dict[str, Column]:
-        if "contexts" in columns and "context" in columns:
-            raise ValueError("contexts and context are two names of one column; keep one of them")
-        return columns
-
-    @model_validator(mode="after")
-    def _mixtures_are_well_formed(self) -> "SourceConfig":
-        """Validates the kwargs of a mixture, which contain source sections."""
-        if self.method != MIXTURE:
-            return self
-        if keys := [key for key in ("columns", "max_rows", "slice") if getattr(self, key)]:
-            text = "a mixture has no {0} of its own; write {0} beside the method of each child"
-            raise several(((key,), text.format(key)) for key in keys)
-        try:
-            MixtureKwargs.model_validate(self.kwargs)
-        except ValidationError as error:
-            problems = problems_of(error, model=MixtureKwargs)
-        else:
-            return self
-        raise several((("kwargs", *problem.path), problem.text) for problem in problems)
-
-
-class MixtureChild(SourceConfig):
-    """A child of a mixture."""
-
-    method: Name = Field(description="the source: a registered name, or path.to.module::name")
-    weight: Weight = Field(default=1, description="the share of this child, relative to the weights of all children")
-
-
-class MixtureKwargs(_Section):
-    """Several sources as one, in fixed shares."""
-
-    sources: Annotated[
-        dict[Name, MixtureChild], Field(min_length=1), Rule("a mapping of names to sources, one or more")
-    ] = Field(description="the children by name")
-    weight_by: Literal["rows", "tokens"] = Field(default="rows", description="the unit of the weights")
-    stopping_strategy: Literal["first_exhausted", "all_exhausted", "endless"] = Field(
-        default="first_exhausted", description="when an epoch ends: after the first child, after the last one, or never"
-    )
-
-
-class PromptConfig(_Section):
+class PromptConfig(Section):
     """The task: the texts of a prompt."""
 
     method: Name = Field(default="Prompt", description="the prompt: a registered name, or path.to.module::name")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="the arguments of the prompt")
 
 
-class ConversationConfig(_Section):
+class ConversationConfig(Section):
     """How the messages of conversations are read."""
 
     fields: dict[str, str] = Field(default_factory=dict, description="the names of the fields of a message")
@@ -183,7 +79,7 @@ class ConversationConfig(_Section):
         return roles
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """Which tokens are trained."""
 
     turns: Literal["all", "last", "last_round"] = Field(
@@ -193,74 +89,21 @@ class LossConfig(_Section):
     reasoning: bool = Field(default=True, description="whether the reasoning of a turn is trained")
 
 
-class PromptFormatConfig(_Section):
+class PromptFormatConfig(Section):
     """The prompt format of the model: roles and separators."""
 
     method: Name = Field(description="the format: a registered name, or path.to.module::name")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="the arguments of the format")
 
 
-class TokenizerKwargs(_Section):
-    """The arguments with which transformers loads the tokenizer of `base_model`; null leaves one out."""
-
-    # transformers ignores names that it does not know, so that a misspelled one would have no effect.
-    revision: Name | None = Field(default=None, description="the branch, tag or commit on the Hub")
-    subfolder: Name | None = Field(default=None, description="the folder of the tokenizer in base_model")
-    use_fast: Annotated[Literal[True], Rule("true, because streams need the fast tokenizer")] | None = Field(
-        default=None, description="always true: streams need the fast tokenizer"
-    )
-    fix_mistral_regex: bool | None = Field(default=None, description="whether the words of early files are corrected")
-    add_bos_token: bool | None = Field(default=None, description="whether a text starts with the bos")
-    add_eos_token: bool | None = Field(default=None, description="whether a text ends with the eos, outside streams")
-    add_prefix_space: bool | None = Field(default=None, description="whether a text starts with a space")
-    legacy: bool | None = Field(default=None, description="the older behaviour of SentencePiece tokenizers")
-    model_max_length: PositiveInt | None = Field(default=None, description="the length that the model reads")
-    padding_side: Literal["right", "left"] | None = Field(default=None, description="for generation; no batch uses it")
-    tokenizer_type: Name | None = Field(default=None, description="the type of model whose tokenizer class is used")
-    gguf_file: Name | None = Field(default=None, description="the GGUF file of base_model")
-    cache_dir: Name | None = Field(default=None, description="the folder of downloaded files")
-    local_files_only: bool | None = Field(default=None, description="whether nothing is downloaded")
-    force_download: bool | None = Field(default=None, description="whether files are downloaded again")
-    proxies: dict[str, str] | None = Field(default=None, repr=False, description="the proxy of each protocol")
-    token: Name | bool | None = Field(default=None, repr=False, description="the access token of the Hub")
-
-
-class TokenizerConfig(_Section):
-    """How text is converted to tokens."""
-
-    backend: Literal["auto", "hf", "fastokens"] = Field(
-        default="auto", description="the encoder; auto uses fastokens if it provably agrees with hf"
-    )
-    special_tokens_in_rows: Literal["text", "parse", "error"] = Field(
-        default="text", description="how to treat a special token that is spelled in the text of a row"
-    )
-    ids_without_borders: Literal["error", "one_document"] = Field(
-        default="error", description="how to treat a row of ids that seems to hold several documents without borders"
-    )
-    verify_every: PositiveInt = Field(
-        default=1000, description="the interval, in chunks, at which the ids of both backends are compared"
-    )
-    kwargs: TokenizerKwargs = Field(default=TokenizerKwargs(), description="how the tokenizer is loaded")
-    add_tokens: list[Name] = Field(default_factory=list, description="more tokens, which are not special")
-    add_special_tokens: list[Name] = Field(default_factory=list, description="more special tokens")
-    eos_token: Name | None = Field(default=None, description="the token that ends a response")
-    pad_token: Name | None = Field(default=None, description="the token of padding")
-    chat_template: Name | None = Field(default=None, description="a chat template: its text, or a .jinja file")
-
-    @property
-    def loading_kwargs(self) -> dict[str, Any]:
-        """The arguments of `AutoTokenizer.from_pretrained`."""
-        return self.kwargs.model_dump(exclude_none=True)
-
-
-class PackingKwargs(_Section):
+class PackingKwargs(Section):
     """The arguments of every packing method."""
 
     max_length: PositiveInt = Field(default=2048, description="the maximum number of tokens in a pack")
     buffer_size: PositiveInt = Field(default=64, description="the number of examples that can wait for a pack")
 
 
-class PackingConfig(_Section):
+class PackingConfig(Section):
     """How examples are combined into packs."""
 
     method: Literal["greedy", "first_fit", "best_fit", "none"] = Field(
@@ -269,7 +112,7 @@ class PackingConfig(_Section):
     kwargs: PackingKwargs = Field(default=PackingKwargs(), description="the sizes of a pack and of the window")
 
 
-class TruncationKwargs(_Section):
+class TruncationKwargs(Section):
     """The arguments of the method `split`."""
 
     overlap: PositiveInt = Field(
@@ -280,7 +123,7 @@ class TruncationKwargs(_Section):
     )
 
 
-class TruncationConfig(_Section):
+class TruncationConfig(Section):
     """How to treat an example that is longer than a pack."""
 
     method: Literal["drop", "contexts", "input", "turns", "last_turns", "right", "split", "error"] = Field(
@@ -300,7 +143,7 @@ class TruncationConfig(_Section):
         return kwargs.model_dump() if self.method == "split" else {}
 
 
-class CollatorKwargs(_Section):
+class CollatorKwargs(Section):
     """The arguments of all collators; `COLLATOR_KWARGS` lists those of each collator."""
 
     attention: Literal["auto", "position_ids", "block_mask", "varlen", "full"] = Field(
@@ -313,7 +156,7 @@ class CollatorKwargs(_Section):
     measure: bool = Field(default=True, description="whether document isolation is measured on the model")
 
 
-class CollatorConfig(_Section):
+class CollatorConfig(Section):
     """How packs are converted to the tensors of a batch."""
 
     method: Literal["packed", "padded", "padding_free"] = Field(default="packed", description="the layout of a batch")
@@ -342,7 +185,7 @@ def _require_share(value: int | float, key: str) -> None:
         raise several([((key,), text)])
 
 
-class FaultConfig(_Section):
+class FaultConfig(Section):
     """How to treat a bad row."""
 
     on_bad_row: Literal["raise", "skip"] = Field(default="raise", description="how to treat a bad row")
@@ -367,7 +210,7 @@ class FaultConfig(_Section):
 _NO_LIMIT = "on_bad_row: skip needs a limit; write a number per rank (10), or a share of 1,000 rows of a lane (0.005)"
 
 
-class StreamConfig(_Section):
+class StreamConfig(Section):
     """The content of a YAML file."""
 
     source_config: SourceConfig = Field(default=SourceConfig(), description="the source of the rows")
@@ -430,7 +273,7 @@ class StreamConfig(_Section):
         if "::" in self.prompt_config.method:  # its templates are in code
             return self
         known = (*COLUMN_NAMES, *names_in_braces(self.prompt_config.kwargs.values()))
-        problems = [*_unknown_columns(self.source_config, known, ("source_config",))]
+        problems = [*unknown_columns(self.source_config, known, ("source_config",))]
         if problems:
             raise several(problems)
         return self
@@ -443,15 +286,6 @@ class StreamConfig(_Section):
     def folder(self) -> pathlib.Path:
         """The folder of the file; the working directory for a config that was no file."""
         return pathlib.Path(self._locations.origin).parent
-
-
-def _unknown_columns(section: SourceConfig, known: Sequence[str], path: Path) -> Iterator[tuple[Path, str]]:
-    for name in section.columns:
-        if name not in known:
-            yield (*path, "columns", name), f"unknown column; {did_you_mean(name, known)}"
-    if section.method == MIXTURE:
-        for child, below in MixtureKwargs.model_validate(section.kwargs).sources.items():
-            yield from _unknown_columns(below, known, (*path, "kwargs", "sources", child))
 
 
 def names_in_braces(texts: Iterable[object]) -> list[str]:

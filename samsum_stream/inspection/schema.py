@@ -17,7 +17,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from samsum_stream.config.fields import COLUMN_NAMES, PositiveInt
-from samsum_stream.config.models import COLLATOR_KWARGS, MIXTURE, MixtureKwargs, StreamConfig
+from samsum_stream.config.models import COLLATOR_KWARGS, StreamConfig
+from samsum_stream.config.source import MIXTURE, MixtureKwargs
 from samsum_stream.prompts import FORMATS_OF_CONFIG, PROMPTS
 from samsum_stream.sources import SOURCES
 

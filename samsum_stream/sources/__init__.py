@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 
-from samsum_stream.config.models import ColumnConfig
+from samsum_stream.config.source import ColumnConfig
 from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.sources.base import Block, IndexedSource, Leaf, Opener, SequentialSource, Shard, Source
 from samsum_stream.sources.csv_files import csv, tsv
@@ -21,8 +21,10 @@ from samsum_stream.sources.memory import IterableSource, ListSource, wrap_errors
 from samsum_stream.sources.mixture import Mixture
 from samsum_stream.sources.names import default_name
 from samsum_stream.sources.parquet_files import parquet
-from samsum_stream.sources.rows.columns import NO_NAMES, Columns, TemplateNames, parse_columns
+from samsum_stream.sources.rows.columns import Columns
+from samsum_stream.sources.rows.forms import NO_NAMES, TemplateNames
 from samsum_stream.sources.rows.gather import typed_repr
+from samsum_stream.sources.rows.matching import parse_columns
 from samsum_stream.sources.rows.rules import USUAL_RULES, ConversationRules
 from samsum_stream.sources.tables import is_table, table_source
 from samsum_stream.sources.tars.samples import webdataset

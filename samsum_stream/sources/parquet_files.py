@@ -21,8 +21,9 @@ from samsum_stream.sources.files.kinds import refuse_other_kinds
 from samsum_stream.sources.files.remote import Attempts, RemoteFile
 from samsum_stream.sources.files.reread import BrokenFile, retry_blocks
 from samsum_stream.sources.huggingface.arrow import ArrowColumn, decoded, require_plain_columns
-from samsum_stream.sources.rows.columns import Columns, match_columns
+from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.locator import Locator
+from samsum_stream.sources.rows.matching import match_columns
 from samsum_stream.sources.rows.validation import rows_from_batch
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows

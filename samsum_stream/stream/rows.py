@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from samsum_stream.config.models import ColumnConfig
+from samsum_stream.config.source import ColumnConfig
 from samsum_stream.errors import RowError
 from samsum_stream.errors.wording import shown
 from samsum_stream.sources import ConversationRules, Source, TemplateNames
 from samsum_stream.sources.memory import ListSource
-from samsum_stream.sources.rows.columns import NO_NAMES, columns_of_row, parse_columns
+from samsum_stream.sources.rows.forms import NO_NAMES
+from samsum_stream.sources.rows.matching import columns_of_row, parse_columns
 from samsum_stream.sources.rows.paths import has
 from samsum_stream.sources.rows.rules import USUAL_RULES
 from samsum_stream.values.rows import Rows

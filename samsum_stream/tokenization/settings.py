@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
 
-from samsum_stream.config.models import TokenizerConfig
+from samsum_stream.config.tokenizer import TokenizerConfig
 from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import did_you_mean, quoted
 

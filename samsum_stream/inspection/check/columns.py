@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from samsum_stream.inspection.check.facts import Facts, Sample
 from samsum_stream.inspection.check.findings import Finding
 from samsum_stream.inspection.check.noticed import STRIPPED
-from samsum_stream.sources.rows.columns import USUAL_NAMES
+from samsum_stream.sources.rows.forms import USUAL_NAMES
 
 
 def unread_columns(sample: Sample) -> list[str]:

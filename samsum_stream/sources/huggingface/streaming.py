@@ -19,8 +19,9 @@ import fsspec.asyn
 from samsum_stream.errors import SourceError
 from samsum_stream.errors.redaction import explain
 from samsum_stream.sources.base import Block, SequentialSource, Shard
-from samsum_stream.sources.rows.columns import Columns, match_columns
+from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.locator import Locator
+from samsum_stream.sources.rows.matching import match_columns
 from samsum_stream.sources.rows.validation import rows_from_batch
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows

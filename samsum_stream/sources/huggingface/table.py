@@ -11,8 +11,9 @@ from samsum_stream.errors import SourceError
 from samsum_stream.sources.base import IndexedSource, Shard
 from samsum_stream.sources.huggingface.arrow import ArrowColumn, Batch, decoded, holds_plain_values
 from samsum_stream.sources.memory import wrap_errors
-from samsum_stream.sources.rows.columns import Columns, match_columns
+from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.locator import Locator
+from samsum_stream.sources.rows.matching import match_columns
 from samsum_stream.sources.rows.validation import rows_from_batch
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows

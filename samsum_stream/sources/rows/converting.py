@@ -3,8 +3,9 @@
 from typing import Any
 
 from samsum_stream.errors import RowError, SourceError
-from samsum_stream.sources.rows.columns import FIELDS, Columns, is_of_template
+from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.conversion import KINDS, Conversion, Kind
+from samsum_stream.sources.rows.forms import FIELDS, is_of_template
 from samsum_stream.sources.rows.gather import FIX_OR_SKIP, RawColumns, typed_repr
 from samsum_stream.sources.rows.locator import Locator
 

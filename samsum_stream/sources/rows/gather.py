@@ -14,8 +14,9 @@ import numpy as np
 
 from samsum_stream.errors import RowError, SamsumStreamError
 from samsum_stream.errors.redaction import explain
-from samsum_stream.sources.rows.columns import Columns, missing_column
+from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.locator import Locator
+from samsum_stream.sources.rows.matching import missing_column
 from samsum_stream.sources.rows.paths import column_of, getter_of, has, names_of, path_in
 
 FIX_THE_ROW = "; if other rows have the column, fix the row, or skip bad rows by fault_config"

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from samsum_stream.sources.rows.columns import MASKS
 from samsum_stream.sources.rows.conversations.problem import Problem
+from samsum_stream.sources.rows.forms import MASKS
 from samsum_stream.values.arrays import BoolArray, Int64Array, offsets_of, sums_of
 from samsum_stream.values.examples import IGNORE_INDEX
 from samsum_stream.values.rows import TokenIds

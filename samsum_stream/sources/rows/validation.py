@@ -1,20 +1,30 @@
 """Rows or batches to validated rows: texts are checked as whole columns, and searched only if the check fails."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, repeat
-from typing import Any, NamedTuple
-
-import numpy as np
+from itertools import repeat
+from typing import Any
 
 from samsum_stream.errors import RowError, SourceError
-from samsum_stream.sources.rows.columns import CONVERTED, EXTRAS, WITHOUT_PROMPTS, Columns, placeholder
+from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.conversations.build import Builder, is_chat
 from samsum_stream.sources.rows.conversations.extras import Extras, extras_of
 from samsum_stream.sources.rows.conversations.problem import Problem
 from samsum_stream.sources.rows.converting import converted
-from samsum_stream.sources.rows.gather import FIX_OR_SKIP, RawColumns, from_batch, from_rows, typed_repr
+from samsum_stream.sources.rows.forms import EXTRAS, WITHOUT_PROMPTS, placeholder
+from samsum_stream.sources.rows.gather import RawColumns, from_batch, from_rows
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.sources.rows.ready_ids import ready_ids
+from samsum_stream.sources.rows.texts import (
+    NOT_BLANK,
+    NOT_BLANK_TEXT,
+    FieldCheck,
+    Rule,
+    check_unicode,
+    context_lists,
+    fail_first,
+    field_check,
+    texts_of,
+)
 from samsum_stream.values.conversations import Conversation
 from samsum_stream.values.rows import (
     Completions,
@@ -31,50 +41,7 @@ from samsum_stream.values.rows import (
 NO_ANSWER = "x"
 """The response of a row that is only a prompt."""
 
-
-class _Field(NamedTuple):
-    """A field under validation, with all that an error about one of its values needs."""
-
-    name: str
-    origin: str
-    locate: Locator
-    remedy: str = ""
-
-    def error(self, index: int, *, rule: "_Rule", value: object) -> RowError:
-        remedy = self.remedy if rule.reason == "wrong_type" and value is not None else ""
-        return self.locate.error(
-            index,
-            f"{self.origin} must be {rule.text}, got {typed_repr(value)}; {FIX_OR_SKIP}"
-            f"{remedy}or name another column under `columns:`",
-            field=self.name,
-            reason=rule.reason,
-        )
-
-
-def _field(name: str, columns: Columns, locate: Locator) -> _Field:
-    """A field, with the conversion that would read its values as text."""
-    column = columns.required.get(name, name)
-    if name in columns.kinds or name not in CONVERTED or not set(columns.required) & {name}:
-        return _Field(name, columns.origin(name), locate)
-    kind = "class_name" if column in columns.labels else "text"
-    what = "the names of the class labels" if kind == "class_name" else "numbers and dates as text (or `as: json`)"
-    remedy = f"read {what} by `columns: {{{name}: {{from: {column}, as: {kind}}}}}`, "
-    return _Field(name, columns.origin(name), locate, remedy)
-
-
-class _Rule(NamedTuple):
-    """What a field must be, and the name in `stats.skipped` for a row that breaks the rule."""
-
-    text: str
-    reason: str
-
-
-_TEXT = _Rule("a str", "wrong_type")
-_NOT_BLANK = _Rule("a str that is not blank", "empty_response")
-_NOT_BLANK_TEXT = _Rule("a str that is not blank", "empty_text")
-_UNICODE = _Rule("text without lone surrogates", "not_unicode")
-_ONE_KIND = _Rule("of the kind of the prompt, both texts or both lists of messages", "wrong_type")
-_TEXTS = _Rule("a list of str, one str, or null", "wrong_type")
+_ONE_KIND = Rule("of the kind of the prompt, both texts or both lists of messages", "wrong_type")
 
 
 def rows_from_mappings(rows: Sequence[Any], *, columns: Columns, locate: Locator) -> Rows:
@@ -122,12 +89,12 @@ def _validated(raw: RawColumns, columns: Columns, locate: Locator, *, is_unicode
 
 
 def _text(raw: RawColumns, columns: Columns, locate: Locator, is_unicode: bool) -> Texts:
-    field = _Field("text", columns.origin("text"), locate)
-    texts = _texts(raw["text"] or [], field)
+    field = FieldCheck("text", columns.origin("text"), locate)
+    texts = texts_of(raw["text"] or [], field)
     if has_blank(texts):
-        _fail_first(texts, field, rule=_NOT_BLANK_TEXT, is_good=lambda text: not is_blank(text))
+        fail_first(texts, field, rule=NOT_BLANK_TEXT, is_good=lambda text: not is_blank(text))
     if not is_unicode:
-        _check_unicode(texts, field)
+        check_unicode(texts, field)
     return Texts(texts)
 
 
@@ -149,7 +116,7 @@ def _with_prompts(raw: RawColumns, columns: Columns, locate: Locator, is_unicode
         columns = _with_kind(raw, columns, locate)
         if columns.is_chat is None:
             value = {field: values[0] for field, values in raw.items() if field in columns.required and values}
-            raise _Field("completion", columns.origin("completion"), locate).error(0, rule=_ONE_KIND, value=value)
+            raise FieldCheck("completion", columns.origin("completion"), locate).error(0, rule=_ONE_KIND, value=value)
     if columns.form == "completion" and not columns.is_chat:
         _refuse_extras(columns, locate)
         prompts, completions = _prompts_and_answers(raw, ("prompt", "completion"), columns, locate, is_unicode)
@@ -168,13 +135,19 @@ def _with_prompts(raw: RawColumns, columns: Columns, locate: Locator, is_unicode
 def _refuse_extras(columns: Columns, locate: Locator) -> None:
     """Raise `SourceError` if `columns:` names fields that only conversations have."""
     if named := [field for field in EXTRAS if field in columns.named]:
-        others = {"text": "the rows are texts", "ids": "the rows are ids"}
-        rows = others[columns.form] if columns.form in WITHOUT_PROMPTS else "prompt and completion are texts"
-        remedy = "" if columns.form in WITHOUT_PROMPTS else "write both as lists of messages, or "
+        rows, remedy = _WITHOUT_EXTRAS[str(columns.form)]
         raise SourceError(
             f"{locate.source.name}: columns names {', '.join(named)}, which only conversations have, and {rows}; "
             f"{remedy}remove these columns from `columns:`"
         )
+
+
+_WITHOUT_EXTRAS = {
+    "text": ("the rows are texts", ""),
+    "ids": ("the rows are ids", ""),
+    "completion": ("prompt and completion are texts", "write both as lists of messages, or "),
+}
+"""What the rows of a form are, and the first remedy."""
 
 
 def _with_kind(raw: RawColumns, columns: Columns, locate: Locator) -> Columns:
@@ -192,14 +165,14 @@ def _prompts_and_answers(
     raw: RawColumns, names: tuple[str, str], columns: Columns, locate: Locator, is_unicode: bool
 ) -> tuple[list[str], list[str]]:
     """The texts of the input and the response, or of the prompt and the completion."""
-    first, second = (_field(name, columns, locate) for name in names)
-    inputs = _texts(raw[first.name] or [], first) if columns.reads(first.name) else [""] * len(locate.rows)
-    answers = [NO_ANSWER] * len(inputs) if columns.is_prompt else _texts(raw[second.name] or [], second)
+    first, second = (field_check(name, columns, locate) for name in names)
+    inputs = texts_of(raw[first.name] or [], first) if columns.reads(first.name) else [""] * len(locate.rows)
+    answers = [NO_ANSWER] * len(inputs) if columns.is_prompt else texts_of(raw[second.name] or [], second)
     if has_blank(answers):
-        _fail_first(answers, second, rule=_NOT_BLANK, is_good=lambda text: not is_blank(text))
+        fail_first(answers, second, rule=NOT_BLANK, is_good=lambda text: not is_blank(text))
     if not is_unicode:
-        _check_unicode(inputs, first)
-        _check_unicode(answers, second)
+        check_unicode(inputs, first)
+        check_unicode(answers, second)
     return inputs, answers
 
 
@@ -208,16 +181,16 @@ def _columns_of_templates(raw: RawColumns, columns: Columns, locate: Locator) ->
     templates = columns.templates
     fields = {name: placeholder(name) for name in (templates.in_prompt if columns.is_prompt else templates.names)}
     for field in fields.values():
-        _check_unicode(raw[field] or [], _Field(field.strip("{}"), columns.origin(field), locate))
+        check_unicode(raw[field] or [], FieldCheck(field.strip("{}"), columns.origin(field), locate))
     answers = {name: [NO_ANSWER] * len(locate.rows) for name in templates.in_answer}
     return answers | {name: raw[field] or [] for name, field in fields.items()}
 
 
 def _contexts(raw: RawColumns, columns: Columns, locate: Locator, is_unicode: bool) -> list[list[str]] | None:
-    field = _field("contexts", columns, locate)
-    contexts = _context_lists(raw["contexts"], field)
+    field = field_check("contexts", columns, locate)
+    contexts = context_lists(raw["contexts"], field)
     if contexts is not None and not is_unicode:
-        _check_unicode(["".join(texts) for texts in contexts], field)
+        check_unicode(["".join(texts) for texts in contexts], field)
     return contexts
 
 
@@ -284,46 +257,3 @@ def _error(problem: Problem, index: int, columns: Columns, locate: Locator) -> R
         origin = columns.origin(field)
     message = "" if problem.message is None else f", message {problem.message}"
     return locate.error(index, f"{origin}{message}: {problem.text}", field=field, reason=problem.reason)
-
-
-def _texts(values: list[Any], field: _Field) -> list[str]:
-    if set(map(type, values)) <= {str}:
-        return values
-    _fail_first(values, field, rule=_TEXT, is_good=lambda value: isinstance(value, str))
-    # A subclass (numpy.str_, an enum of str) becomes a plain text without a call of its own __str__.
-    return list(map(str.__str__, values))
-
-
-def _fail_first(values: list[Any], field: _Field, *, rule: _Rule, is_good: Callable[[Any], bool]) -> None:
-    for index, value in enumerate(values):
-        if not is_good(value):
-            raise field.error(index, rule=rule, value=value)
-
-
-def _check_unicode(texts: list[str], field: _Field) -> None:
-    try:
-        "".join([text for text in texts if not text.isascii()]).encode()
-    except UnicodeEncodeError:
-        _fail_first(texts, field, rule=_UNICODE, is_good=_is_unicode)
-
-
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _context_lists(values: list[Any] | None, field: _Field) -> list[list[str]] | None:
-    if values is None:
-        return None
-    is_plain = set(map(type, values)) <= {list} and set(map(type, chain.from_iterable(values))) <= {str}
-    lists = values if is_plain else [_context_list(value, field, index) for index, value in enumerate(values)]
-    return lists if any(lists) else None
-
-
-def _context_list(value: Any, field: _Field, index: int) -> list[str]:
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if value is None or isinstance(value, str):
-        return [str.__str__(value)] if value else []
-    if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
-        return list(map(str.__str__, value))
-    raise field.error(index, rule=_TEXTS, value=value)

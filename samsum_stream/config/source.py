@@ -1,0 +1,117 @@
+"""The section of the source: where the rows come from, which of them are read, and their columns."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+
+from samsum_stream.config.fields import Name, PositiveInt, Slice, Weight
+from samsum_stream.config.problems import Path
+from samsum_stream.config.rules import Rule, problems_of, several
+from samsum_stream.config.section import Section
+from samsum_stream.errors.wording import did_you_mean
+
+MAX_ROW = 2**62
+"""A number that no source has as many rows as."""
+
+MIXTURE = "mixture"
+"""The source method that combines other sources."""
+
+
+class ColumnConfig(Section):
+    """A column whose values are converted to texts."""
+
+    name: Name = Field(alias="from", description="the name of the column in the dataset")
+    kind: Literal["text", "json", "class_name"] | None = Field(
+        default=None, alias="as", description="how its values become texts; null: they are texts"
+    )
+
+    def __str__(self) -> str:
+        return f"{self.name} as {self.kind}" if self.kind else self.name
+
+
+Column = Annotated[
+    Annotated[str, Tag("name")] | Annotated[ColumnConfig, Tag("converted")],
+    Discriminator(lambda value: "converted" if isinstance(value, dict | ColumnConfig) else "name"),
+]
+"""The name of a column, or its name and a conversion."""
+
+
+class SourceConfig(Section):
+    """The source of the rows; omit the method if the rows are passed in memory."""
+
+    method: Name | None = Field(default=None, description="the source: a registered name, or path.to.module::name")
+    kwargs: dict[str, Any] = Field(default_factory=dict, repr=False, description="the arguments of the source")
+    columns: dict[str, Column] = Field(
+        default_factory=dict, description="the columns in the dataset, by our names and the names in templates"
+    )
+
+    max_rows: PositiveInt | None = Field(default=None, description="the largest number of rows that are read")
+    slice: Slice | None = Field(default=None, description="start, stop and step of the rows that are read")
+
+    @property
+    def row_range(self) -> range:
+        """The numbers of the rows that `slice` and `max_rows` keep; an open end is the largest number."""
+        start, stop, step = (*(self.slice or (0, None)), 1)[:3]
+        first, last, every = start or 0, MAX_ROW if stop is None else stop, step or 1
+        return range(first, last, every)[: self.max_rows]
+
+    @field_validator("slice")
+    @classmethod
+    def _slice_keeps_rows(cls, given: list[int | None] | None) -> list[int | None] | None:
+        start, stop, step = (*(given or (0, None)), 1)[:3]
+        if step == 0 or (stop is not None and stop <= (start or 0)):
+            raise ValueError(f"a slice has a stop above its start, and a step of 1 or more; got {given}")
+        return given
+
+    @field_validator("columns")
+    @classmethod
+    def _contexts_are_named_once(cls, columns: dict[str, Column]) -> dict[str, Column]:
+        if "contexts" in columns and "context" in columns:
+            raise ValueError("contexts and context are two names of one column; keep one of them")
+        return columns
+
+    @model_validator(mode="after")
+    def _mixtures_are_well_formed(self) -> "SourceConfig":
+        """Validates the kwargs of a mixture, which contain source sections."""
+        if self.method != MIXTURE:
+            return self
+        if keys := [key for key in ("columns", "max_rows", "slice") if getattr(self, key)]:
+            text = "a mixture has no {0} of its own; write {0} beside the method of each child"
+            raise several(((key,), text.format(key)) for key in keys)
+        try:
+            MixtureKwargs.model_validate(self.kwargs)
+        except ValidationError as error:
+            problems = problems_of(error, model=MixtureKwargs)
+        else:
+            return self
+        raise several((("kwargs", *problem.path), problem.text) for problem in problems)
+
+
+class MixtureChild(SourceConfig):
+    """A child of a mixture."""
+
+    method: Name = Field(description="the source: a registered name, or path.to.module::name")
+    weight: Weight = Field(default=1, description="the share of this child, relative to the weights of all children")
+
+
+class MixtureKwargs(Section):
+    """Several sources as one, in fixed shares."""
+
+    sources: Annotated[
+        dict[Name, MixtureChild], Field(min_length=1), Rule("a mapping of names to sources, one or more")
+    ] = Field(description="the children by name")
+    weight_by: Literal["rows", "tokens"] = Field(default="rows", description="the unit of the weights")
+    stopping_strategy: Literal["first_exhausted", "all_exhausted", "endless"] = Field(
+        default="first_exhausted", description="when an epoch ends: after the first child, after the last one, or never"
+    )
+
+
+def unknown_columns(section: SourceConfig, known: Sequence[str], path: Path) -> Iterator[tuple[Path, str]]:
+    """The path and the problem of each column with an unknown name, also in the children of a mixture."""
+    for name in section.columns:
+        if name not in known:
+            yield (*path, "columns", name), f"unknown column; {did_you_mean(name, known)}"
+    if section.method == MIXTURE:
+        for child, below in MixtureKwargs.model_validate(section.kwargs).sources.items():
+            yield from unknown_columns(below, known, (*path, "kwargs", "sources", child))
