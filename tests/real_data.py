@@ -4,7 +4,6 @@ import gzip
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.prompts import FORMATS, Prompt
 from samsum_stream.prompts.rendering import PromptRenderer
 from samsum_stream.tokenization import ExampleTokenizer, RunEncoder
+from tests.streams import with_encoder
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
 TOKENIZERS = ("gpt-neox-20b", "gpt2", "llama-2", "llama-3", "mistral-v3", "qwen3")
@@ -113,5 +113,4 @@ def with_prompt(stream: SFTStream, *, prompt: str, format: str, policy: str = "t
     )
     other = object.__new__(SFTStream)
     other.__dict__.update(stream.__dict__, stats=Stats(), _lengths=None)
-    other.pipeline = replace(stream.pipeline, encoder=RowEncoder(renderer, example_tokenizer))
-    return other
+    return with_encoder(other, RowEncoder(renderer, example_tokenizer))

@@ -5,7 +5,7 @@ span, and which example is longer than a pack.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from samsum_stream import IGNORE_INDEX, SFTStream
 from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.values.renderings import Renderings, Segment
 from samsum_stream.values.rows import Rows
-from tests.streams import BOS, EOS
+from tests.streams import BOS, EOS, with_encoder
 
 MAX_SPANS = 3
 TOO_LONG = 60
@@ -79,9 +79,7 @@ def _segments(text: str, runs: Sequence[TextRun]) -> list[Segment]:
 
 def with_several_examples(stream: SFTStream) -> SFTStream:
     """The stream with the renderer of this module."""
-    encoder = RowEncoder(SeveralExamples(), stream.pipeline.encoder.tokenizer)
-    stream.pipeline = replace(stream.pipeline, encoder=encoder)
-    return stream
+    return with_encoder(stream, RowEncoder(SeveralExamples(), stream.pipeline.encoder.tokenizer))
 
 
 class Expected(NamedTuple):

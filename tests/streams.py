@@ -4,6 +4,7 @@ import gc
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from samsum_stream import Pack, SFTStream
 from samsum_stream.lanes.order import Order
 from samsum_stream.lanes.position import Cursor
+from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.pipeline.read_ahead import ReadAhead
 from samsum_stream.pipeline.readers import make_reader
 from samsum_stream.sources import Source
@@ -81,6 +83,13 @@ def make_config(**changes: Any) -> dict[str, Any]:
         "batch_size": 2,
     }
     return {**defaults, **changes}
+
+
+def with_encoder(stream: SFTStream, encoder: RowEncoder) -> SFTStream:
+    """The stream with another encoder for all its rows."""
+    stream.pipeline = replace(stream.pipeline, encoder=encoder)
+    stream.tasks = {leaf: task._replace(encoder=encoder) for leaf, task in stream.tasks.items()}
+    return stream
 
 
 def make_stream(rows: object = None, *, trust: Iterable[str] = (), **changes: Any) -> SFTStream:

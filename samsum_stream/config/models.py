@@ -1,32 +1,24 @@
 """The keys of a config as strict, frozen models: types, bounds, defaults, and rules between keys."""
 
 import pathlib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import (
-    Field,
-    PrivateAttr,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, field_serializer, model_validator
 
-from samsum_stream.config.fields import (
-    COLUMN_NAMES,
-    MESSAGE_FIELDS,
-    ROLES,
-    CountOrRate,
-    Int32,
-    Name,
-    NaturalInt,
-    PositiveInt,
-)
-from samsum_stream.config.problems import Locations
+from samsum_stream.config.fields import COLUMN_NAMES, CountOrRate, Int32, Name, NaturalInt, PositiveInt
+from samsum_stream.config.problems import Locations, Path
 from samsum_stream.config.rules import several
 from samsum_stream.config.section import Section
-from samsum_stream.config.source import SourceConfig, unknown_columns
+from samsum_stream.config.source import LeafSection, SourceConfig, leaf_sections
+from samsum_stream.config.task import (
+    ConversationConfig,
+    LossConfig,
+    PromptConfig,
+    PromptFormatConfig,
+    TruncationConfig,
+    names_in_braces,
+)
 from samsum_stream.config.tokenizer import TokenizerConfig
 from samsum_stream.errors.wording import did_you_mean
 
@@ -36,64 +28,6 @@ COLLATOR_KWARGS: dict[str, tuple[str, ...]] = {
     "padding_free": ("pad_to_multiple_of", "measure"),
 }
 """The kwargs of each collator."""
-
-
-def _require_known(names: dict[str, str], known: tuple[str, ...], what: str) -> dict[str, str]:
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise several(((name,), f"unknown {what}; {did_you_mean(name, known)}") for name in unknown)
-    return names
-
-
-class PromptConfig(Section):
-    """The task: the texts of a prompt."""
-
-    method: Name = Field(default="Prompt", description="the prompt: a registered name, or path.to.module::name")
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="the arguments of the prompt")
-
-
-class ConversationConfig(Section):
-    """How the messages of conversations are read."""
-
-    fields: dict[str, str] = Field(default_factory=dict, description="the names of the fields of a message")
-    roles: dict[str, Name] = Field(default_factory=dict, description="our role for each role of the rows")
-    reasoning: Literal["auto", "field", "inline", "drop"] = Field(
-        default="auto", description="how the reasoning of a turn reaches the chat template; drop: it is removed"
-    )
-    consecutive: Literal["error", "merge"] = Field(
-        default="error", description="how to treat an assistant message that follows another one"
-    )
-    system: Literal["keep", "drop"] = Field(default="keep", description="whether system messages are kept")
-
-    @field_validator("fields")
-    @classmethod
-    def _fields_are_known(cls, names: dict[str, str]) -> dict[str, str]:
-        return _require_known(names, MESSAGE_FIELDS, "field")
-
-    @field_validator("roles")
-    @classmethod
-    def _roles_are_known(cls, roles: dict[str, str]) -> dict[str, str]:
-        unknown = {role: ours for role, ours in roles.items() if ours not in ROLES}
-        if unknown:
-            raise several(((role,), f"unknown role; {did_you_mean(ours, ROLES)}") for role, ours in unknown.items())
-        return roles
-
-
-class LossConfig(Section):
-    """Which tokens are trained."""
-
-    turns: Literal["all", "last", "last_round"] = Field(
-        default="all", description="the assistant turns of a conversation that are trained"
-    )
-    prompts: bool = Field(default=False, description="whether prompts are trained, too")
-    reasoning: bool = Field(default=True, description="whether the reasoning of a turn is trained")
-
-
-class PromptFormatConfig(Section):
-    """The prompt format of the model: roles and separators."""
-
-    method: Name = Field(description="the format: a registered name, or path.to.module::name")
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="the arguments of the format")
 
 
 class PackingKwargs(Section):
@@ -110,37 +44,6 @@ class PackingConfig(Section):
         default="best_fit", description="how the examples of a pack are chosen; none: one example per pack"
     )
     kwargs: PackingKwargs = Field(default=PackingKwargs(), description="the sizes of a pack and of the window")
-
-
-class TruncationKwargs(Section):
-    """The arguments of the method `split`."""
-
-    overlap: PositiveInt = Field(
-        default=1, description="the tokens that a piece repeats from the piece before; they are not trained again"
-    )
-    at: Literal["token", "word", "line"] = Field(
-        default="token", description="where a text may be split: before any token, or at the start of a word or a line"
-    )
-
-
-class TruncationConfig(Section):
-    """How to treat an example that is longer than a pack."""
-
-    method: Literal["drop", "contexts", "input", "turns", "last_turns", "right", "split", "error"] = Field(
-        default="drop", description="the part to cut from an example that is too long, or split (text), drop, or error"
-    )
-    kwargs: TruncationKwargs = Field(default=TruncationKwargs(), description="the arguments of the method split")
-
-    @model_validator(mode="after")
-    def _kwargs_belong_to_split(self) -> "TruncationConfig":
-        if self.method != "split" and (names := sorted(self.kwargs.model_fields_set)):
-            text = f'belongs to method "split", but the method is "{self.method}"; write split, or remove this key'
-            raise several((("kwargs", name), text) for name in names)
-        return self
-
-    @field_serializer("kwargs")
-    def _kwargs_of_split(self, kwargs: TruncationKwargs) -> dict[str, Any]:
-        return kwargs.model_dump() if self.method == "split" else {}
 
 
 class CollatorKwargs(Section):
@@ -270,13 +173,26 @@ class StreamConfig(Section):
     @model_validator(mode="after")
     def _columns_are_known(self) -> "StreamConfig":
         """A column has the name of a field, or a name that a template has in braces."""
-        if "::" in self.prompt_config.method:  # its templates are in code
-            return self
-        known = (*COLUMN_NAMES, *names_in_braces(self.prompt_config.kwargs.values()))
-        problems = [*unknown_columns(self.source_config, known, ("source_config",))]
+        problems = [problem for leaf in leaf_sections(self.source_config) for problem in self._unknown_columns(leaf)]
         if problems:
             raise several(problems)
         return self
+
+    def _unknown_columns(self, leaf: LeafSection) -> list[tuple[Path, str]]:
+        prompt = self.of_leaf(leaf).prompt_config
+        if "::" in prompt.method:  # its templates are in code
+            return []
+        known = (*COLUMN_NAMES, *names_in_braces(prompt.kwargs.values()))
+        unknown = [name for name in leaf.section.columns if name not in known]
+        return [((*leaf.path, "columns", name), f"unknown column; {did_you_mean(name, known)}") for name in unknown]
+
+    def of_leaf(self, leaf: LeafSection) -> "StreamConfig":
+        """The config with the sections that a source of it has for itself; messages name the keys of these sections."""
+        if not leaf.own:
+            return self
+        config = self.model_copy(update={name: section for name, (_, section) in leaf.own.items()})
+        config._locations = self._locations.with_sections({name: path for name, (path, _) in leaf.own.items()})
+        return config
 
     def where(self, *path: str | int) -> str:
         """The start of a message about a value: `configs/samsum.yaml:3: source_config.method`."""
@@ -286,11 +202,6 @@ class StreamConfig(Section):
     def folder(self) -> pathlib.Path:
         """The folder of the file; the working directory for a config that was no file."""
         return pathlib.Path(self._locations.origin).parent
-
-
-def names_in_braces(texts: Iterable[object]) -> list[str]:
-    """The texts in braces in some texts, which templates may use as names of columns."""
-    return [name for text in texts if isinstance(text, str) for name in re.findall(r"\{([^{}]+)\}", text)]
 
 
 def _names_padded(data: Mapping[str, Any]) -> bool:

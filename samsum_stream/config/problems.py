@@ -1,7 +1,7 @@
 """Problems of a config, and the `ConfigError` that lists all of them with their locations."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import quoted, without_secrets
@@ -27,10 +27,21 @@ class Locations:
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False)
     written_as: Mapping[Path, Path] = field(default_factory=dict, compare=False)
     """The path in the file, for values that the older layout has at another path."""
+    sections: Mapping[str, Path] = field(default_factory=dict, compare=False)
+    """The path in the file, for sections that a child of a mixture has for itself."""
+
+    def with_sections(self, sections: Mapping[str, Path]) -> "Locations":
+        """The same with sections that are at other paths."""
+        return replace(self, sections=sections)
+
+    def _in_file(self, path: Path) -> Path:
+        if path and path[0] in self.sections:
+            path = (*self.sections[str(path[0])], *path[1:])
+        return self.written_as.get(path, path)
 
     def line(self, path: Path) -> int | None:
         """The line of a key, or of its nearest parent that is in the file."""
-        path = self.written_as.get(path, path)
+        path = self._in_file(path)
         parents = (path[:depth] for depth in range(len(path), -1, -1))
         return next((self.lines[parent] for parent in parents if parent in self.lines), None)
 
@@ -38,7 +49,7 @@ class Locations:
         """The start of a message: `configs/samsum.yaml:3: source_config.method`."""
         line = self.line(path) if line is None else line
         start = self.origin if line is None else f"{self.origin}:{line}"
-        name = dotted(self.written_as.get(path, path))
+        name = dotted(self._in_file(path))
         return f"{start}: {name}" if name else start
 
 

@@ -1,7 +1,7 @@
 """The section of the source: where the rows come from, which of them are read, and their columns."""
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
@@ -9,7 +9,7 @@ from samsum_stream.config.fields import Name, PositiveInt, Slice, Weight
 from samsum_stream.config.problems import Path
 from samsum_stream.config.rules import Rule, problems_of, several
 from samsum_stream.config.section import Section
-from samsum_stream.errors.wording import did_you_mean
+from samsum_stream.config.task import OwnTask
 
 MAX_ROW = 2**62
 """A number that no source has as many rows as."""
@@ -88,7 +88,7 @@ class SourceConfig(Section):
         raise several((("kwargs", *problem.path), problem.text) for problem in problems)
 
 
-class MixtureChild(SourceConfig):
+class MixtureChild(SourceConfig, OwnTask):
     """A child of a mixture."""
 
     method: Name = Field(description="the source: a registered name, or path.to.module::name")
@@ -107,11 +107,33 @@ class MixtureKwargs(Section):
     )
 
 
-def unknown_columns(section: SourceConfig, known: Sequence[str], path: Path) -> Iterator[tuple[Path, str]]:
-    """The path and the problem of each column with an unknown name, also in the children of a mixture."""
-    for name in section.columns:
-        if name not in known:
-            yield (*path, "columns", name), f"unknown column; {did_you_mean(name, known)}"
-    if section.method == MIXTURE:
-        for child, below in MixtureKwargs.model_validate(section.kwargs).sources.items():
-            yield from unknown_columns(below, known, (*path, "kwargs", "sources", child))
+class LeafSection(NamedTuple):
+    """The section of a source that is not a mixture.
+
+    Attributes:
+        name: The name of the source as in `stats.children`; empty outside of a mixture.
+        path: The path of the section.
+        section: The section.
+        own: The sections of a task that the source, or a mixture around it, has for itself, each with its path.
+    """
+
+    name: str
+    path: Path
+    section: SourceConfig
+    own: Mapping[str, tuple[Path, Section]]
+
+
+def leaf_sections(section: SourceConfig) -> Iterator[LeafSection]:
+    """The sections of the sources in a section: of all children of a mixture, or of its only source."""
+    return _leaf_sections(LeafSection("", ("source_config",), section, {}))
+
+
+def _leaf_sections(above: LeafSection) -> Iterator[LeafSection]:
+    if above.section.method != MIXTURE:
+        yield above
+        return
+    for child, section in MixtureKwargs.model_validate(above.section.kwargs).sources.items():
+        path = (*above.path, "kwargs", "sources", child)
+        own = {key: ((*path, key), value) for key, value in section.own.items()}
+        name = f"{above.name}/{child}".removeprefix("/")
+        yield from _leaf_sections(LeafSection(name, path, section, {**above.own, **own}))

@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from samsum_stream.loader.epochs.lengths import Lengths, Measured
-from samsum_stream.pipeline.encoder import RowEncoder
+from samsum_stream.pipeline.encoder import Encoder, RowEncoder
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, offsets_of, sums_of
 from samsum_stream.values.counts import COUNTED, LEFT_OUT, SPLITS, UNTRAINED_TURNS, Counts
 from samsum_stream.values.examples import Chunk
@@ -41,25 +42,23 @@ class RowMeasure:
     """Measures the examples of rows, int32, `[indices, NUM_COLUMNS]`. Only long examples are encoded twice. It pickles.
 
     Args:
-        encoder: Encodes the rows. The `max_length` and the truncation of its tokenizer decide what is kept.
+        encoder: Encodes the rows. The `max_length` and the truncation of its tokenizers decide what is kept.
     """
 
-    def __init__(self, encoder: RowEncoder) -> None:
-        self.encoder = encoder
-        tokenizer = copy.copy(encoder.tokenizer)
-        tokenizer.max_length = _NO_LIMIT
-        self._unlimited = RowEncoder(encoder.renderer, tokenizer, skips=encoder.skips)
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
 
     def __call__(self, rows: Rows) -> Measured:
         """Raises `RowError` if a row cannot be encoded, or is too long with truncation `error`."""
-        chunk, indices, offsets, outcomes = self._unlimited.encode(rows, epoch=0)
+        encoder = self._encoder.of_rows(rows)
+        chunk, indices, offsets, outcomes = _without_limit(encoder).encode(rows, epoch=0)
         values = np.zeros((int(offsets[-1]), NUM_COLUMNS), np.int32)
         values[indices, WHOLE] = chunk.records["length"]
         values[indices, KEPT:OUTCOMES] = _kept_and_masked(chunk)
         names = [(outcome.example, outcome.name) for outcome in outcomes]
-        too_long = np.flatnonzero(chunk.records["length"] > self.encoder.tokenizer.max_length)
+        too_long = np.flatnonzero(chunk.records["length"] > encoder.tokenizer.max_length)
         if too_long.size:
-            fitted, too_long_indices = self._fitted(rows, chunk, too_long), indices[too_long]
+            fitted, too_long_indices = _fitted(encoder, rows, chunk, too_long), indices[too_long]
             values[too_long_indices, KEPT:OUTCOMES] = 0
             values[too_long_indices[fitted.rows], KEPT:OUTCOMES] = _kept_and_masked(fitted)
             events = [event for event in fitted.events if event.name != "special_tokens_in_rows"]
@@ -69,11 +68,18 @@ class RowMeasure:
             values[index, column] |= bit
         return Measured(values, offsets, Counts(name for _, name in names))
 
-    def _fitted(self, rows: Rows, chunk: Chunk, too_long: Int64Array) -> Chunk:
-        """The chosen examples of a chunk after truncation, each as the only example of a row."""
-        renderings, row_of = self.encoder.renderer.render(rows), chunk.rows[too_long]
-        chosen = np.searchsorted(renderings.rows, row_of) + chunk.records["part"][too_long]
-        return self.encoder.tokenizer.encode(renderings.select(chosen), epoch=0)
+
+def _without_limit(encoder: RowEncoder) -> RowEncoder:
+    tokenizer = copy.copy(encoder.tokenizer)
+    tokenizer.max_length = _NO_LIMIT
+    return replace(encoder, tokenizer=tokenizer)
+
+
+def _fitted(encoder: RowEncoder, rows: Rows, chunk: Chunk, too_long: Int64Array) -> Chunk:
+    """The chosen examples of a chunk after truncation, each as the only example of a row."""
+    renderings, row_of = encoder.renderer.render(rows), chunk.rows[too_long]
+    chosen = np.searchsorted(renderings.rows, row_of) + chunk.records["part"][too_long]
+    return encoder.tokenizer.encode(renderings.select(chosen), epoch=0)
 
 
 class Measurements(Lengths):

@@ -49,13 +49,12 @@ def _announcement(loader: Loader, num_lanes: int) -> str:
     readers = f"{counted(loader.ranks.world_size, 'rank')} x {counted(loader.num_workers, 'worker')}"
     method = next(name for name, kind in COLLATORS.items() if type(collator) is kind)
     layout = f"{method}/{collator.attention}" if isinstance(collator, Packed) else method
-    backend = pipeline.encoder.tokenizer.runs.backend.name
     size = f"{pipeline.batch_size} x {collator.max_length:,} tokens"
     if loader.micro_batches.size != pipeline.batch_size:
         size += f" as micro-batches of {loader.micro_batches.size}"
     return (
         f"{pipeline.source.name}: {rows}, {_length(loader)}; {counted(num_lanes, 'lane')} for {readers}; {layout}, "
-        f"backend {backend}, batches of {size}"
+        f"backend {pipeline.backend}, batches of {size}"
     )
 
 

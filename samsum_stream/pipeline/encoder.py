@@ -6,8 +6,10 @@ indices      0        1    2    3          4                 5 ...
 Every rendered example has an index, also one that is dropped. A bad row, and a row without an example, has one index.
 """
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -43,9 +45,27 @@ class EncodedRows(NamedTuple):
     outcomes: list[Outcome]
 
 
+class Encoder(Protocol):
+    """Rows to examples; it pickles."""
+
+    def encode(self, rows: Rows, *, epoch: int) -> EncodedRows:
+        """The examples of rows of one source, in order.
+
+        Raises:
+            RowError: a row cannot be rendered or encoded, or breaks a rule that is set to `error`.
+        """
+
+    def of_rows(self, rows: Rows) -> "RowEncoder":
+        """The encoder of rows of one source."""
+
+    @property
+    def each(self) -> Sequence["RowEncoder"]:
+        """The encoders of all tasks."""
+
+
 @dataclass
-class RowEncoder:
-    """Renders rows and tokenizes the renderings; it pickles.
+class RowEncoder(Encoder):
+    """Renders the rows of one task and tokenizes the renderings.
 
     Attributes:
         renderer: Rows to renderings.
@@ -58,11 +78,6 @@ class RowEncoder:
     skips: bool = False
 
     def encode(self, rows: Rows, *, epoch: int) -> EncodedRows:
-        """The examples of the rows, in order.
-
-        Raises:
-            RowError: a row cannot be rendered or encoded, or breaks a rule that is set to `error`.
-        """
         chunk, bad_rows = self._encoded(rows, epoch) if len(rows) else (Chunk.none(), [])
         offsets = _offsets(rows, chunk)
         firsts = offsets[rows.indices] if rows.skipped else offsets[:-1]
@@ -71,6 +86,13 @@ class RowEncoder:
         outcomes += [Outcome(int(offsets[index]), f"skipped.{bad.reason}", bad) for index, bad in bad_rows]
         outcomes.sort(key=lambda outcome: outcome[:2])
         return EncodedRows(chunk, firsts[chunk.rows] + chunk.records["part"], offsets, outcomes)
+
+    def of_rows(self, rows: Rows) -> "RowEncoder":
+        return self
+
+    @property
+    def each(self) -> Sequence["RowEncoder"]:
+        return [self]
 
     def prompt_ids(self, rows: Rows, index: int) -> list[int]:
         """The ids that the model gets at inference for the row at `index`."""
@@ -86,6 +108,29 @@ class RowEncoder:
                 raise RowError(f"{position}: {text}", position=position, field=field, reason=reason)
             bad_rows.append((index, BadRow(position, field, reason)))
         return self.tokenizer.encode(renderings, epoch=epoch), bad_rows
+
+
+class TaskEncoder(Encoder):
+    """Encodes the rows of several tasks, each with the encoder of its task.
+
+    Args:
+        first_shards: The first shard of each source, ascending, shape `[sources]`.
+        encoders: The encoder of each source.
+    """
+
+    def __init__(self, first_shards: Sequence[int], encoders: Sequence[RowEncoder]) -> None:
+        self._first_shards, self._encoders = first_shards, encoders
+
+    def encode(self, rows: Rows, *, epoch: int) -> EncodedRows:
+        return self.of_rows(rows).encode(rows, epoch=epoch)
+
+    def of_rows(self, rows: Rows) -> RowEncoder:
+        shard = int(rows.shards[0]) if len(rows) else 0  # of no rows, nothing is encoded
+        return self._encoders[bisect_right(self._first_shards, shard) - 1]
+
+    @property
+    def each(self) -> Sequence[RowEncoder]:
+        return list({id(encoder): encoder for encoder in self._encoders}.values())
 
 
 def _offsets(rows: Rows, chunk: Chunk) -> Int64Array:

@@ -17,7 +17,7 @@ import numpy as np
 
 from samsum_stream.errors import SourceError
 from samsum_stream.lanes.position import Cursor, LanePosition, is_waiting, waiting_runs
-from samsum_stream.pipeline.encoder import Outcome, RowEncoder
+from samsum_stream.pipeline.encoder import Encoder, Outcome
 from samsum_stream.pipeline.readers import Reader
 from samsum_stream.sources import Leaf
 from samsum_stream.values.arrays import Int64Array
@@ -82,7 +82,7 @@ class SourceLane(Lane):
         leaf: The source.
     """
 
-    def __init__(self, reader: Reader, lane: int, *, encoder: RowEncoder, position: LanePosition, leaf: Leaf) -> None:
+    def __init__(self, reader: Reader, lane: int, *, encoder: Encoder, position: LanePosition, leaf: Leaf) -> None:
         self._reader, self._lane, self._encoder, self._leaf = reader, lane, encoder, leaf
         self._next_epoch = position.start
         self._restored = is_waiting(position.waiting)

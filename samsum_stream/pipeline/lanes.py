@@ -5,7 +5,7 @@ from typing import Protocol
 
 from samsum_stream.lanes.order import Order
 from samsum_stream.lanes.position import LanePosition, start_of
-from samsum_stream.pipeline.encoder import RowEncoder
+from samsum_stream.pipeline.encoder import Encoder
 from samsum_stream.pipeline.lane import Lane, SourceLane
 from samsum_stream.pipeline.mixture_lane import MixtureLane
 from samsum_stream.pipeline.read_ahead import ReadAhead
@@ -31,7 +31,7 @@ def open_lanes(
     positions: Mapping[int, LanePosition],
     *,
     order: Order,
-    encoder: RowEncoder,
+    encoder: Encoder,
     faults: Faults,
     read_ahead: ReadAhead,
     leaves: Iterator[Leaf] | None = None,
@@ -88,7 +88,7 @@ def next_rows(source: Source, lane: int, position: LanePosition, *, order: Order
 class SourceLanes(Lanes):
     """The lanes of one source."""
 
-    def __init__(self, reader: Reader, leaf: Leaf, encoder: RowEncoder) -> None:
+    def __init__(self, reader: Reader, leaf: Leaf, encoder: Encoder) -> None:
         self._reader, self._leaf, self._encoder = reader, leaf, encoder
 
     def lane(self, lane: int, position: LanePosition) -> Lane:

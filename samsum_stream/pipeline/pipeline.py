@@ -17,7 +17,7 @@ from samsum_stream.lanes.epochs import EpochPlan, partition, split_packs
 from samsum_stream.lanes.order import Order
 from samsum_stream.lanes.position import START, LanePosition, start_of
 from samsum_stream.lanes.share import Share, choose_num_lanes
-from samsum_stream.pipeline.encoder import RowEncoder
+from samsum_stream.pipeline.encoder import Encoder
 from samsum_stream.pipeline.lane import Lane, nothing_left
 from samsum_stream.pipeline.lanes import EpochLanes, Lanes, open_lanes
 from samsum_stream.pipeline.read_ahead import ReadAhead
@@ -71,7 +71,7 @@ class Pipeline:
     """
 
     source: Source
-    encoder: RowEncoder
+    encoder: Encoder
     packer: Packer
     batch_size: int
     shuffle: bool
@@ -96,6 +96,11 @@ class Pipeline:
     def num_rows(self) -> int | None:
         """The rows of an epoch; None if the number is not known before reading."""
         return self.source.num_rows
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend that encodes the texts; of the backends, if tasks differ in it."""
+        return " and ".join(dict.fromkeys(encoder.tokenizer.runs.backend.name for encoder in self.encoder.each))
 
     def lanes_for(self, num_readers: int) -> int:
         """The number of lanes of the config; for `lanes: auto`, the number that suits all workers of all ranks."""

@@ -4,16 +4,16 @@ A fingerprint contains no path, no time and no URL. Therefore data can move betw
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig, TokenizerConfig, TruncationConfig
+from samsum_stream.config import LeafSection, StreamConfig, leaf_sections
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message, Prompt, PromptFormat
 from samsum_stream.sources import IndexedSource, Mixture, Source
-from samsum_stream.stream.renderers import Formats
+from samsum_stream.stream.encoders import BuiltTask
 from samsum_stream.values.rows import Rows
 
 NUM_SAMPLED = 16
@@ -27,8 +27,7 @@ def fingerprint_of(
     *,
     reads_holdout: bool,
     source: str,
-    formats: Formats,
-    tokenizer: str,
+    tasks: Mapping[str, BuiltTask],
     eos: str,
     num_lanes: int,
     batch_size: int,
@@ -40,28 +39,20 @@ def fingerprint_of(
         config: The config.
         reads_holdout: Whether the stream reads the held-out rows, and not the others.
         source: The result of `source_identity`.
-        formats: The formats in which rows are written.
-        tokenizer: The tokenizer as JSON.
-        eos: The token that ends a response, which is not in this JSON.
+        tasks: How the rows of each source become examples.
+        eos: The token that ends a response, which is not in the JSON of a tokenizer.
         num_lanes: The number of lanes.
         batch_size: The packs of a batch. A Trainer can set another number than the config.
         epochs: The epochs of a run; None for an endless stream. A Trainer can set another number than the config.
     """
-    packing, prompt = config.packing_config, formats.prompt
+    packing, section = config.packing_config, config.source_config
     return {
         "source": source,
-        "columns": ", ".join(_columns(config.source_config)),
-        "selection": ", ".join(_selections(config.source_config)) or None,
+        "columns": ", ".join(text for leaf in leaf_sections(section) for text in _columns(leaf)),
+        "selection": ", ".join(text for leaf in leaf_sections(section) for text in _selections(leaf)) or None,
         "holdout": _holdout(config.holdout, reads_it=reads_holdout),
-        "tokenizer": _tokenizer(config.tokenizer_config, tokenizer),
+        **{name: _of_tasks(tasks, field) for name, field in _OF_TASK.items()},
         "eos": eos,
-        "prompt": f"{type(prompt).__name__} {_rendered(replace(prompt, format=PromptFormat()))}"
-        f"{'' if prompt.strip else ' without stripping'}",
-        "format": f"{type(prompt.format).__name__} {_rendered(Prompt(system_message='system', format=prompt.format))}",
-        "chat_template": None if formats.chat is None else formats.chat.identity,
-        "conversation": repr(config.conversation_config),
-        "loss": repr(config.loss_config),
-        "truncation": _truncation(config.truncation_config),
         "packing": f"{packing.method} {packing.kwargs.max_length} {packing.kwargs.buffer_size}",
         "batch_size": batch_size,
         "shuffle": config.shuffle,
@@ -72,13 +63,46 @@ def fingerprint_of(
     }
 
 
-def _tokenizer(section: TokenizerConfig, serialized: str) -> str:
+def _of_tasks(tasks: Mapping[str, BuiltTask], field: Callable[[BuiltTask], str | None]) -> str | None:
+    """A field that all sources share; else the field of each source."""
+    fields = {leaf: field(task) for leaf, task in tasks.items()}
+    if len(set(fields.values())) == 1:
+        return next(iter(fields.values()))
+    return ", ".join(f"{leaf}: {value}" for leaf, value in fields.items())
+
+
+def _tokenizer(task: BuiltTask) -> str:
+    section = task.config.tokenizer_config
     allows_packed = " one_document" if section.ids_without_borders == "one_document" else ""
-    return f"{_digest([serialized])} {section.special_tokens_in_rows}{allows_packed}"
+    return f"{_digest([task.encoder.tokenizer.reference.serialized])} {section.special_tokens_in_rows}{allows_packed}"
 
 
-def _truncation(section: TruncationConfig) -> str:
+def _prompt(task: BuiltTask) -> str:
+    prompt = task.formats.prompt
+    stripping = "" if prompt.strip else " without stripping"
+    return f"{type(prompt).__name__} {_rendered(replace(prompt, format=PromptFormat()))}{stripping}"
+
+
+def _format(task: BuiltTask) -> str:
+    prompt_format = task.formats.prompt.format
+    return f"{type(prompt_format).__name__} {_rendered(Prompt(system_message='system', format=prompt_format))}"
+
+
+def _truncation(task: BuiltTask) -> str:
+    section = task.config.truncation_config
     return f"split {section.kwargs.overlap} {section.kwargs.at}" if section.method == "split" else section.method
+
+
+_OF_TASK: dict[str, Callable[[BuiltTask], str | None]] = {
+    "tokenizer": _tokenizer,
+    "prompt": _prompt,
+    "format": _format,
+    "chat_template": lambda task: None if task.formats.chat is None else task.formats.chat.identity,
+    "conversation": lambda task: repr(task.config.conversation_config),
+    "loss": lambda task: repr(task.config.loss_config),
+    "truncation": _truncation,
+}
+"""The fields in which the sources of a mixture can differ."""
 
 
 def _holdout(holdout: int | float, *, reads_it: bool) -> str | None:
@@ -88,22 +112,20 @@ def _holdout(holdout: int | float, *, reads_it: bool) -> str | None:
     return f"{'only' if reads_it else 'without'} {holdout}"
 
 
-def _columns(section: SourceConfig, name: str = "") -> list[str]:
-    """The columns of a source, or of all children of a mixture, as texts `child/field=column`."""
-    if section.method == MIXTURE:
-        children = MixtureKwargs.model_validate(section.kwargs).sources
-        return [text for child, below in children.items() for text in _columns(below, f"{name}{child}/")]
-    return [f"{name}{field}={column}" for field, column in sorted(section.columns.items())]
+def _columns(leaf: LeafSection) -> list[str]:
+    """The columns of a source, as texts `child/field=column`."""
+    return [f"{_start(leaf)}{field}={column}" for field, column in sorted(leaf.section.columns.items())]
 
 
-def _selections(section: SourceConfig, name: str = "") -> list[str]:
-    """The selected rows of a source, or of all children of a mixture, as texts `child/[start, stop, step]`."""
-    if section.method == MIXTURE:
-        children = MixtureKwargs.model_validate(section.kwargs).sources
-        return [text for child, below in children.items() for text in _selections(below, f"{name}{child}/")]
-    chosen = section.row_range
-    is_whole = section.slice is None and section.max_rows is None
-    return [] if is_whole else [f"{name}[{chosen.start}, {chosen.stop}, {chosen.step}]"]
+def _selections(leaf: LeafSection) -> list[str]:
+    """The selected rows of a source, as a text `child/[start, stop, step]`."""
+    chosen = leaf.section.row_range
+    is_whole = leaf.section.slice is None and leaf.section.max_rows is None
+    return [] if is_whole else [f"{_start(leaf)}[{chosen.start}, {chosen.stop}, {chosen.step}]"]
+
+
+def _start(leaf: LeafSection) -> str:
+    return f"{leaf.name}/" if leaf.name else ""
 
 
 def source_identity(source: Source, first_rows: Sequence[Rows]) -> str:

@@ -12,27 +12,30 @@ from samsum_stream.config.registry import call, resolve
 from samsum_stream.errors import ConfigError, RowError, SourceError
 from samsum_stream.errors.wording import did_you_mean
 from samsum_stream.loader.processes.progress import waiting
-from samsum_stream.prompts import Prompt
 from samsum_stream.sources import (
     SOURCES,
     Block,
-    ConversationRules,
     Leaf,
     Mixture,
     Source,
-    TemplateNames,
     as_source,
     default_name,
 )
 from samsum_stream.sources.faults import SKIP, Faults
 from samsum_stream.sources.mixture import Mix
 from samsum_stream.sources.rows.gather import FIX_OR_SKIP, FIX_THE_ROW
+from samsum_stream.sources.views import Joined
 from samsum_stream.stream.holdout import training_rows
 from samsum_stream.stream.selection import selected
+from samsum_stream.stream.tasks import Tasks
 from samsum_stream.values.rows import Rows
 
 NUM_PROBED_ROWS = 64
 """The first rows of a source, which are read to check its columns and to compare the backends."""
+
+
+Where = Callable[..., str]
+"""Returns the location of a key of a section, for messages."""
 
 
 class OpenedRows(NamedTuple):
@@ -50,20 +53,25 @@ class OpenedRows(NamedTuple):
     first_rows: list[Rows]
     are_held_out: bool = False
 
+    @property
+    def leaves(self) -> list[Leaf]:
+        """The sources of the rows that the stream reads, by their shards."""
+        return self.source.mixture.leaves if isinstance(self.source, Joined) else self.source.leaves
 
-def open_rows(config: StreamConfig, prompt: Prompt, *, rows: object, trust: Sequence[str]) -> OpenedRows:
+
+def open_rows(config: StreamConfig, tasks: Tasks, *, rows: object, trust: Sequence[str]) -> OpenedRows:
     """The rows that training reads.
 
     Args:
         config: The config.
-        prompt: The prompt, whose templates name columns.
+        tasks: How the rows of each source become examples: the templates name columns.
         rows: Rows that replace the source of the config; None uses the source of the config.
         trust: The modules that the config may import.
 
     Raises:
         SamsumStreamError: the source cannot be opened or split, or one of the first rows is bad.
     """
-    whole = build_source(config, prompt, rows=rows, trust=trust)
+    whole = build_source(config, tasks, rows=rows, trust=trust)
     first_rows = first_rows_of(config, whole, faults_of(config))
     return OpenedRows(whole, training_rows(whole, config.holdout, where=config.where("holdout")), first_rows)
 
@@ -73,39 +81,19 @@ def faults_of(config: StreamConfig) -> Faults:
     return Faults(config.fault_config.on_bad_row == "skip", config.fault_config.max_bad_rows)
 
 
-def build_source(config: StreamConfig, prompt: Prompt, *, rows: object, trust: Sequence[str]) -> Source:
+def build_source(config: StreamConfig, tasks: Tasks, *, rows: object, trust: Sequence[str]) -> Source:
     """The source of `rows`; the source of the config if `rows` is None."""
-    section, rules, templates = config.source_config, rules_of_conversations(config), names_in_templates(prompt)
+    section, where = config.source_config, functools.partial(config.where, "source_config")
     if rows is not None:
-        source = as_source(rows, name="rows", columns=section.columns, rules=rules, templates=templates)
-        return selected(source, section, where=functools.partial(config.where, "source_config"))
+        task = tasks.of_config
+        source = as_source(rows, name="rows", columns=section.columns, rules=task.rules, templates=task.names)
+        return selected(source, section, where=where)
     if section.method is None:
         raise ConfigError(
             f"{config.where('source_config', 'method')}: the kind of the source is missing; "
             f"{did_you_mean('', [*SOURCES, MIXTURE])}, path.to.module::name; or pass SFTStream(..., rows=rows)"
         )
-    where = functools.partial(config.where, "source_config")
-    opener = _Opener(trust, rules, templates)
-    return opener.source(section.method, section, name=None, where=where)
-
-
-def names_in_templates(prompt: Prompt) -> TemplateNames:
-    """What the templates of a prompt read."""
-    in_prompt = prompt.names_in_prompt
-    return TemplateNames(in_prompt, tuple(name for name in prompt.names if name not in in_prompt), prompt.reads_input)
-
-
-def rules_of_conversations(config: StreamConfig) -> ConversationRules:
-    """How the conversations of a config's sources are read."""
-    section = config.conversation_config
-    return ConversationRules(
-        fields=section.fields,
-        roles=section.roles,
-        consecutive=section.consecutive,
-        system=section.system,
-        turns=config.loss_config.turns,
-        keeps_reasoning=section.reasoning != "drop",
-    )
+    return _Opener(trust, tasks).source(section.method, section, leaf="", name=None, where=where)
 
 
 class _Opener(NamedTuple):
@@ -113,45 +101,48 @@ class _Opener(NamedTuple):
 
     Attributes:
         trust: The modules that the config may import.
-        rules: How conversations are read.
-        templates: What the templates of the prompt read.
+        tasks: How the rows of each source become examples.
     """
 
     trust: Sequence[str]
-    rules: ConversationRules
-    templates: TemplateNames
+    tasks: Tasks
 
-    def source(self, method: str, section: SourceConfig, *, name: str | None, where: Callable[..., str]) -> Source:
+    def source(self, method: str, section: SourceConfig, *, leaf: str, name: str | None, where: Where) -> Source:
         """The source of a section.
 
         Args:
             method: The name of the method.
             section: The section.
-            name: The name of the source as a child of a mixture; None if it is not a child.
+            leaf: The name of the source as in `stats.children`; empty if it is not a child of a mixture.
+            name: The name of the source in the mixture that it is a child of; None if it is not a child.
             where: Returns the location of a key of the section, for messages.
         """
         if method == MIXTURE:
-            return self.mixture(MixtureKwargs.model_validate(section.kwargs), name=name or MIXTURE, where=where)
+            kwargs = MixtureKwargs.model_validate(section.kwargs)
+            return self.mixture(kwargs, leaf=leaf, name=name or MIXTURE, where=where)
         known: dict[str, Any] = {**SOURCES, MIXTURE: None}
         factory = resolve(method, table=known, kind="source", trust=self.trust, where=where("method"))
+        task = self.tasks.of(leaf)
         try:
             source = as_source(
                 functools.partial(call, factory, section.kwargs, where=where("kwargs")),
                 name=name or default_name(method, section.kwargs),
                 columns=section.columns,
-                rules=self.rules,
-                templates=self.templates,
+                rules=task.rules,
+                templates=task.names,
             )
         except SourceError as error:
             raise SourceError(f"{where()}: {error}") from error.__cause__
         return selected(source, section, where=where)
 
-    def mixture(self, kwargs: MixtureKwargs, *, name: str, where: Callable[..., str]) -> Mixture:
+    def mixture(self, kwargs: MixtureKwargs, *, leaf: str, name: str, where: Where) -> Mixture:
         """A mixture with its children; the other arguments are those of `source`."""
         children = []
         for child, section in kwargs.sources.items():
             where_child = functools.partial(where, "kwargs", "sources", child)
-            children.append((child, self.source(section.method, section, name=child, where=where_child)))
+            below = f"{leaf}/{child}".removeprefix("/")
+            source = self.source(section.method, section, leaf=below, name=child, where=where_child)
+            children.append((child, source))
         weights = tuple(section.weight for section in kwargs.sources.values())
         return Mixture(children, name=name, mix=Mix(weights, kwargs.weight_by, kwargs.stopping_strategy))
 

@@ -45,6 +45,11 @@ class Formats:
         """Whether the chat template is the default one of the tokenizer."""
         return self.chat is not None and self.chat.settings.template is None
 
+    @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """The texts of the added tokens that the chat template writes, and that a row must not write."""
+        return () if self.chat is None else tuple(self.chat.written)
+
 
 def choose_formats(
     config: StreamConfig,

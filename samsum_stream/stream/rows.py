@@ -6,15 +6,18 @@ from typing import Any
 import numpy as np
 
 from samsum_stream.config.source import ColumnConfig
-from samsum_stream.errors import RowError
-from samsum_stream.errors.wording import shown
+from samsum_stream.errors import ConfigError, RowError
+from samsum_stream.errors.wording import did_you_mean, quoted, shown
 from samsum_stream.sources import ConversationRules, Source, TemplateNames
 from samsum_stream.sources.memory import ListSource
 from samsum_stream.sources.rows.forms import NO_NAMES
 from samsum_stream.sources.rows.matching import columns_of_row, parse_columns
 from samsum_stream.sources.rows.paths import has
 from samsum_stream.sources.rows.rules import USUAL_RULES
+from samsum_stream.stream.encoders import BuiltTask
 from samsum_stream.values.rows import Rows
+
+NO_CHILDREN = "the stream is no mixture, so its rows need no source; leave source= out"
 
 NO_LABELS: Mapping[str, tuple[str, ...]] = {}
 
@@ -57,6 +60,27 @@ def rows_of_caller(
                 reason="missing_field",
             )
     return ListSource([row], name="row", columns=parsed).take(np.zeros(1, np.int64))
+
+
+def task_of(tasks: Mapping[str, BuiltTask], source: str | None) -> BuiltTask:
+    """The task of a row of a caller.
+
+    Args:
+        tasks: The task of each source, by its name as in `stats.children`.
+        source: The name of the source; None if all sources have the same task.
+
+    Raises:
+        ConfigError: there is no such source, or sources have different tasks and none is named.
+    """
+    known = did_you_mean(source or "", tasks)
+    if source is not None:
+        if source in tasks:
+            return tasks[source]
+        raise ConfigError(f"no source is called {quoted(source)}; {known}" if any(tasks) else NO_CHILDREN)
+    first, *others = tasks.values()
+    if any(other is not first for other in others):
+        raise ConfigError(f"the children of the mixture write rows in different ways; pass source=...; {known}")
+    return first
 
 
 def labels_of(source: Source) -> Mapping[str, tuple[str, ...]]:

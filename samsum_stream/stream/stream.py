@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from samsum_stream.batching.sharded_rows import for_shards
-from samsum_stream.config import StreamConfig, load_config, parse_config
+from samsum_stream.config import StreamConfig, leaf_sections, load_config, parse_config
 from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import counted, shown
 from samsum_stream.loader.epochs.lengths import Lengths, count_lengths, measure_lengths
@@ -24,15 +24,15 @@ from samsum_stream.loader.processes.ranks import Ranks, find_ranks, require_one_
 from samsum_stream.loader.quarantine.quarantine import Quarantine
 from samsum_stream.loader.state.state import Fingerprint
 from samsum_stream.loader.stats import Stats
-from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.stream.build import Parts, build_parts
 from samsum_stream.stream.fingerprint import fingerprint_of, source_identity
 from samsum_stream.stream.holdout import held_out_rows, holdout_config
-from samsum_stream.stream.opening import names_in_templates, open_rows, rules_of_conversations
+from samsum_stream.stream.opening import open_rows
 from samsum_stream.stream.preview import Preview, preview
-from samsum_stream.stream.rows import labels_of, rows_of_caller
+from samsum_stream.stream.rows import labels_of, rows_of_caller, task_of
 from samsum_stream.stream.run import UNCHANGED, with_settings
+from samsum_stream.stream.tasks import names_in_templates, rules_of_conversations
 from samsum_stream.tokenization.changes import TokenizerRecord
 from samsum_stream.tokenization.settings import require_no_settings
 from samsum_stream.training.choosing import check, fit, prepare_to_train
@@ -60,6 +60,7 @@ class SFTStream(IterableDataset[Pack]):
     Attributes:
         tokenizer: The transformers tokenizer.
         collator: Turns a list of packs into a dict of tensors.
+        tasks: How the rows of each source become examples, by its name as in `stats.children`.
         stats: What was delivered, dropped and truncated so far. Batches of `loader()` are counted; batches that a plain
             `DataLoader` produces in worker processes are not.
 
@@ -89,9 +90,10 @@ class SFTStream(IterableDataset[Pack]):
         self.config, self._trust = config, tuple(trust)
         self.tokenizer, self.collator, self.pipeline = parts.tokenizer, parts.collator, parts.pipeline
         self.stats = Stats(self.pipeline.source.leaves)
-        self._formats, self._opened = parts.formats, parts.opened
+        self.tasks, self._opened = parts.tasks, parts.opened
         self._source_identity = source_identity(parts.opened.whole, parts.opened.first_rows)
-        self._tokenizer_record = TokenizerRecord.of(self.tokenizer, uses_template=parts.formats.uses_tokenizer)
+        uses_template = any(task.formats.uses_tokenizer for task in parts.tasks.values())
+        self._tokenizer_record = TokenizerRecord.of(self.tokenizer, uses_template=uses_template)
         self._first_epoch = 0
         self._writes_quarantine = True
         self._lengths: list[Lengths] = []  # at most one; a list, because all runs of the stream share it
@@ -153,7 +155,7 @@ class SFTStream(IterableDataset[Pack]):
             raise ConfigError("stream.holdout: the stream reads the held-out rows already; call it on the other stream")
         source = held_out_rows(opened.whole, config.holdout, where=config.where("holdout"))
         opened = opened._replace(source=source, are_held_out=True)
-        parts = build_parts(config, open_rows=lambda prompt: opened, tokenizer=self.tokenizer, trust=self._trust)
+        parts = build_parts(config, open_rows=lambda tasks: opened, tokenizer=self.tokenizer, trust=self._trust)
         stream = object.__new__(type(self))
         stream._set_up(config, parts, trust=self._trust)
         stream._writes_quarantine = False
@@ -332,24 +334,36 @@ class SFTStream(IterableDataset[Pack]):
         """
         return preview(self.pipeline, self.tokenizer, n, packs=packs, source=source, ids=ids)
 
-    def render(self, row: Mapping[str, Any]) -> str:
+    def render(self, row: Mapping[str, Any], *, source: str | None = None) -> str:
         """The full training text of a row, without the tokens that the tokenizer adds at the start.
 
         The eos is added as an id. The text contains it only if the format spells it.
-        """
-        return self._encoder.renderer.full_text(self._rows(row, training=True), 0)
 
-    def inference_prompt(self, row: Mapping[str, Any]) -> str:
+        Args:
+            row: A row, with the columns of the config or our field names.
+            source: The child of a mixture that the row belongs to, named as in `stats.children`; it must be given if
+                the children have columns or sections of their own.
+
+        Raises:
+            RowError: the row is bad.
+            ConfigError: no child has this name, or the row could belong to several children.
+        """
+        rows = self._rows(row, source, training=True)
+        return task_of(self.tasks, source).encoder.renderer.full_text(rows, 0)
+
+    def inference_prompt(self, row: Mapping[str, Any], *, source: str | None = None) -> str:
         """The text to give to the model at inference: the training text of a row, up to the response.
 
         Encode it with `stream.tokenizer(text)`, which adds special tokens at the start as in training. Remove the eos
-        if the tokenizer appends one.
+        if the tokenizer appends one. The arguments and errors are those of `render`.
         """
-        return text_of(self._encoder.renderer.prompt_segments(self._rows(row, training=False), 0))
+        rows = self._rows(row, source, training=False)
+        return text_of(task_of(self.tasks, source).encoder.renderer.prompt_segments(rows, 0))
 
-    def inference_ids(self, row: Mapping[str, Any]) -> list[int]:
+    def inference_ids(self, row: Mapping[str, Any], *, source: str | None = None) -> list[int]:
         """The token ids of `inference_prompt`, as in training."""
-        return self._encoder.prompt_ids(self._rows(row, training=False), 0)
+        rows = self._rows(row, source, training=False)
+        return task_of(self.tasks, source).encoder.prompt_ids(rows, 0)
 
     def _require_same_tokenizer(self) -> None:
         self._tokenizer_record.require_unchanged(self.tokenizer)
@@ -359,8 +373,7 @@ class SFTStream(IterableDataset[Pack]):
             self.config,
             reads_holdout=self._opened.are_held_out,
             source=self._source_identity,
-            formats=self._formats,
-            tokenizer=self._encoder.tokenizer.reference.serialized,
+            tasks=self.tasks,
             eos=str(self.tokenizer.eos_token),
             num_lanes=num_lanes,
             batch_size=self.pipeline.batch_size,
@@ -370,7 +383,7 @@ class SFTStream(IterableDataset[Pack]):
     def _count(self, ranks: Ranks, **kwargs: Any) -> Lengths:
         """The lengths of all rows, counted once for all loaders of the stream."""
         if not self._lengths:
-            pipeline, measure = self.pipeline, functools.partial(measure_lengths, self._encoder)
+            pipeline, measure = self.pipeline, functools.partial(measure_lengths, self.pipeline.encoder)
             lengths = count_lengths(pipeline.source, measure, faults=pipeline.faults, **ranks._asdict(), **kwargs)
             self._lengths.append(lengths)
         return self._lengths[0]
@@ -383,23 +396,24 @@ class SFTStream(IterableDataset[Pack]):
     def _layout(self) -> dict[str, Any]:
         return {"collator": self.collator, "attention": self.config.collator_config.kwargs.attention}
 
-    @property
-    def _encoder(self) -> RowEncoder:
-        return self.pipeline.encoder
-
-    def _rows(self, row: Mapping[str, Any], *, training: bool) -> Rows:
-        leaves = self.pipeline.source.leaves
+    def _rows(self, row: Mapping[str, Any], source: str | None, *, training: bool) -> Rows:
+        """A row of a caller as rows of a source, whose task is known to be `source`."""
+        columns = {leaf.name: leaf.section.columns for leaf in leaf_sections(self.config.source_config)}
+        labels = {leaf.name: labels_of(leaf.source) for leaf in self._opened.whole.leaves}
+        task = task_of(self.tasks, source)
         return rows_of_caller(
             row,
-            columns=self.config.source_config.columns,
+            columns=columns.get(source or "", {}),
             training=training,
-            rules=rules_of_conversations(self.config),
-            templates=names_in_templates(self._formats.prompt),
-            labels=labels_of(leaves[0].source) if len(leaves) == 1 else {},
+            rules=rules_of_conversations(task.config),
+            templates=names_in_templates(task.formats.prompt),
+            labels=labels.get(source or "", {}),
         )
 
     def __repr__(self) -> str:
         pipeline = self.pipeline
         rows = "rows" if pipeline.num_rows is None else counted(pipeline.num_rows, "row")
-        size, backend = pipeline.packer.max_length, pipeline.encoder.tokenizer.runs.backend.name
-        return f"<SFTStream of {pipeline.source.name}: {rows}, packs of up to {size:,} tokens, backend {backend}>"
+        size = pipeline.packer.max_length
+        return (
+            f"<SFTStream of {pipeline.source.name}: {rows}, packs of up to {size:,} tokens, backend {pipeline.backend}>"
+        )

@@ -1,10 +1,15 @@
-"""Refuses settings that do not suit the rows of a stream."""
+"""Refuses settings that do not suit the rows of a task, and warns of prompts that say little or too much."""
 
-from collections.abc import Collection
+import logging
 
 from samsum_stream.config import StreamConfig
 from samsum_stream.errors import ConfigError
-from samsum_stream.values.rows import Conversations, Texts, TokenIds
+from samsum_stream.errors.wording import quoted
+from samsum_stream.stream.renderers import Formats
+from samsum_stream.tokenization import SpecialTokens
+from samsum_stream.values.rows import Completions, Conversations, Instructions, Texts, TokenIds
+
+logger = logging.getLogger(__name__)
 
 _CHAT = "turns to remove the oldest turns, last_turns to remove the last ones, or drop"
 _NOT_CUT: dict[type, tuple[str, tuple[str, ...], str]] = {
@@ -15,14 +20,15 @@ _NOT_CUT: dict[type, tuple[str, tuple[str, ...], str]] = {
 """The rows of a kind, the truncation methods that cut what they do not have, and the methods that suit them."""
 
 
-def require_suitable(config: StreamConfig, kinds: set[type], chat_kinds: Collection[type]) -> None:
-    """Raise `ConfigError` for settings that have no meaning for any row of the stream, or a wrong one.
+def require_suitable(config: StreamConfig, formats: Formats, kinds: set[type]) -> None:
+    """Raise `ConfigError` for settings that have no meaning for any row of a task, or a wrong one.
 
     Args:
         config: The config.
+        formats: The formats in which rows are written.
         kinds: The kinds of content that the sources have.
-        chat_kinds: The kinds of rows that are written with a chat template.
     """
+    chat_kinds = formats.chat_kinds
     _require_truncation(config, {Conversations if kind in chat_kinds else kind for kind in kinds})
     method, where = config.truncation_config.method, config.where("truncation_config", "method")
     if method == "turns" and Conversations in kinds and Conversations not in chat_kinds:
@@ -35,6 +41,53 @@ def require_suitable(config: StreamConfig, kinds: set[type], chat_kinds: Collect
             f"{config.where('loss_config', 'prompts')}: rows of ids say themselves which tokens are trained; remove "
             "this key, and name neither labels nor masks under `columns:` if all tokens are trained"
         )
+    _require_columns(config, formats, kinds)
+
+
+def warn_of_prompt(config: StreamConfig, formats: Formats, kinds: set[type]) -> None:
+    """Warn of braces without a meaning, and of a prompt in which nothing marks the start of the response."""
+    for name, rest in formats.prompt.loose_braces.items():
+        logger.warning(
+            "%s: braces have no meaning from %s on, and are written as they are; double them to say so, or write the "
+            "name of a column between them",
+            config.where("prompt_config", "kwargs", name),
+            quoted(rest),
+        )
+    if Instructions in kinds and Instructions not in formats.chat_kinds and not formats.prompt.has_border:
+        logger.warning(
+            "%s: nothing separates the input from the response: neither the prompt nor the format marks the start of "
+            "the response; give the prompt a response_template such as 'Answer: {text}', or choose a "
+            "prompt_format_config",
+            config.where("prompt_config"),
+        )
+
+
+def warn_of_format(formats: Formats, special_tokens: SpecialTokens) -> None:
+    """Warn if the format spells special tokens that the tokenizer does not have."""
+    prompt_format = formats.prompt.format
+    unknown = [text for text in prompt_format.special_strings if text not in special_tokens.ids]
+    if unknown and Instructions not in formats.chat_kinds:
+        logger.warning(
+            "%s spells %s, which are no special tokens of this tokenizer: they are encoded as ordinary text; "
+            "choose the format that the model was trained on",
+            type(prompt_format).__name__,
+            ", ".join(map(repr, unknown)),
+        )
+
+
+def _require_columns(config: StreamConfig, formats: Formats, kinds: set[type]) -> None:
+    """Raise `ConfigError` if templates name columns, and rows are written with the templates and have no columns."""
+    of_prompt = kinds - {*formats.chat_kinds} - ({Completions} if formats.completes_prompts else set())
+    texts = {
+        Conversations: "conversations have no other columns; write {text} alone",
+        Completions: "rows of a prompt and a completion have no other columns; write `columns: {input: prompt, "
+        "response: completion}`",
+    }
+    for kind in (Conversations, Completions):
+        if kind in of_prompt and (names := formats.prompt.names or (() if formats.prompt.reads_input else ("text",))):
+            raise ConfigError(
+                f"{config.where('prompt_config', 'kwargs')}: a template names {{{names[0]}}}, and {texts[kind]}"
+            )
 
 
 def _require_truncation(config: StreamConfig, kinds: set[type]) -> None:

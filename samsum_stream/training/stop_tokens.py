@@ -1,6 +1,7 @@
 """The token with which the turns of a chat template end, and whether the generation of a model stops there."""
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from samsum_stream.prompts.chat.loading import LoadedTemplate
@@ -37,8 +38,7 @@ def warn_if_not_a_stop(stream: Stream, trainer: Any) -> None:
     """
     processing_class = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
     ids = _ids(getattr(trainer.model, "generation_config", None)) | _ids(processing_class)
-    number = _last_trained(stream)
-    if number is not None and ids and number not in ids:
+    for number in sorted({*_last_trained(stream)} - ids) if ids else ():
         logger.warning(
             "every trained turn ends with %s (id %d), and generation_config.eos_token_id of the model is %s, so "
             "generation would not stop at the end of a turn; set model.generation_config.eos_token_id to %s",
@@ -46,15 +46,14 @@ def warn_if_not_a_stop(stream: Stream, trainer: Any) -> None:
         )
 
 
-def _last_trained(stream: Stream) -> int | None:
-    """The token that ends trained turns: that of the chat template, else the eos; None if there is none."""
-    encoder = stream.pipeline.encoder
-    loaded = loaded_template(encoder.renderer)
-    if loaded is None:
-        eos: int | None = stream.tokenizer.eos_token_id
-        return eos
-    token = stop_token(loaded)
-    return None if token is None else encoder.tokenizer.reference.tokenizer.token_to_id(token)
+def _last_trained(stream: Stream) -> Iterator[int]:
+    """The tokens that end trained turns: of each task, that of its chat template, else the eos."""
+    for encoder in stream.pipeline.encoder.each:
+        loaded = loaded_template(encoder.renderer)
+        token = stream.tokenizer.eos_token if loaded is None else stop_token(loaded)
+        number = None if token is None else encoder.tokenizer.reference.tokenizer.token_to_id(str(token))
+        if number is not None:
+            yield number
 
 
 def _ids(config: Any) -> set[int]:

@@ -8,7 +8,7 @@ import datasets
 import pytest
 
 from samsum_stream import SFTStream, load_config
-from samsum_stream.config.models import names_in_braces
+from samsum_stream.config.task import names_in_braces
 from tests.streams import make_rows, rows_of_batches, word_tokenizer
 
 TOP = Path(__file__).resolve().parents[2]

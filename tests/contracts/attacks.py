@@ -24,7 +24,7 @@ import numpy as np
 from samsum_stream import SFTStream
 from samsum_stream.errors import ConfigError
 from samsum_stream.sources import as_source
-from samsum_stream.stream.opening import rules_of_conversations
+from samsum_stream.stream.tasks import rules_of_conversations
 from tests.contracts.conversations import TWELVE, Row, all_templates, stream_of, tokenizer_for
 
 CHUNK = 64
@@ -259,7 +259,7 @@ def with_rows(stream: SFTStream, rows: Sequence[Row]) -> SFTStream:
 
 def attacker_of(stream: SFTStream, *, seed: int, only_whole: bool = False) -> Attacker:
     """The attacker of the control tokens of a stream."""
-    loaded = stream._formats.chat
+    loaded = stream.tasks[""].formats.chat
     assert loaded is not None
     special = [token for token in loaded.special if token.strip()]
     return Attacker(special, list(loaded.written), loaded.template.source, seed=seed, only_whole=only_whole)

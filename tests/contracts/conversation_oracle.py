@@ -60,7 +60,7 @@ class Oracle:
     """
 
     def __init__(self, stream: SFTStream) -> None:
-        loaded = stream._formats.chat
+        loaded = stream.tasks[""].formats.chat
         assert loaded is not None
         self.tokenizer, self.finder, self.forms = stream.tokenizer, loaded.finder, loaded.forms
         self.source, self.words = str(self.tokenizer.chat_template), ""

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from samsum_stream import SFTStream
 from samsum_stream.errors import RowError
 from samsum_stream.sources import as_source
-from samsum_stream.stream.opening import rules_of_conversations
 from samsum_stream.stream.rows import rows_of_caller
+from samsum_stream.stream.tasks import rules_of_conversations
 from samsum_stream.values.examples import Chunk
 from tests.contracts.conversation_proof import Report, examples_by_row, prove
 from tests.contracts.conversations import (

@@ -328,7 +328,8 @@ def test_exit_codes(config: Callable[..., Path]) -> None:
     path = config(prompt_config={"method": "Prompt"})
     result = run(path)
     assert result.exit_code == 0
-    assert "warning no_border: nothing separates the input from the response" in result.output
+    words = " ".join(result.output.split())
+    assert f"warning no_border: {path}: prompt_config: nothing separates the input from the response" in words
     assert "-> give the prompt a response_template" in result.output
     assert "1 warning" in result.output
     strict = run(path, "--strict")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from samsum_stream.prompts.segments import text_of
 from samsum_stream.values.counts import LEFT_OUT, by_reason
 from samsum_stream.values.renderings import Renderings, Segment
 from samsum_stream.values.rows import Rows
-from tests.streams import MAX_LENGTH, make_stream, word, write_lines
+from tests.streams import MAX_LENGTH, make_stream, with_encoder, word, write_lines
 
 NUM_ROWS = 60
 LONG_ROW, BAD_ROW = 27, 30
@@ -71,9 +70,7 @@ def stream_of_several(**changes: Any) -> SFTStream:
     faults = {"on_bad_row": "skip", "max_bad_rows": 2}
     rows = None if "source_config" in changes else ROWS
     stream = make_stream(rows, **{"fault_config": faults, "epochs": 1, "lanes": 2, **changes})
-    encoder = RowEncoder(SeveralExamples(), stream.pipeline.encoder.tokenizer)
-    stream.pipeline = replace(stream.pipeline, encoder=encoder)
-    return stream
+    return with_encoder(stream, RowEncoder(SeveralExamples(), stream.pipeline.encoder.tokenizer))
 
 
 def kept_parts(row: int, truncation: str) -> list[int]:

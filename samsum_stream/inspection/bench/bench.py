@@ -103,7 +103,7 @@ def measure(open_stream: Callable[[], SFTStream], *, num_workers: int | None, se
     whole = _measure_whole(stream, num_workers=num_workers, seconds=seconds)
     costs = _measure_stages(stream, seconds=seconds)
     return Benchmark(
-        backend=stream.pipeline.encoder.tokenizer.runs.backend.name,
+        backend=stream.pipeline.backend,
         seconds_to_build=built,
         memory_mb=_resident_mb() - memory,
         whole=whole,
@@ -153,8 +153,9 @@ def _stages_on(watch: Stopwatch, stream: SFTStream) -> Iterator[Callable[[], int
     """Within this context, each stage is timed; yields a function that returns the number of encoded tokens so far."""
     pipeline, collator = stream.pipeline, stream.collator
     batches, encoder, packer = pipeline.batches, pipeline.encoder, pipeline.packer
-    renderer, backend = encoder.renderer, encoder.tokenizer.runs.backend
     encode, pack, num_encoded = watch.timed("mask", encoder.encode), packer.pack, 0
+    renderers = [each.renderer for each in encoder.each]
+    backends = {id(each.tokenizer.runs.backend): each.tokenizer.runs.backend for each in encoder.each}.values()
 
     def encode_and_count(rows: Rows, *, epoch: int) -> EncodedRows:
         nonlocal num_encoded
@@ -168,15 +169,16 @@ def _stages_on(watch: Stopwatch, stream: SFTStream) -> Iterator[Callable[[], int
     def produce_batches(*args: Any, **kwargs: Any) -> Iterator[ProducedBatch]:
         return watch.timed_items("position", batches(*args, **kwargs))
 
+    timed: tuple[tuple[object, str, Callable[..., Any]], ...] = (
+        *((renderer, "render", watch.timed("render", renderer.render)) for renderer in renderers),
+        *((backend, "encode", watch.timed("tokenize", backend.encode)) for backend in backends),
+        (encoder, "encode", encode_and_count),
+        (packer, "pack", read_and_pack),
+        (pipeline, "batches", produce_batches),
+        (collator, "collate", watch.timed("collate", collator.collate)),
+    )
     with ExitStack() as stack:
-        for part, method, other in (
-            (renderer, "render", watch.timed("render", renderer.render)),
-            (backend, "encode", watch.timed("tokenize", backend.encode)),
-            (encoder, "encode", encode_and_count),
-            (packer, "pack", read_and_pack),
-            (pipeline, "batches", produce_batches),
-            (collator, "collate", watch.timed("collate", collator.collate)),
-        ):
+        for part, method, other in timed:
             stack.enter_context(replaced(part, method, other))
         yield lambda: num_encoded
 

@@ -15,7 +15,6 @@ from samsum_stream.inspection.lengths import KEPT, WHOLE, quantile
 from samsum_stream.inspection.simulation import packing_efficiency
 from samsum_stream.lanes.share import fitting_workers
 from samsum_stream.sources import SequentialSource
-from samsum_stream.training.stop_tokens import loaded_template
 from samsum_stream.values.counts import COUNTED, by_reason
 from samsum_stream.values.rows import Conversations, Instructions
 
@@ -73,9 +72,10 @@ def bad_rows(facts: Facts) -> Iterator[Finding]:
 
 
 def long_rows(facts: Facts) -> Iterator[Finding]:
-    limit, method = facts.max_length, facts.config.truncation_config.method
-    outcome = "dropped" if method == "drop" else f"cut ({method})"
+    limit = facts.max_length
     for sample in facts.samples:
+        method = facts.task_of(sample).config.truncation_config.method
+        outcome = "dropped" if method == "drop" else f"cut ({method})"
         lengths = sample.measured.lengths[:, WHOLE]
         number = sample.measured.num_rows_with(lengths > limit)
         if number:
@@ -98,7 +98,7 @@ def _methods(facts: Facts, sample: Sample) -> str:
     """The truncation methods that can shorten the rows of a sample."""
     if Conversations in sample.noticed.kinds:
         return "turns or last_turns (rounds are removed, so a row of one round is dropped), or right"
-    is_chat = loaded_template(facts.pipeline.encoder.renderer) is not None
+    is_chat = facts.task_of(sample).formats.chat is not None
     return "input, contexts or right" if Instructions in sample.noticed.kinds and not is_chat else "right"
 
 

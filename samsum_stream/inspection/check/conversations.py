@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from samsum_stream.errors.wording import counted, quoted
 from samsum_stream.inspection.check.facts import Facts, Sample
 from samsum_stream.inspection.check.findings import Finding
-from samsum_stream.inspection.check.formats import kinds_of, other_format, texts_of
+from samsum_stream.inspection.check.formats import other_format, texts_of
 from samsum_stream.inspection.check.noticed import BOS_AT_START, BOS_INSIDE, CALLS_WITHOUT_TOOLS, DECIDES, LOST
 from samsum_stream.prompts.chat.chat_template import SPLIT
 from samsum_stream.prompts.chat.forms import switch_name
 from samsum_stream.tokenization.loading import generation_stop_ids
-from samsum_stream.training.stop_tokens import loaded_template
 from samsum_stream.values.counts import UNTRAINED_TURNS, by_reason, untrained_turns
 from samsum_stream.values.rows import Instructions
 
@@ -25,14 +24,14 @@ _KWARGS = "prompt_format_config.kwargs"
 
 def other_formats(facts: Facts) -> Iterator[Finding]:
     """A chat model that is trained in another format than the one in which it is served."""
-    for kind in kinds_of(facts):
-        if other := other_format(facts, kind):
+    for task, kind in ((each, kind) for each in facts.tasks for kind in each.kinds):
+        if other := other_format(facts, task, kind):
             own = f", and the template writes {quoted(other.own)}" if other.own else ""
             yield Finding(
                 "other_format",
                 "warning",
-                f"the tokenizer has a chat template, with which its model is served, but the rows are written in "
-                f"another format ({other.name}): it writes {quoted(other.written)}{own}",
+                f"{task.title}the tokenizer has a chat template, with which its model is served, but the rows are "
+                f"written in another format ({other.name}): it writes {quoted(other.written)}{own}",
                 "write prompt_format_config: {method: ChatTemplate}, or serve the model without its chat template, "
                 "with the prompts of stream.inference_prompt",
             )
@@ -40,16 +39,15 @@ def other_formats(facts: Facts) -> Iterator[Finding]:
 
 def other_template(facts: Facts) -> Iterator[Finding]:
     """A chat template of the config, for a tokenizer that has another one."""
-    loaded = loaded_template(facts.pipeline.encoder.renderer)
-    if loaded is None or loaded.settings.template is None:
-        return
     own = texts_of(facts).templates.get("default")
-    if own is not None and own != loaded.template.source:
+    for task in facts.tasks:
+        if task.loaded is None or task.loaded.settings.template is None or own in (None, task.loaded.template.source):
+            continue
         yield Finding(
             "other_template",
             "note",
-            "the rows are written with the chat template of the config, and the tokenizer has another one, with which "
-            "its model is served",
+            f"{task.title}the rows are written with the chat template of the config, and the tokenizer has another "
+            "one, with which its model is served",
             "save the template with the trained model, so that serving uses it: tokenizer.chat_template = ...; "
             "tokenizer.save_pretrained(...)",
         )
@@ -74,10 +72,10 @@ def missing_stop(facts: Facts) -> Iterator[Finding]:
 
 
 def rewritten_history(facts: Facts) -> Iterator[Finding]:
-    loaded = loaded_template(facts.pipeline.encoder.renderer)
-    if loaded is None or loaded.settings.on_rewritten_history != SPLIT:
-        return
     for sample in facts.samples:
+        loaded = facts.task_of(sample).formats.chat
+        if loaded is None or loaded.settings.on_rewritten_history != SPLIT:
+            continue
         if number := sample.measured.num_rows_with(sample.measured.has_outcome("splits.history")):
             switch = switch_name(loaded.template)
             kept = f"write {_KWARGS}.template_kwargs: {{{switch}}} if serving does the same, or " if switch else ""
@@ -203,13 +201,16 @@ def texts_that_decide(facts: Facts) -> Iterator[Finding]:
 
 def lost_content(facts: Facts) -> Iterator[Finding]:
     """What the template drops without an error: of the rows, and the system message of the prompt."""
-    loaded = loaded_template(facts.pipeline.encoder.renderer)
-    has_system = bool(facts.config.prompt_config.kwargs.get("system_message"))
-    if loaded is not None and has_system and "system" in loaded.forms.lost and Instructions in kinds_of(facts):
+    for task in facts.tasks:
+        has_system = bool(task.built.config.prompt_config.kwargs.get("system_message"))
+        if not has_system or task.loaded is None or "system" not in task.loaded.forms.lost:
+            continue
+        if Instructions not in task.kinds:
+            continue
         yield Finding(
             "lost_content",
             "warning",
-            "the chat template does not write the system_message of prompt_config",
+            f"{task.title}the chat template does not write the system_message of prompt_config",
             f"use a template that writes it, under {_KWARGS}.template, or write its text in the input_template",
         )
     for sample in facts.samples:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,11 +17,13 @@ from samsum_stream.inspection.simulation import Epoch, estimate_epoch, mixed_len
 from samsum_stream.lanes.share import check_num_lanes
 from samsum_stream.loader.epochs.lengths import Lengths
 from samsum_stream.pipeline.pipeline import Pipeline
+from samsum_stream.prompts.chat.loading import LoadedTemplate
 from samsum_stream.sources import Block, IndexedSource, Leaf, Mixture, SequentialSource, Source
 from samsum_stream.sources.faults import Faults, Take
+from samsum_stream.stream.encoders import BuiltTask
 from samsum_stream.stream.stream import SFTStream
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array
-from samsum_stream.values.rows import Instructions, RowPosition, Rows
+from samsum_stream.values.rows import Completions, Conversations, Instructions, RowPosition, Rows
 
 NUM_SAMPLED, NUM_SHARDS = 512, 4
 """The rows that are sampled, of all sources together, and the fewest shards that they come from."""
@@ -112,6 +114,31 @@ class Sample(NamedTuple):
         return self.positions[row]._replace(part=part).place
 
 
+class TaskFacts(NamedTuple):
+    """A task, and what is known of its rows.
+
+    Attributes:
+        built: The task.
+        samples: Some rows of each of its sources.
+        title: The names of its sources, as the start of a message; empty if all sources have the task.
+    """
+
+    built: BuiltTask
+    samples: tuple[Sample, ...]
+    title: str
+
+    @property
+    def loaded(self) -> LoadedTemplate | None:
+        """The chat template of the task; None if it has none."""
+        return self.built.formats.chat
+
+    @property
+    def kinds(self) -> list[type]:
+        """The kinds of content that the sampled rows have, of those that a format writes."""
+        kinds = {kind for sample in self.samples for kind in sample.noticed.kinds}
+        return [kind for kind in (Instructions, Completions, Conversations) if kind in kinds]
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is known of a stream.
@@ -145,6 +172,21 @@ class Facts:
     @property
     def num_lanes(self) -> int:
         return self.pipeline.lanes_for(self.ranks * self.workers)
+
+    @cached_property
+    def tasks(self) -> list[TaskFacts]:
+        """The different tasks, with the samples of their sources."""
+        tasks = list({id(task): task for task in self.stream.tasks.values()}.values())
+        return [self._of_task(task, is_only=len(tasks) == 1) for task in tasks]
+
+    def _of_task(self, task: BuiltTask, *, is_only: bool) -> TaskFacts:
+        samples = tuple(sample for sample in self.samples if self.task_of(sample) is task)
+        title = "" if is_only else f"{', '.join(sample.title for sample in samples)}: "
+        return TaskFacts(task, samples, title)
+
+    def task_of(self, sample: Sample) -> BuiltTask:
+        """The task of sampled rows."""
+        return self.stream.tasks[sample.leaf.name]
 
     @cached_property
     def measured(self) -> Measurements:
@@ -194,7 +236,8 @@ def gather(config: StreamConfig, *, ranks: int = 1, num_workers: int | None = No
     num_lanes = pipeline.lanes_for(ranks * workers)
     check_num_lanes(num_lanes, num_rows=pipeline.source.max_lanes, ranks=ranks)
     number = max(NUM_SAMPLED // len(leaves), MIN_SAMPLED)
-    sampler = _Sampler(RowMeasure(pipeline.encoder), _noticer(stream), pipeline.faults, number)
+    noticers = {leaf: _noticer(stream, task) for leaf, task in stream.tasks.items()}
+    sampler = _Sampler(RowMeasure(pipeline.encoder), noticers, pipeline.faults, number)
     samples = tuple(map(sampler.sample, leaves))
     facts = Facts(stream, samples, tuple(warned), ranks, workers)
     _ = facts.epoch  # raises if no epoch can be planned
@@ -226,7 +269,7 @@ class _Sampler(NamedTuple):
     """Samples about `number` rows of each source."""
 
     measure: RowMeasure
-    noticer: Noticer
+    noticers: Mapping[str, Noticer]
     faults: Faults
     number: int
 
@@ -244,14 +287,15 @@ class _Sampler(NamedTuple):
             if num_characters > MAX_CHARACTERS:
                 break
         with_contexts, seconds = num_with_contexts / max(len(positions), 1), time.perf_counter() - start
+        noticed = self.noticers[leaf.name].look(taken)
         joined = Measurements.joined(parts, shard_sizes=[len(positions)])
-        return Sample(leaf, tuple(positions), joined, with_contexts, seconds, self.noticer.look(taken))
+        return Sample(leaf, tuple(positions), joined, with_contexts, seconds, noticed)
 
 
-def _noticer(stream: SFTStream) -> Noticer:
+def _noticer(stream: SFTStream, task: BuiltTask) -> Noticer:
     tokenizer = stream.tokenizer
     bos = None if tokenizer.bos_token_id == tokenizer.eos_token_id else tokenizer.bos_token_id
-    return Noticer(stream.pipeline.encoder, Vocabulary(bos, frozenset(tokenizer.added_tokens_decoder)))
+    return Noticer(task.encoder, Vocabulary(bos, frozenset(tokenizer.added_tokens_decoder)))
 
 
 def _positions(source: Source, rows: Rows) -> list[RowPosition]:

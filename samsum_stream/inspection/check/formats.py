@@ -7,8 +7,7 @@ import numpy as np
 
 from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import counted
-from samsum_stream.inspection.check.facts import Facts
-from samsum_stream.inspection.check.noticed import uses_chat_template
+from samsum_stream.inspection.check.facts import Facts, TaskFacts
 from samsum_stream.prompts import ChatTemplate, Prompt
 from samsum_stream.prompts.chat.instructions import InstructionWriter, completion_of
 from samsum_stream.prompts.chat.loading import LoadedTemplate, TokenizerTexts, load_template
@@ -18,9 +17,8 @@ from samsum_stream.prompts.message import Message as InstructionMessage
 from samsum_stream.prompts.rendering import PromptRenderer, Renderer, RowRenderer
 from samsum_stream.prompts.several_turns import ConversationRenderer
 from samsum_stream.stream.renderers import tokenizer_texts
-from samsum_stream.training.stop_tokens import loaded_template
 from samsum_stream.values.conversations import Conversation
-from samsum_stream.values.rows import Completions, Content, Conversations, Instructions, Rows
+from samsum_stream.values.rows import Content, Conversations, Instructions, Rows
 
 _QUESTION, _ANSWER = "Question", "Answer"
 _TURN = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
@@ -50,26 +48,21 @@ class OtherFormat(NamedTuple):
 
 def described(facts: Facts) -> Iterator[tuple[str, str]]:
     """The format of each kind of rows, with a heading."""
-    for kind in kinds_of(facts):
-        renderer = renderer_of(facts, kind)
-        loaded = loaded_template(facts.pipeline.encoder.renderer)
-        if loaded is not None and uses_chat_template(facts.pipeline.encoder, kind):
-            yield "format", f"{_chat_template(loaded, texts_of(facts))}; {_per_row(facts)}"
-        elif kind is Conversations:
-            yield "prompt", f"{name_of(renderer)}; {_per_row(facts)}"
-        else:
-            yield "prompt", name_of(renderer)
+    for task in facts.tasks:
+        for kind in task.kinds:
+            renderer = renderer_of(task, kind)
+            if task.loaded is not None and kind in task.built.formats.chat_kinds:
+                described = f"{_chat_template(task.loaded, texts_of(facts))}; {_per_row(task)}"
+                yield "format", f"{task.title}{described}"
+            elif kind is Conversations:
+                yield "prompt", f"{task.title}{name_of(renderer)}; {_per_row(task)}"
+            else:
+                yield "prompt", f"{task.title}{name_of(renderer)}"
 
 
-def kinds_of(facts: Facts) -> list[type]:
-    """The kinds of content that the sampled rows have."""
-    kinds = {kind for sample in facts.samples for kind in sample.noticed.kinds}
-    return [kind for kind in (Instructions, Completions, Conversations) if kind in kinds]
-
-
-def renderer_of(facts: Facts, kind: type) -> Renderer:
+def renderer_of(task: TaskFacts, kind: type) -> Renderer:
     """The renderer of rows of a kind."""
-    renderer = facts.pipeline.encoder.renderer
+    renderer = task.built.encoder.renderer
     return renderer.renderers[kind] if isinstance(renderer, RowRenderer) else renderer
 
 
@@ -94,11 +87,11 @@ def texts_of(facts: Facts) -> TokenizerTexts:
     return tokenizer_texts(facts.stream.tokenizer, facts.config)
 
 
-def other_format(facts: Facts, kind: type) -> OtherFormat | None:
+def other_format(facts: Facts, task: TaskFacts, kind: type) -> OtherFormat | None:
     """The format of rows of a kind, if the tokenizer has a chat template that would write other texts."""
-    if not facts.stream.tokenizer.chat_template or uses_chat_template(facts.pipeline.encoder, kind):
+    if not facts.stream.tokenizer.chat_template or kind in task.built.formats.chat_kinds:
         return None
-    renderer, own = renderer_of(facts, kind), ""
+    renderer, own = renderer_of(task, kind), ""
     written = renderer.full_text(_probe(kind), 0)
     try:
         loaded = load_template(ChatTemplate(), texts_of(facts))
@@ -145,9 +138,11 @@ def _chat_template(loaded: LoadedTemplate, texts: TokenizerTexts) -> str:
     return f"ChatTemplate ({origin}), {calls}, {reasoning}"
 
 
-def _per_row(facts: Facts) -> str:
+def _per_row(task: TaskFacts) -> str:
     """The examples and the tokens of a row."""
-    num_rows = max(facts.measured.num_rows, 1)
-    examples = f"{facts.measured.num_examples / num_rows:,.1f}".removesuffix(".0")
+    num_rows = max(sum(sample.num_rows for sample in task.samples), 1)
+    num_examples = sum(sample.measured.num_examples for sample in task.samples)
+    num_tokens = sum(sample.measured.num_tokens for sample in task.samples)
+    examples = f"{num_examples / num_rows:,.1f}".removesuffix(".0")
     noun = "example" if examples == "1" else "examples"
-    return f"{examples} {noun} and {facts.measured.num_tokens / num_rows:,.0f} tokens per row"
+    return f"{examples} {noun} and {num_tokens / num_rows:,.0f} tokens per row"

@@ -1,10 +1,10 @@
 """The outline of `check`: the data, its packing, its order and its layout, in a few lines."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig
+from samsum_stream.config import leaf_sections
 from samsum_stream.errors.wording import counted
 from samsum_stream.inspection.check.columns import unread_columns
 from samsum_stream.inspection.check.facts import Facts, Sample
@@ -56,7 +56,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "is_exact": None if epoch is None else epoch.is_exact,
         "lanes": facts.num_lanes,
         "readers": _divisors(facts.num_lanes),
-        "backend": facts.pipeline.encoder.tokenizer.runs.backend.name,
+        "backend": facts.pipeline.backend,
     }
 
 
@@ -71,13 +71,14 @@ def _rows(sample: Sample, *, shuffle: bool) -> str:
 
 def _tokenizer(facts: Facts) -> str:
     """The border and the backend were proven when the stream was built."""
-    runs, tokenizer = facts.pipeline.encoder.tokenizer.runs, facts.stream.tokenizer
-    added = " ".join(tokenizer.convert_ids_to_tokens(runs.border.added.tolist()))
-    how = "after a newline" if len(runs.border.sentinel) else "directly"
-    proven = "" if runs.backend.name == "hf" else ", proven on the first rows"
-    own = "" if loaded_template(facts.pipeline.encoder.renderer) is None else " (a chat template writes its own)"
-    start = f"; adds {added} at the start{own}" if added else ""
-    return f"backend {runs.backend.name}{proven}; border proven, responses encoded {how}{start}"
+    encoders, tokenizer, backend = facts.pipeline.encoder.each, facts.stream.tokenizer, facts.pipeline.backend
+    border = encoders[0].tokenizer.runs.border  # it depends on the tokenizer alone
+    added = " ".join(tokenizer.convert_ids_to_tokens(border.added.tolist()))
+    how = "after a newline" if len(border.sentinel) else "directly"
+    proven = "" if backend == "hf" else ", proven on the first rows"
+    has_template = any(loaded_template(encoder.renderer) for encoder in encoders)
+    start = f"; adds {added} at the start{' (a chat template writes its own)' if has_template else ''}" if added else ""
+    return f"backend {backend}{proven}; border proven, responses encoded {how}{start}"
 
 
 def _lengths(facts: Facts) -> str:
@@ -155,16 +156,8 @@ def _per_source(samples: Sequence[Sample], describe: Callable[[Source], str], *,
 
 
 def _method(facts: Facts, sample: Sample) -> str | None:
-    return dict(_methods(facts.config.source_config))[sample.leaf.name]
-
-
-def _methods(section: SourceConfig, name: str = "") -> Iterator[tuple[str, str | None]]:
-    """The method of each source by the name of its leaf."""
-    if section.method != MIXTURE:
-        yield name, section.method
-        return
-    for child, inner in MixtureKwargs.model_validate(section.kwargs).sources.items():
-        yield from _methods(inner, "/".join(filter(None, (name, child))))
+    sections = {leaf.name: leaf.section for leaf in leaf_sections(facts.config.source_config)}
+    return sections[sample.leaf.name].method
 
 
 def _divisors(number: int) -> list[int]:

@@ -103,7 +103,7 @@ def _affected(pipeline: Pipeline, measured: Measurements, index: int) -> Affecte
     whole, kept = measured.lengths[index, [WHOLE, KEPT]].tolist()
     try:
         rows = _take(leaf, shard, number - int(starts[shard]))
-        text = _text(pipeline.encoder, rows, part)
+        text = _text(pipeline.encoder.of_rows(rows), rows, part)
     except RowError as error:
         place = str(error.position or pipeline.source.position(shard, number - int(starts[shard]), 0))
         return AffectedExample(place, whole, kept, excerpt(str(error).removeprefix(f"{place}: ")))

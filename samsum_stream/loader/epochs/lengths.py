@@ -19,7 +19,7 @@ from samsum_stream.loader.processes.ranks import Ranks, gathered, has_group
 from samsum_stream.loader.processes.sending import WorkerDataset
 from samsum_stream.loader.processes.starting import started
 from samsum_stream.loader.processes.supervision import POLL, identity, received
-from samsum_stream.pipeline.encoder import RowEncoder
+from samsum_stream.pipeline.encoder import Encoder
 from samsum_stream.pipeline.read_ahead import ReadAhead
 from samsum_stream.sources import Block, IndexedSource, Leaf, SequentialSource, Source
 from samsum_stream.sources.faults import RAISE, Faults, Take
@@ -122,7 +122,7 @@ class Lengths(NamedTuple):
         return zip(lengths[kept].tolist(), starts_row.tolist(), strict=True)
 
 
-def measure_lengths(encoder: RowEncoder, rows: Rows) -> Measured:
+def measure_lengths(encoder: Encoder, rows: Rows) -> Measured:
     """The length of each example."""
     chunk, indices, offsets, outcomes = encoder.encode(rows, epoch=0)
     lengths = np.zeros(offsets[-1], np.int32)

@@ -11,26 +11,30 @@ from samsum_stream.values.rows import RowPosition, Rows
 
 
 class Joined(SequentialSource):
-    """The shards of a mixture, with their numbers there."""
+    """The shards of a mixture, with their numbers there.
+
+    Attributes:
+        mixture: The mixture.
+    """
 
     def __init__(self, mixture: Mixture) -> None:
         super().__init__(name=mixture.name, shards=mixture.shards)
-        self._mixture = mixture
+        self.mixture = mixture
         self.is_remote = any(leaf.source.is_remote for leaf in mixture.leaves)
 
     def blocks(self, shard: int, *, num_rows: int, start: int = 0) -> Iterator[Block]:
-        leaf = next(leaf for leaf in reversed(self._mixture.leaves) if leaf.first_shard <= shard)
+        leaf = next(leaf for leaf in reversed(self.mixture.leaves) if leaf.first_shard <= shard)
         for block in _blocks(leaf, shard - leaf.first_shard, num_rows=num_rows, start=start):
             yield block._replace(take=partial(_take, block, leaf.first_shard))
 
     def first_block(self, num_rows: int) -> Block:
-        return self._mixture.first_block(num_rows)
+        return self.mixture.first_block(num_rows)
 
     def position(self, shard: int, row: int, epoch: int) -> RowPosition:
-        return self._mixture.position(shard, row, epoch)
+        return self.mixture.position(shard, row, epoch)
 
     def read_position(self, shard: int, row: int, epoch: int) -> RowPosition:
-        return self._mixture.read_position(shard, row, epoch)
+        return self.mixture.read_position(shard, row, epoch)
 
 
 def _take(block: Block, first_shard: int, indices: Int64Array) -> Rows:
