@@ -4,7 +4,8 @@ A fingerprint contains no path, no time and no URL. Therefore data can move betw
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamCon
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message, Prompt, PromptFormat
 from samsum_stream.sources import IndexedSource, Mixture, Source
+from samsum_stream.sources.rows.selection import Function, Selection
 from samsum_stream.stream.renderers import Formats
 from samsum_stream.values.rows import Rows
 
@@ -27,6 +29,7 @@ def fingerprint_of(
     *,
     reads_holdout: bool,
     source: str,
+    selections: Mapping[str, Selection],
     formats: Formats,
     tokenizer: str,
     eos: str,
@@ -40,6 +43,7 @@ def fingerprint_of(
         config: The config.
         reads_holdout: Whether the stream reads the held-out rows, and not the others.
         source: The result of `source_identity`.
+        selections: Which rows are kept, and how they are changed, by the name of the child of a mixture.
         formats: The formats in which rows are written.
         tokenizer: The tokenizer as JSON.
         eos: The token that ends a response, which is not in this JSON.
@@ -52,6 +56,7 @@ def fingerprint_of(
         "source": source,
         "columns": ", ".join(_columns(config.source_config)),
         "selection": ", ".join(_selections(config.source_config)) or None,
+        **_of_selections(selections),
         "holdout": _holdout(config.holdout, reads_it=reads_holdout),
         "tokenizer": _tokenizer(config.tokenizer_config, tokenizer),
         "eos": eos,
@@ -104,6 +109,25 @@ def _selections(section: SourceConfig, name: str = "") -> list[str]:
     chosen = section.row_range
     is_whole = section.slice is None and section.max_rows is None
     return [] if is_whole else [f"{name}[{chosen.start}, {chosen.stop}, {chosen.step}]"]
+
+
+def _of_selections(selections: Mapping[str, Selection]) -> dict[str, str | None]:
+    """The keys of the selections, with those of all children; None, as in older states, for a key that none has."""
+    texts: dict[str, list[str]] = {"where": [], "map": [], "filter": []}
+    for child, selection in selections.items():
+        start = f"{child}/" if child else ""
+        texts["where"] += [f"{start}{column}={condition}" for column, condition in selection.where.items()]
+        for key, function in (("map", selection.map), ("filter", selection.filter)):
+            texts[key] += [] if function is None else [f"{start}{_function(function)}"]
+    return {key: ", ".join(sorted(parts)) or None for key, parts in texts.items()}
+
+
+def _function(function: Function) -> str:
+    """The name of a function, and a digest of its source code if Python has it; not of the functions that it calls."""
+    try:
+        return f"{function.name} {_digest([inspect.getsource(function.call)])}"
+    except (TypeError, OSError):
+        return function.name
 
 
 def source_identity(source: Source, first_rows: Sequence[Rows]) -> str:

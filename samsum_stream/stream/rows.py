@@ -10,10 +10,13 @@ from samsum_stream.errors import RowError
 from samsum_stream.errors.wording import shown
 from samsum_stream.sources import ConversationRules, Source, TemplateNames
 from samsum_stream.sources.memory import ListSource
+from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.forms import NO_NAMES
+from samsum_stream.sources.rows.functions import FunctionError, changed
 from samsum_stream.sources.rows.matching import columns_of_row, parse_columns
 from samsum_stream.sources.rows.paths import has
 from samsum_stream.sources.rows.rules import USUAL_RULES
+from samsum_stream.sources.rows.selection import Function, Selection
 from samsum_stream.values.rows import Rows
 
 NO_LABELS: Mapping[str, tuple[str, ...]] = {}
@@ -27,6 +30,7 @@ def rows_of_caller(
     rules: ConversationRules = USUAL_RULES,
     templates: TemplateNames = NO_NAMES,
     labels: Mapping[str, tuple[str, ...]] = NO_LABELS,
+    function: Function | None = None,
 ) -> Rows:
     """One row as `Rows`.
 
@@ -38,12 +42,15 @@ def rows_of_caller(
         rules: How conversations are read.
         templates: What the templates read of the row.
         labels: The names of the class labels in the source, by column.
+        function: Changes the row first, as it changes the rows of the source; None leaves it as it is.
 
     Raises:
-        RowError: the row is not a mapping, or a field is missing or has a wrong value.
+        RowError: the row is not a mapping, the function fails, or a field is missing or has a wrong value.
     """
     if not isinstance(row, Mapping):
         raise RowError(f"a row must map column names to values, got {shown(row)}; pass a dict such as a dataset's row")
+    if function is not None:
+        row = _changed(row, function)
     applied = columns_of_row(columns, row, is_prompt=not training, templates=templates)
     parsed = parse_columns(applied, rules=rules, is_prompt=not training, templates=templates)
     parsed = parsed.with_form_of(row, name="row")._replace(labels=labels)
@@ -59,6 +66,22 @@ def rows_of_caller(
     return ListSource([row], name="row", columns=parsed).take(np.zeros(1, np.int64))
 
 
-def labels_of(source: Source) -> Mapping[str, tuple[str, ...]]:
-    """The names of the class labels of a source, by column; a source of the caller's own class has none."""
-    return source.columns.labels if hasattr(source, "columns") else {}
+def _changed(row: Mapping[str, Any], function: Function) -> Mapping[str, Any]:
+    try:
+        return changed(function, row)
+    except FunctionError as error:
+        raise RowError(
+            f"row: {error}; pass a row as the source has it, with all columns that the function reads",
+            reason="map_failed",
+        ) from error.__cause__
+
+
+def columns_of(source: Source) -> Columns | None:
+    """The columns of the source that rows are read from; None for a source of the caller's own class."""
+    return getattr(source.origin, "columns", None)
+
+
+def selections_of(source: Source) -> dict[str, Selection]:
+    """Which rows are kept, and how they are changed, by the name of the child of a mixture."""
+    columns = {leaf.name: columns_of(leaf.source) for leaf in source.leaves}
+    return {name: of_leaf.selection for name, of_leaf in columns.items() if of_leaf}

@@ -31,7 +31,7 @@ from samsum_stream.stream.fingerprint import fingerprint_of, source_identity
 from samsum_stream.stream.holdout import held_out_rows, holdout_config
 from samsum_stream.stream.opening import names_in_templates, open_rows, rules_of_conversations
 from samsum_stream.stream.preview import Preview, preview
-from samsum_stream.stream.rows import labels_of, rows_of_caller
+from samsum_stream.stream.rows import columns_of, rows_of_caller, selections_of
 from samsum_stream.stream.run import UNCHANGED, with_settings
 from samsum_stream.tokenization.changes import TokenizerRecord
 from samsum_stream.tokenization.settings import require_no_settings
@@ -359,6 +359,7 @@ class SFTStream(IterableDataset[Pack]):
             self.config,
             reads_holdout=self._opened.are_held_out,
             source=self._source_identity,
+            selections=selections_of(self._opened.whole),
             formats=self._formats,
             tokenizer=self._encoder.tokenizer.reference.serialized,
             eos=str(self.tokenizer.eos_token),
@@ -389,13 +390,15 @@ class SFTStream(IterableDataset[Pack]):
 
     def _rows(self, row: Mapping[str, Any], *, training: bool) -> Rows:
         leaves = self.pipeline.source.leaves
+        columns = columns_of(leaves[0].source) if len(leaves) == 1 else None
         return rows_of_caller(
             row,
             columns=self.config.source_config.columns,
             training=training,
             rules=rules_of_conversations(self.config),
             templates=names_in_templates(self._formats.prompt),
-            labels=labels_of(leaves[0].source) if len(leaves) == 1 else {},
+            labels=columns.labels if columns else {},
+            function=columns.selection.map if columns else None,
         )
 
     def __repr__(self) -> str:
