@@ -110,11 +110,11 @@ class Condition:
         def matches(value: Any) -> bool:
             value = value if is_exact else read(value)
             return (
-                (not included or value in included)
+                value == value  # not NaN
+                and (not included or value in included)
                 and value not in excluded
                 and (low is None or value >= low)
                 and (high is None or value <= high)
-                and value == value  # not NaN
             )
 
         return matches
@@ -202,7 +202,7 @@ def _order(value: Any, moment: date | None) -> int:
     """-1, 0 or 1: whether a value comes before, at or after a moment; a day without a time is the whole day."""
     if not isinstance(moment, datetime) and isinstance(value, datetime):
         value = value.date()
-    return int(value > moment) - int(value < moment)  # type: ignore[operator]
+    return int(value > moment) - int(value < moment)
 
 
 def _number_of(value: Any, names: Sequence[str], column: str) -> Any:

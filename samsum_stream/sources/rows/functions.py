@@ -20,9 +20,7 @@ def changed(function: Function, row: Mapping[str, Any]) -> Mapping[str, Any]:
     """The row that `map` returns; raises `FunctionError` if it fails, or returns no mapping."""
     result = _called("map", function, row)
     if not isinstance(result, Mapping):
-        raise FunctionError(
-            f"`map: {function.name}` must return a dict of columns, got {typed_repr(result)}; {_REMEDY}"
-        )
+        raise FunctionError(f"`map: {function.name}` must return a dict, got {typed_repr(result)}; {_REMEDY}")
     return result
 
 

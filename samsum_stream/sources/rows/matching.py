@@ -145,6 +145,22 @@ def match_columns(columns: Columns, known: Collection[str], *, name: str) -> Col
     return matched._replace(form=matched.form or "instruction", optional=optional)
 
 
+def require_all_columns(columns: Columns, known: Collection[str], of_first: Collection[str], *, where: str) -> None:
+    """Raise `SourceError` if a function, which sees all columns, would see others in this file than in the first one.
+
+    Args:
+        columns: The columns that are read.
+        known: The columns of the file.
+        of_first: The columns of the first file.
+        where: The start of the message, which names both files.
+    """
+    if columns.selection.has_functions and (others := sorted({*known} ^ {*of_first})):
+        raise SourceError(
+            f"{where} must have the same columns, because a function reads all of them (`map`, `filter`); only one of "
+            f"them has {', '.join(map(repr, others))}; write both alike"
+        )
+
+
 def unknown_condition(column: str, known: Collection[str]) -> str:
     """The message for a condition on a column that no row has."""
     return f"`where` names {column!r}, and there is no such column; {did_you_mean(column, [*map(str, known)])}"
