@@ -303,6 +303,17 @@ class TestWithOtherKeys:
         stream = make_stream(rows_with_columns(40), **config)
         assert min(rows_of_packs(stream.holdout(packing_config={"kwargs": {"max_length": 64}}))) >= 10
 
+    def test_the_shares_of_a_mixture_are_those_of_kept_rows(self, tmp_path: Path) -> None:
+        path = write_lines(tmp_path / "rows.jsonl", rows_with_columns())
+        child = {"method": "jsonl", "kwargs": {"path": str(path)}}
+        sources = {"some": {**child, "where": {"topic": "a"}}, "all": child}
+        section = {"method": "mixture", "kwargs": {"sources": sources}}
+        stream = make_stream(source_config=section, epochs=None, lanes=1)
+        list(take(stream.loader(), 20))
+        children = stream.stats.children
+        assert abs(children["some"].examples - children["all"].examples) <= 3
+        assert children["some"].rows > 2 * children["all"].rows
+
     def test_a_lane_without_a_selected_row_is_an_error(self) -> None:
         stream = make_stream(rows_with_columns(), source_config={"where": {"score": [3, 50, 77]}}, lanes=8)
         with pytest.raises(SourceError, match="a lane has 0 examples in an epoch.*lower lanes"):
