@@ -66,7 +66,9 @@ def _descend(model: Any, loc: Path) -> tuple[Path, Any]:
         holder = _holder(annotation)
         if holder is None:
             break
-        if part in _tags(annotation):
+        if part in (tags := _tags(annotation)):
+            if _holder(tags[part]) is None:
+                break
             continue
         path, annotation = (*path, part), _below(holder, part)
     return path, annotation
@@ -94,9 +96,10 @@ def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def _tags(annotation: Any) -> list[str]:
-    """The names of the branches of a union, which are part of a location below it."""
-    return [note.tag for leaf in _leaves(annotation) for note in get_args(leaf)[1:] if isinstance(note, Tag)]
+def _tags(annotation: Any) -> dict[str | int, Any]:
+    """The branches of a union by their names, which are part of a location below it."""
+    notes = ((leaf, note) for leaf in _leaves(annotation) for note in get_args(leaf)[1:])
+    return {note.tag: leaf for leaf, note in notes if isinstance(note, Tag)}
 
 
 def _leaves(annotation: Any) -> list[Any]:

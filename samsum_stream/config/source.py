@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from samsum_stream.config.conditions import Condition
 from samsum_stream.config.fields import Name, PositiveInt, Slice, Weight
 from samsum_stream.config.problems import Path
 from samsum_stream.config.rules import Rule, problems_of, several
@@ -16,6 +17,9 @@ MAX_ROW = 2**62
 
 MIXTURE = "mixture"
 """The source method that combines other sources."""
+
+OF_ONE_SOURCE = ("columns", "max_rows", "slice", "where", "map", "filter")
+"""The keys of a source that a mixture does not have, but its children."""
 
 
 class ColumnConfig(Section):
@@ -49,6 +53,18 @@ class SourceConfig(Section):
     max_rows: PositiveInt | None = Field(default=None, description="the largest number of rows that are read")
     slice: Slice | None = Field(default=None, description="start, stop and step of the rows that are read")
 
+    where: dict[Name, Condition] = Field(
+        default_factory=dict,
+        description="the values that columns of a row must have: a value, a list of values, or min, max and not",
+    )
+    map: Name | None = Field(
+        default=None, description="your function path.to.module::name, which changes a row: a dict to a dict"
+    )
+    filter: Name | None = Field(
+        default=None,
+        description="your function path.to.module::name, which keeps or drops a row: a dict to a bool",
+    )
+
     @property
     def row_range(self) -> range:
         """The numbers of the rows that `slice` and `max_rows` keep; an open end is the largest number."""
@@ -76,7 +92,7 @@ class SourceConfig(Section):
         """Validates the kwargs of a mixture, which contain source sections."""
         if self.method != MIXTURE:
             return self
-        if keys := [key for key in ("columns", "max_rows", "slice") if getattr(self, key)]:
+        if keys := [key for key in OF_ONE_SOURCE if getattr(self, key)]:
             text = "a mixture has no {0} of its own; write {0} beside the method of each child"
             raise several(((key,), text.format(key)) for key in keys)
         try:

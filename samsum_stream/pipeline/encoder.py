@@ -3,7 +3,8 @@
 rows read    r0       r1        r2 (bad)   r3 (no example)   r4
 indices      0        1    2    3          4                 5 ...
 
-Every rendered example has an index, also one that is dropped. A bad row, and a row without an example, has one index.
+Every rendered example has an index, also one that is dropped. A row that is left out, and a row without an example,
+has one index.
 """
 
 from bisect import bisect_right
@@ -82,8 +83,11 @@ class RowEncoder(Encoder):
         offsets = _offsets(rows, chunk)
         firsts = offsets[rows.indices] if rows.skipped else offsets[:-1]
         outcomes = [Outcome(int(firsts[event.row]) + event.part, event.name) for event in chunk.events]
-        bad_rows = [*((int(rows.indices[index]), bad) for index, bad in bad_rows), *rows.skipped]
-        outcomes += [Outcome(int(offsets[index]), f"skipped.{bad.reason}", bad) for index, bad in bad_rows]
+        left_out = [*((int(rows.indices[index]), bad) for index, bad in bad_rows), *rows.skipped]
+        outcomes += [
+            Outcome(int(offsets[index]), row.outcome, row if isinstance(row, BadRow) else None)
+            for index, row in left_out
+        ]
         outcomes.sort(key=lambda outcome: outcome[:2])
         return EncodedRows(chunk, firsts[chunk.rows] + chunk.records["part"], offsets, outcomes)
 

@@ -26,6 +26,7 @@ from samsum_stream.sources.rows.forms import NO_NAMES, TemplateNames
 from samsum_stream.sources.rows.gather import typed_repr
 from samsum_stream.sources.rows.matching import parse_columns
 from samsum_stream.sources.rows.rules import USUAL_RULES, ConversationRules
+from samsum_stream.sources.rows.selection import ALL_ROWS, Selection
 from samsum_stream.sources.tables import is_table, table_source
 from samsum_stream.sources.tars.samples import webdataset
 
@@ -65,26 +66,27 @@ def as_source(
     columns: Mapping[str, str | ColumnConfig],
     rules: ConversationRules = USUAL_RULES,
     templates: TemplateNames = NO_NAMES,
+    selection: Selection = ALL_ROWS,
 ) -> Source:
     """The source that reads `rows`; `columns` maps the names of fields to the columns of the rows.
 
-    `rules` say how conversations are read, and `templates` what the templates of the prompt read.
+    `rules` say how conversations are read, `templates` what the templates of the prompt read, and `selection` which
+    rows are kept, and how they are changed.
 
     A callable is called once per pass, in every worker. It must return the same rows in the same order each time,
     because workers divide the rows by their index in that order. A bare iterator is read once, by this process only.
 
     Raises:
-        ConfigError: a column has no field, or `rows` is a source and `columns` is not empty.
+        ConfigError: a column has no field, or `rows` is a source, and `columns` or `selection` is not empty.
         SourceError: `rows` is not of a known kind, or holds no rows.
     """
-    parsed = parse_columns(columns, rules=rules, templates=templates)
-    if isinstance(rows, Source) and columns:
-        raise ConfigError(f"{name}: a ready source already knows its columns; leave `columns:` out")
+    parsed = parse_columns(columns, rules=rules, templates=templates, selection=selection)
     return _of_rows(rows, name=name, columns=parsed)
 
 
 def _of_rows(rows: Any, *, name: str, columns: Columns) -> Source:
     if isinstance(rows, Source):
+        _refuse_settings(columns, name=name)
         return rows
     if isinstance(rows, Opener):
         return rows.open(name=name, columns=columns)
@@ -99,6 +101,17 @@ def _of_rows(rows: Any, *, name: str, columns: Columns) -> Source:
     if callable(rows):
         return _of_callable(rows, name=name, columns=columns)
     return _in_memory(rows, name=name, columns=columns)
+
+
+def _refuse_settings(columns: Columns, *, name: str) -> None:
+    """Raise `ConfigError` if the section of a ready source names columns, or selects or changes rows."""
+    if columns.named:
+        raise ConfigError(f"{name}: a ready source already knows its columns; leave `columns:` out")
+    if not columns.selection.is_empty:
+        raise ConfigError(
+            f"{name}: a ready source gives validated rows, which have no columns any more; leave `where`, `map` and "
+            "`filter` out, and select the rows in the source"
+        )
 
 
 def _of_callable(function: Callable[[], Any], *, name: str, columns: Columns) -> Source:

@@ -23,7 +23,7 @@ from samsum_stream.sources.files.reread import BrokenFile, retry_blocks
 from samsum_stream.sources.huggingface.arrow import ArrowColumn, decoded, require_plain_columns
 from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.sources.rows.matching import match_columns
+from samsum_stream.sources.rows.matching import match_columns, require_all_columns
 from samsum_stream.sources.rows.validation import rows_from_batch
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
@@ -112,6 +112,7 @@ def _matched(columns: Columns, schemas: Sequence[tuple[File, pa.Schema]], *, nam
     first, schema_of_first = schemas[0]
     matched = _columns_of(columns, schema_of_first, name=f"{name}: {first}")
     for file, schema in schemas:
+        require_all_columns(columns, schema.names, schema_of_first.names, where=f"{name}: {file} and {first}")
         of_file = _columns_of(columns, schema, name=f"{name}: {file}")
         if of_file != matched:
             what = "names of class labels" if of_file.labels != matched.labels else "columns of optional fields"

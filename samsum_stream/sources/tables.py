@@ -13,7 +13,7 @@ from samsum_stream.sources.files.expand import File
 from samsum_stream.sources.huggingface.arrow import ArrowColumn, decoded, require_plain_columns
 from samsum_stream.sources.rows.columns import Columns
 from samsum_stream.sources.rows.locator import Locator
-from samsum_stream.sources.rows.matching import match_columns
+from samsum_stream.sources.rows.matching import match_columns, require_all_columns
 from samsum_stream.sources.rows.validation import rows_from_batch
 from samsum_stream.values.arrays import Int64Array
 from samsum_stream.values.rows import Rows
@@ -53,6 +53,7 @@ def matched_in_all(columns: Columns, known: Sequence[tuple[File, Sequence[str]]]
     first, names_of_first = known[0]
     matched = match_columns(columns, names_of_first, name=f"{name}: {first}")
     for file, names in known:
+        require_all_columns(columns, names, names_of_first, where=f"{name}: {file} and {first}")
         if match_columns(columns, names, name=f"{name}: {file}") != matched:
             raise SourceError(
                 f"{name}: {file} and {first} must have the same columns of optional fields; write both alike"

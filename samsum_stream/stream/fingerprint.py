@@ -4,6 +4,7 @@ A fingerprint contains no path, no time and no URL. Therefore data can move betw
 """
 
 import hashlib
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from samsum_stream.config import LeafSection, StreamConfig, leaf_sections
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message, Prompt, PromptFormat
 from samsum_stream.sources import IndexedSource, Mixture, Source
+from samsum_stream.sources.rows.selection import Function, Selection
 from samsum_stream.stream.encoders import BuiltTask
 from samsum_stream.values.rows import Rows
 
@@ -27,6 +29,7 @@ def fingerprint_of(
     *,
     reads_holdout: bool,
     source: str,
+    selections: Mapping[str, Selection],
     tasks: Mapping[str, BuiltTask],
     eos: str,
     num_lanes: int,
@@ -39,6 +42,7 @@ def fingerprint_of(
         config: The config.
         reads_holdout: Whether the stream reads the held-out rows, and not the others.
         source: The result of `source_identity`.
+        selections: Which rows are kept, and how they are changed, by the name of the child of a mixture.
         tasks: How the rows of each source become examples.
         eos: The token that ends a response, which is not in the JSON of a tokenizer.
         num_lanes: The number of lanes.
@@ -50,6 +54,7 @@ def fingerprint_of(
         "source": source,
         "columns": ", ".join(text for leaf in leaf_sections(section) for text in _columns(leaf)),
         "selection": ", ".join(text for leaf in leaf_sections(section) for text in _selections(leaf)) or None,
+        **_of_selections(selections),
         "holdout": _holdout(config.holdout, reads_it=reads_holdout),
         **{name: _of_tasks(tasks, field) for name, field in _OF_TASK.items()},
         "eos": eos,
@@ -126,6 +131,25 @@ def _selections(leaf: LeafSection) -> list[str]:
 
 def _start(leaf: LeafSection) -> str:
     return f"{leaf.name}/" if leaf.name else ""
+
+
+def _of_selections(selections: Mapping[str, Selection]) -> dict[str, str | None]:
+    """The keys of the selections, with those of all children; None, as in older states, for a key that none has."""
+    texts: dict[str, list[str]] = {"where": [], "map": [], "filter": []}
+    for child, selection in selections.items():
+        start = f"{child}/" if child else ""
+        texts["where"] += [f"{start}{column}={condition}" for column, condition in selection.where.items()]
+        for key, function in (("map", selection.map), ("filter", selection.filter)):
+            texts[key] += [] if function is None else [f"{start}{_function(function)}"]
+    return {key: ", ".join(sorted(parts)) or None for key, parts in texts.items()}
+
+
+def _function(function: Function) -> str:
+    """The name of a function, and a digest of its source code if Python has it; not of the functions that it calls."""
+    try:
+        return f"{function.name} {_digest([inspect.getsource(function.call)])}"
+    except (TypeError, OSError):
+        return function.name
 
 
 def source_identity(source: Source, first_rows: Sequence[Rows]) -> str:

@@ -1,38 +1,29 @@
-"""Opens the source of a config, and checks its first rows."""
+"""Opens the source of a config."""
 
 import functools
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from samsum_stream.config import MIXTURE, MixtureKwargs, SourceConfig, StreamConfig
 from samsum_stream.config.registry import call, resolve
-from samsum_stream.errors import ConfigError, RowError, SourceError
+from samsum_stream.errors import ConfigError, SourceError
 from samsum_stream.errors.wording import did_you_mean
-from samsum_stream.loader.processes.progress import waiting
 from samsum_stream.sources import (
     SOURCES,
-    Block,
     Leaf,
     Mixture,
     Source,
     as_source,
     default_name,
 )
-from samsum_stream.sources.faults import SKIP, Faults
+from samsum_stream.sources.faults import Faults
 from samsum_stream.sources.mixture import Mix
-from samsum_stream.sources.rows.gather import FIX_OR_SKIP, FIX_THE_ROW
 from samsum_stream.sources.views import Joined
+from samsum_stream.stream.first_rows import first_rows_of
 from samsum_stream.stream.holdout import training_rows
-from samsum_stream.stream.selection import selected
+from samsum_stream.stream.selection import selected, selection_of
 from samsum_stream.stream.tasks import Tasks
 from samsum_stream.values.rows import Rows
-
-NUM_PROBED_ROWS = 64
-"""The first rows of a source, which are read to check its columns and to compare the backends."""
-
 
 Where = Callable[..., str]
 """Returns the location of a key of a section, for messages."""
@@ -85,8 +76,11 @@ def build_source(config: StreamConfig, tasks: Tasks, *, rows: object, trust: Seq
     """The source of `rows`; the source of the config if `rows` is None."""
     section, where = config.source_config, functools.partial(config.where, "source_config")
     if rows is not None:
+        selection = selection_of(section, trust=trust, where=where)
         task = tasks.of_config
-        source = as_source(rows, name="rows", columns=section.columns, rules=task.rules, templates=task.names)
+        source = as_source(
+            rows, name="rows", columns=section.columns, rules=task.rules, templates=task.names, selection=selection
+        )
         return selected(source, section, where=where)
     if section.method is None:
         raise ConfigError(
@@ -120,9 +114,9 @@ class _Opener(NamedTuple):
         if method == MIXTURE:
             kwargs = MixtureKwargs.model_validate(section.kwargs)
             return self.mixture(kwargs, leaf=leaf, name=name or MIXTURE, where=where)
+        task, selection = self.tasks.of(leaf), selection_of(section, trust=self.trust, where=where)
         known: dict[str, Any] = {**SOURCES, MIXTURE: None}
         factory = resolve(method, table=known, kind="source", trust=self.trust, where=where("method"))
-        task = self.tasks.of(leaf)
         try:
             source = as_source(
                 functools.partial(call, factory, section.kwargs, where=where("kwargs")),
@@ -130,6 +124,7 @@ class _Opener(NamedTuple):
                 columns=section.columns,
                 rules=task.rules,
                 templates=task.names,
+                selection=selection,
             )
         except SourceError as error:
             raise SourceError(f"{where()}: {error}") from error.__cause__
@@ -145,48 +140,3 @@ class _Opener(NamedTuple):
             children.append((child, source))
         weights = tuple(section.weight for section in kwargs.sources.values())
         return Mixture(children, name=name, mix=Mix(weights, kwargs.weight_by, kwargs.stopping_strategy))
-
-
-def first_rows_of(config: StreamConfig, source: Source, faults: Faults) -> list[Rows]:
-    """The first rows of each leaf of a source. If all rows of a leaf are bad, the config is wrong, and this raises."""
-    with waiting(f"reading the first rows of {source.name}") if source.is_remote else nullcontext():
-        return [_first_rows(config, leaf, faults) for leaf in source.leaves]
-
-
-def _first_rows(config: StreamConfig, leaf: Leaf, faults: Faults) -> Rows:
-    block = leaf.source.first_block(NUM_PROBED_ROWS)
-    rows = SKIP.take(block.take, np.arange(block.num_rows))
-    kinds = {(bad.field, bad.reason) for _, bad in rows.skipped}
-    if not len(rows) and {reason for _, reason in kinds} == {"missing_field"}:
-        raise _missing_column(config, leaf, block)
-    if not rows.skipped or (len(rows) and faults.skips):
-        return rows.of_shards_from(leaf.first_shard)
-    is_of_column = len(kinds) == 1 and {reason for _, reason in kinds} == {"wrong_type"} and block.num_rows > 1
-    if len(rows) or not (faults.skips or is_of_column):
-        return block.take(np.arange(block.num_rows))  # raises the first error
-    raise _bad_rows(block, is_of_column=is_of_column, skips=faults.skips)
-
-
-def _bad_rows(block: Block, *, is_of_column: bool, skips: bool) -> RowError:
-    """The error of rows that are all bad; of a column that has another type, without the remedies for a row."""
-    note = f"all of the first {block.num_rows} rows"
-    try:
-        block.take(np.arange(1))
-    except RowError as error:
-        reason, _, remedy = str(error).rpartition("; ")
-        remedy = remedy.removeprefix(FIX_OR_SKIP).removeprefix("or ") if is_of_column else remedy
-        message = f"{reason} ({f'not skipped, because {note} are bad' if skips else f'in {note}'}); {remedy}"
-        return RowError(message, position=error.position, field=error.field, reason=error.reason)
-    raise AssertionError("the first row was bad before")
-
-
-def _missing_column(config: StreamConfig, leaf: Leaf, block: Block) -> SourceError:
-    """The error of a source whose first rows all lack a column: the config is wrong, not the rows."""
-    path = [key for child in filter(None, leaf.name.split("/")) for key in ("kwargs", "sources", child)]
-    number = "the only row" if block.num_rows == 1 else f"all of the first {block.num_rows} rows"
-    try:
-        block.take(np.arange(1))
-    except RowError as error:
-        reason, _, remedy = str(error).removesuffix(FIX_THE_ROW).rpartition("; ")
-        return SourceError(f"{config.where('source_config', *path, 'columns')}: {reason} (in {number}); {remedy}")
-    raise AssertionError("the first row was bad before")

@@ -1,17 +1,20 @@
-"""The rows of a source that `slice` and `max_rows` of its section keep.
+"""The rows of a source that its section keeps: by their numbers (`slice`, `max_rows`), and by what they contain.
 
 number of rows known      the slice of all rows, across shards
 one shard                 the slice of the shard
 several shards            `max_rows` is divided among the shards, and a slice is an error
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from samsum_stream.config import SourceConfig
+from samsum_stream.config.registry import resolve
 from samsum_stream.errors import ConfigError
 from samsum_stream.errors.wording import counted
 from samsum_stream.lanes.permutation import lane_size
 from samsum_stream.sources import IndexedSource, SequentialSource, Source
+from samsum_stream.sources.rows.conditions import Condition
+from samsum_stream.sources.rows.selection import Function, Selection
 from samsum_stream.sources.views import CountedRows, IndexedView, RowSet, SequentialView, Sliced, SlicedRows
 
 
@@ -55,3 +58,21 @@ def _of_unknown_size(source: SequentialSource, section: SourceConfig, *, where: 
     assert section.max_rows is not None
     sizes = [lane_size(shard, num_rows=section.max_rows, num_lanes=num_shards) for shard in range(num_shards)]
     return SlicedRows([range(size) for size in sizes])
+
+
+NO_FUNCTIONS: Mapping[str, Callable[..., object]] = {}
+
+
+def selection_of(section: SourceConfig, *, trust: Sequence[str], where: Callable[..., str]) -> Selection:
+    """The conditions and the functions of a section.
+
+    Raises:
+        ConfigError: a function cannot be imported.
+        TrustError: `trust` does not cover a function.
+    """
+    functions = {
+        key: Function(name, resolve(name, table=NO_FUNCTIONS, kind="function", trust=trust, where=where(key)))
+        for key, name in (("map", section.map), ("filter", section.filter))
+        if name is not None
+    }
+    return Selection({column: Condition.of(given) for column, given in section.where.items()}, **functions)

@@ -25,12 +25,14 @@ from samsum_stream.loader.quarantine.quarantine import Quarantine
 from samsum_stream.loader.state.state import Fingerprint
 from samsum_stream.loader.stats import Stats
 from samsum_stream.prompts.segments import text_of
+from samsum_stream.sources.rows.selection import Selection
 from samsum_stream.stream.build import Parts, build_parts
+from samsum_stream.stream.encoders import BuiltTask
 from samsum_stream.stream.fingerprint import fingerprint_of, source_identity
 from samsum_stream.stream.holdout import held_out_rows, holdout_config
 from samsum_stream.stream.opening import open_rows
 from samsum_stream.stream.preview import Preview, preview
-from samsum_stream.stream.rows import labels_of, rows_of_caller, task_of
+from samsum_stream.stream.rows import columns_of, rows_of_caller, selections_of, task_of
 from samsum_stream.stream.run import UNCHANGED, with_settings
 from samsum_stream.stream.tasks import names_in_templates, rules_of_conversations
 from samsum_stream.tokenization.changes import TokenizerRecord
@@ -349,7 +351,7 @@ class SFTStream(IterableDataset[Pack]):
             ConfigError: no child has this name, or the row could belong to several children.
         """
         rows = self._rows(row, source, training=True)
-        return task_of(self.tasks, source).encoder.renderer.full_text(rows, 0)
+        return self._task(source).encoder.renderer.full_text(rows, 0)
 
     def inference_prompt(self, row: Mapping[str, Any], *, source: str | None = None) -> str:
         """The text to give to the model at inference: the training text of a row, up to the response.
@@ -358,12 +360,12 @@ class SFTStream(IterableDataset[Pack]):
         if the tokenizer appends one. The arguments and errors are those of `render`.
         """
         rows = self._rows(row, source, training=False)
-        return text_of(task_of(self.tasks, source).encoder.renderer.prompt_segments(rows, 0))
+        return text_of(self._task(source).encoder.renderer.prompt_segments(rows, 0))
 
     def inference_ids(self, row: Mapping[str, Any], *, source: str | None = None) -> list[int]:
         """The token ids of `inference_prompt`, as in training."""
         rows = self._rows(row, source, training=False)
-        return task_of(self.tasks, source).encoder.prompt_ids(rows, 0)
+        return self._task(source).encoder.prompt_ids(rows, 0)
 
     def _require_same_tokenizer(self) -> None:
         self._tokenizer_record.require_unchanged(self.tokenizer)
@@ -373,6 +375,7 @@ class SFTStream(IterableDataset[Pack]):
             self.config,
             reads_holdout=self._opened.are_held_out,
             source=self._source_identity,
+            selections=self._selections,
             tasks=self.tasks,
             eos=str(self.tokenizer.eos_token),
             num_lanes=num_lanes,
@@ -396,18 +399,27 @@ class SFTStream(IterableDataset[Pack]):
     def _layout(self) -> dict[str, Any]:
         return {"collator": self.collator, "attention": self.config.collator_config.kwargs.attention}
 
+    @property
+    def _selections(self) -> dict[str, Selection]:
+        return selections_of(self._opened.whole)
+
+    def _task(self, source: str | None) -> BuiltTask:
+        return task_of(self.tasks, self._selections, source)
+
     def _rows(self, row: Mapping[str, Any], source: str | None, *, training: bool) -> Rows:
-        """A row of a caller as rows of a source, whose task is known to be `source`."""
-        columns = {leaf.name: leaf.section.columns for leaf in leaf_sections(self.config.source_config)}
-        labels = {leaf.name: labels_of(leaf.source) for leaf in self._opened.whole.leaves}
-        task = task_of(self.tasks, source)
+        """A row of a caller as rows of a source; raises `ConfigError` as `_task` does."""
+        task = self._task(source)
+        sections = {leaf.name: leaf.section for leaf in leaf_sections(self.config.source_config)}
+        sources = {leaf.name: columns_of(leaf.source) for leaf in self._opened.whole.leaves}
+        section, of_source = sections.get(source or ""), sources.get(source or "")
         return rows_of_caller(
             row,
-            columns=columns.get(source or "", {}),
+            columns=section.columns if section else {},
             training=training,
             rules=rules_of_conversations(task.config),
             templates=names_in_templates(task.formats.prompt),
-            labels=labels.get(source or "", {}),
+            labels=of_source.labels if of_source else {},
+            function=of_source.selection.map if of_source else None,
         )
 
     def __repr__(self) -> str:

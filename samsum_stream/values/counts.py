@@ -29,6 +29,9 @@ CHILD_COUNTED = ("examples", "tokens", "rows")
 
 LEFT_OUT = ("dropped", "truncated", "skipped")
 
+NOT_SELECTED = ("dropped.where", "dropped.filter")
+"""The rows that the section of their source does not select."""
+
 UNTRAINED_TURNS = ("turns.prompt_is_no_prefix", "turns.no_stop_token", "turns.template_refuses")
 """The turns of conversations that are not trained, by reason."""
 
@@ -78,6 +81,10 @@ COUNTED = (
     "skipped.bad_ids",
     "skipped.bad_labels",
     "skipped.no_borders",
+    "dropped.where",
+    "dropped.filter",
+    "skipped.map_failed",
+    "skipped.filter_failed",
 )
 """All names, in the order in which a state lists their numbers. New names go to the end.
 
@@ -145,12 +152,18 @@ def why_none_is_left(counts: Mapping[str, int]) -> str:
     """The part of an error that says why no row is left, and the remedy."""
     numbers = by_reason(counts, "dropped") + by_reason(counts, "skipped")
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in numbers.items())
-    remedies = {
-        "dropped": "raise packing_config.kwargs.max_length, or choose another truncation_config.method",
-        "skipped": "fix the rows, or name their columns under `columns:`",
-    }
-    remedy = "; ".join(text for what, text in remedies.items() if by_reason(counts, what))
+    outcomes = [name for name, number in counts.items() if number]
+    remedies = (_REMEDIES.get(name) or _REMEDIES.get(name.partition(".")[0]) for name in outcomes)
+    remedy = "; ".join(dict.fromkeys(filter(None, remedies)))
     return f"were all left out ({reasons or 'they have no example'}); {remedy or 'check the rows'}"
+
+
+_REMEDIES = {
+    **dict.fromkeys(NOT_SELECTED, "check `where` and `filter` of the source, or lower lanes if few rows are selected"),
+    "dropped": "raise packing_config.kwargs.max_length, or choose another truncation_config.method",
+    "skipped": "fix the rows, or name their columns under `columns:`",
+}
+"""What helps against an outcome, or against the other outcomes of a group."""
 
 
 def nonzero(counts: Mapping[str, int]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Rows, their positions, and bad rows."""
+"""Rows, their positions, and the rows that are left out: bad rows, and those that the config does not select."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,6 +52,30 @@ class BadRow(NamedTuple):
     position: RowPosition
     field: str
     reason: str
+
+    @property
+    def outcome(self) -> str:
+        """The name in `COUNTED` for what happened to the row."""
+        return f"skipped.{self.reason}"
+
+
+class DroppedRow(NamedTuple):
+    """A row that the section of its source does not select.
+
+    Attributes:
+        position: The position of the row.
+        reason: The key of the section, `where` or `filter`.
+        missing: The column of a condition that the row does not have; empty if it has all of them.
+    """
+
+    position: RowPosition
+    reason: str
+    missing: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """The name in `COUNTED` for what happened to the row."""
+        return f"dropped.{self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,33 +223,38 @@ Content = Instructions | Conversations | Texts | TokenIds
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """`n` valid rows with their positions, and the bad rows between them.
+    """`n` rows with their positions, and the rows between them that are left out.
 
     Attributes:
         content: The content of the rows.
         shards: The shard number of each row, shape `[n]`.
         rows: The row number of each row in its shard, shape `[n]`.
-        skipped: The bad rows, each with its index among all rows that were read.
+        skipped: The rows that are bad or not selected, each with its index among all rows that were read, ascending.
     """
 
     content: Content
     shards: Int32Array
     rows: Int64Array
-    skipped: tuple[tuple[int, BadRow], ...] = ()
+    skipped: tuple[tuple[int, BadRow | DroppedRow], ...] = ()
 
     def __len__(self) -> int:
         return len(self.content)
 
     @property
     def num_read(self) -> int:
-        """The number of rows that were read, valid and bad."""
+        """The number of rows that were read, those that are left out included."""
         return len(self) + len(self.skipped)
 
     @property
     def indices(self) -> Int64Array:
-        """The index of each valid row among all rows that were read, shape `[n]`."""
+        """The index of each row among all rows that were read, shape `[n]`."""
         indices = np.arange(self.num_read)
         return np.delete(indices, [index for index, _ in self.skipped]) if self.skipped else indices
+
+    @property
+    def bad(self) -> list[BadRow]:
+        """The bad rows."""
+        return [row for _, row in self.skipped if isinstance(row, BadRow)]
 
     @property
     def texts(self) -> Iterator[str]:
@@ -233,8 +262,8 @@ class Rows:
         return iter(self.content.texts)
 
     @classmethod
-    def none(cls, *skipped: BadRow) -> "Rows":
-        """No valid row, only bad rows."""
+    def none(cls, *skipped: BadRow | DroppedRow) -> "Rows":
+        """Only rows that are left out."""
         return cls(Instructions([], []), np.empty(0, np.int32), np.empty(0, np.int64), tuple(enumerate(skipped)))
 
     @classmethod
@@ -245,13 +274,15 @@ class Rows:
             content=contents[0] if len(contents) == 1 else contents[0] + contents[1],
             shards=np.concatenate([first.shards, second.shards]),
             rows=np.concatenate([first.rows, second.rows]),
-            skipped=first.skipped + tuple((first.num_read + index, bad) for index, bad in second.skipped),
+            skipped=first.skipped + tuple((first.num_read + index, row) for index, row in second.skipped),
         )
 
     def picked(self, indices: Int64Array) -> "Rows":
-        """The rows at `indices`, `[n]`, in the given order, of rows that are all valid."""
-        content = self.content.picked(indices)
-        return replace(self, content=content, shards=self.shards[indices], rows=self.rows[indices])
+        """The rows at `indices`, `[k]`, among all rows that were read, in the given order."""
+        by_index = dict(self.skipped)
+        skipped = tuple((place, by_index[index]) for place, index in enumerate(indices.tolist()) if index in by_index)
+        chosen = np.searchsorted(self.indices, np.delete(indices, [place for place, _ in skipped]))
+        return Rows(self.content.picked(chosen), self.shards[chosen], self.rows[chosen], skipped)
 
     def of_shards_from(self, first_shard: int) -> "Rows":
         """The same rows with `first_shard` added to every shard number."""

@@ -63,7 +63,8 @@ def test_a_config_of_conversations_trains_the_turns_of_all_rows(path: Path, monk
 
 
 WITHOUT_PROMPTS = [path for path in CONFIGS if {"text", "input_ids"} & {*load_config(path).source_config.columns}]
-OF_INSTRUCTIONS = [path for path in CONFIGS if path not in [*OF_CONVERSATIONS, *WITHOUT_PROMPTS]]
+WITH_CONDITIONS = [path for path in CONFIGS if load_config(path).source_config.where]
+OF_INSTRUCTIONS = [path for path in CONFIGS if path not in [*OF_CONVERSATIONS, *WITHOUT_PROMPTS, *WITH_CONDITIONS]]
 
 
 @pytest.mark.parametrize("path", OF_INSTRUCTIONS, ids=lambda path: path.name)
@@ -80,6 +81,13 @@ def test_every_config_of_instructions_gives_batches_of_rows_in_memory(
         stream = SFTStream(config, rows=rows, tokenizer=small_tokenizer)
     batch = next(iter(stream.loader(num_workers=0)))
     assert (batch["labels"] != -100).any()
+
+
+def test_the_config_with_conditions_trains_on_the_rows_that_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(TOP)
+    stream = SFTStream.from_yaml(TOP / "configs" / "selected_rows.yaml").with_run(epochs=1)
+    rows = {example.position.row for pack in stream for example in pack.examples}
+    assert rows == {0, 1, 2, 4, 5, 8, 9}
 
 
 OLDER = """\

@@ -299,8 +299,8 @@ def _noticer(stream: SFTStream, task: BuiltTask) -> Noticer:
 
 
 def _positions(source: Source, rows: Rows) -> list[RowPosition]:
-    """The position of each row that was read, bad rows included."""
-    positions = {index: bad.position for index, bad in rows.skipped}
+    """The position of each row that was read, those that are left out included."""
+    positions = {index: row.position for index, row in rows.skipped}
     valid = zip(rows.indices.tolist(), rows.shards.tolist(), rows.rows.tolist(), strict=True)
     positions |= {index: source.position(shard, row, 0) for index, shard, row in valid}
     return [positions[index] for index in range(rows.num_read)]

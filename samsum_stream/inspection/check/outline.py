@@ -14,6 +14,7 @@ from samsum_stream.sources import IndexedSource, SequentialSource, Source
 from samsum_stream.sources.huggingface.table import TableSource
 from samsum_stream.sources.memory import IterableSource
 from samsum_stream.training.stop_tokens import loaded_template
+from samsum_stream.values.counts import NOT_SELECTED
 
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
@@ -24,6 +25,11 @@ def outline(facts: Facts) -> list[tuple[str, str]]:
     loaded = [sample for sample in samples if _method(facts, sample) == "load_dataset"]
     return [
         *(("rows", f"{sample.title}: {_rows(sample, shuffle=facts.config.shuffle)}") for sample in samples),
+        *(
+            ("left out", f"{sample.title}: {', '.join(left_out)}")
+            for sample in samples
+            if (left_out := _left_out(sample))
+        ),
         *(
             ("unread", f"{sample.title}: {', '.join(unread)}")
             for sample in samples
@@ -47,6 +53,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
     return {
         "rows": {sample.title: sample.leaf.source.num_rows for sample in facts.samples},
         "rows_looked_at": measured.num_rows,
+        "rows_left_out": sum(measured.counts[name] for name in NOT_SELECTED),
         "examples_per_row": measured.num_examples / max(measured.num_rows, 1),
         "length_quantiles": {str(share): quantile(measured.whole, share) for share in QUANTILES},
         "trained_share": measured.trained_share,
@@ -67,6 +74,12 @@ def _rows(sample: Sample, *, shuffle: bool) -> str:
     contexts = f", {sample.with_contexts:.0%} of them with contexts" if sample.with_contexts else ""
     blocks = "as a whole" if isinstance(source, IndexedSource) else "in blocks"
     return f"{number}{contexts}{shards}, {f'shuffled {blocks}' if shuffle else 'in their order'}"
+
+
+def _left_out(sample: Sample) -> list[str]:
+    """The share of the rows that each key of the section does not select."""
+    counts = {name.partition(".")[2]: sample.measured.counts[name] for name in NOT_SELECTED}
+    return [f"{sample.share(number)} by `{key}`" for key, number in counts.items() if number]
 
 
 def _tokenizer(facts: Facts) -> str:

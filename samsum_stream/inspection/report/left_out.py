@@ -13,7 +13,8 @@ from samsum_stream.pipeline.pipeline import Pipeline
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.sources import IndexedSource, Leaf, SequentialSource
 from samsum_stream.values.arrays import offsets_of
-from samsum_stream.values.rows import Rows, Texts, TokenIds
+from samsum_stream.values.counts import NOT_SELECTED
+from samsum_stream.values.rows import RowPosition, Rows, Texts, TokenIds
 
 NUM_SHOWN = 3
 
@@ -21,6 +22,7 @@ MAX_START, MAX_END = 360, 160
 """Characters of a long text that are shown from its start and from its end."""
 
 EFFECTS = {
+    **dict.fromkeys(NOT_SELECTED, "not selected by the source"),
     "dropped": "dropped",
     "truncated": "shortened",
     "skipped": "skipped as bad",
@@ -49,7 +51,8 @@ class AffectedExample(NamedTuple):
         position: Its position.
         whole: Its tokens before truncation; 0 for a bad row.
         kept: Its tokens after truncation; 0 if it was dropped.
-        text: The training text of its row, or of its example if that is not the first one; for a bad row, the error.
+        text: The training text of its row, or of its example if that is not the first one; for a bad row, the error;
+            empty for a row that is not selected.
     """
 
     position: str
@@ -103,12 +106,18 @@ def _affected(pipeline: Pipeline, measured: Measurements, index: int) -> Affecte
     whole, kept = measured.lengths[index, [WHOLE, KEPT]].tolist()
     try:
         rows = _take(leaf, shard, number - int(starts[shard]))
-        text = _text(pipeline.encoder.of_rows(rows), rows, part)
+        text = _text(pipeline.encoder.of_rows(rows), rows, part) if len(rows) else ""
     except RowError as error:
         place = str(error.position or pipeline.source.position(shard, number - int(starts[shard]), 0))
         return AffectedExample(place, whole, kept, excerpt(str(error).removeprefix(f"{place}: ")))
-    position = pipeline.source.position(int(rows.shards[0]), int(rows.rows[0]), 0)._replace(part=part)
-    return AffectedExample(str(position), whole, kept, excerpt(text))
+    return AffectedExample(str(_position(pipeline, rows, part)), whole, kept, excerpt(text))
+
+
+def _position(pipeline: Pipeline, rows: Rows, part: int) -> RowPosition:
+    """The position of an example of the only row, or of the row if it is left out."""
+    if not len(rows):
+        return rows.skipped[0][1].position
+    return pipeline.source.position(int(rows.shards[0]), int(rows.rows[0]), 0)._replace(part=part)
 
 
 def _text(encoder: RowEncoder, rows: Rows, part: int) -> str:

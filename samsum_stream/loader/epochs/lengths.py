@@ -206,7 +206,7 @@ class _Counter(WorkerDataset[MeasuredRows]):
         parts = chain.from_iterable(_share(leaf, reader, num_readers) for leaf in self.source.leaves)
         for shard, start, num_rows, take in parts:
             rows = self.faults.take(take, np.arange(num_rows))
-            last_bad = rows.skipped[-1][1] if rows.skipped else None
+            last_bad = bad[-1] if (bad := rows.bad) else None
             yield MeasuredRows(worker, shard, start, self.measure(rows), last_bad)
 
 

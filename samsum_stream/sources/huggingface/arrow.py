@@ -142,7 +142,7 @@ def require_plain_columns(schema: pa.Schema, columns: Columns, *, where: str) ->
     `where` starts the message.
     """
     require_single(schema.names, columns, where=where)
-    dates = columns.converted_in(schema.names)
+    dates = columns.of_any_kind_in(schema.names)
     for column in columns.names_in(schema.names):
         is_text = column in columns.texts
         if not holds_plain_values(kind := schema.field(column).type, structs=not is_text, dates=column in dates):

@@ -22,6 +22,7 @@ from samsum_stream.sources.rows.forms import (
 )
 from samsum_stream.sources.rows.paths import path_in
 from samsum_stream.sources.rows.rules import USUAL_RULES, ConversationRules
+from samsum_stream.sources.rows.selection import ALL_ROWS, Selection
 
 
 class Columns(NamedTuple):
@@ -40,6 +41,7 @@ class Columns(NamedTuple):
         templates: What the templates of the prompt read.
         kinds: How the values of a field are converted to text, for the fields that are converted.
         labels: The names of the class labels, for the columns that have some.
+        selection: Which rows are kept, and how they are changed before the fields are read.
     """
 
     form: Form | None
@@ -52,29 +54,37 @@ class Columns(NamedTuple):
     templates: TemplateNames = NO_NAMES
     kinds: Mapping[str, Kind] = {}
     labels: Mapping[str, tuple[str, ...]] = {}
+    selection: Selection = ALL_ROWS
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All columns to read, without repeats."""
+        """All columns to read, without repeats; a function reads further ones."""
         if self.form is None:
             usual = (name for field in FIELDS for name in candidates_of(field))
-            return tuple(dict.fromkeys((*usual, *self.named.values())))
+            return tuple(dict.fromkeys((*usual, *self.named.values(), *self.selection.where)))
         optional = (column for columns in self.optional.values() for column in columns)
-        return tuple(dict.fromkeys((*self.required.values(), *optional)))
+        return tuple(dict.fromkeys((*self.required.values(), *optional, *self.selection.where)))
 
     def names_in(self, known: Collection[str]) -> list[str]:
         """The `known` columns to read: those of `names`, or the columns that contain them as fields."""
+        if self.selection.has_functions:
+            return list(known)
         paths = [path_in(name, known) for name in self.names]
         return list(dict.fromkeys(path[0] for path in paths if path is not None))
 
-    def converted_in(self, known: Collection[str]) -> set[str]:
-        """The `known` columns with values that are converted to text."""
+    def of_any_kind_in(self, known: Collection[str]) -> set[str]:
+        """The `known` columns with values that are converted to text, compared, or given to functions."""
+        if self.selection.has_functions:
+            return set(known)
         names = [name for field, name in self.required.items() if field in self.kinds or is_of_template(field)]
+        names += self.selection.where
         return {path[0] for path in (path_in(name, known) for name in names) if path is not None}
 
     @property
     def texts(self) -> set[str]:
         """The columns that hold a text or a list of texts in each row."""
+        if self.selection.map is not None:
+            return set()
         texts = {"input", "response", "contexts", "system", "text"} - {*self.kinds}
         return {column for field, column in self.required.items() if field in texts} | {
             column for field, columns in self.optional.items() if field in texts for column in columns
@@ -113,10 +123,14 @@ class Columns(NamedTuple):
         Args:
             features: The `datasets.Features` of the dataset; None if they are not known.
             known: The columns of the dataset.
+
+        Raises:
+            SourceError: a condition names a class label that does not exist.
         """
         paths = {name: path_in(name, known) for name in self.names}
         labels = {name: class_names(features, path) for name, path in paths.items() if path is not None}
-        return self._replace(labels={name: names for name, names in labels.items() if names})
+        labels = {name: names for name, names in labels.items() if names}
+        return self._replace(labels=labels, selection=self.selection.with_labels(labels))
 
     def with_form_of(self, row: Collection[str], *, name: str) -> "Columns":
         """The columns for the columns of a row; they are unchanged if these have no form.

@@ -116,10 +116,15 @@ def _is_same(value: Any, other: Any) -> bool:
     return bool(np.array_equal(value, other)) if isinstance(value, np.ndarray) else bool(value == other)
 
 
-def _check_row(row: Any, *, columns: Columns, locate: Locator, index: int) -> None:
+def require_mapping(row: Any, *, locate: Locator, index: int) -> None:
+    """Raise `RowError` if a row is not a mapping."""
     if not isinstance(row, Mapping):
         problem = f"a row must map column names to values, got {typed_repr(row)}; fix the row"
         raise locate.error(index, problem, reason="not_a_row")
+
+
+def _check_row(row: Any, *, columns: Columns, locate: Locator, index: int) -> None:
+    require_mapping(row, locate=locate, index=index)
     for field, column in columns.required.items():
         if not has(row, column):
             if problem := _wrapped(row, column):

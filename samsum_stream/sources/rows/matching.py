@@ -22,6 +22,7 @@ from samsum_stream.sources.rows.forms import (
 )
 from samsum_stream.sources.rows.paths import has, path_in
 from samsum_stream.sources.rows.rules import USUAL_RULES, ConversationRules
+from samsum_stream.sources.rows.selection import ALL_ROWS, Selection
 
 
 def parse_columns(
@@ -30,6 +31,7 @@ def parse_columns(
     rules: ConversationRules = USUAL_RULES,
     is_prompt: bool = False,
     templates: TemplateNames = NO_NAMES,
+    selection: Selection = ALL_ROWS,
 ) -> Columns:
     """The `columns:` of a config, which maps fields, and names in templates, to the columns of the dataset."""
     for field, column in columns.items():
@@ -50,7 +52,15 @@ def parse_columns(
     sources = {_field_of(key): column for key, column in columns.items()}
     named = {field: column if isinstance(column, str) else column.name for field, column in sources.items()}
     undecided = Columns(
-        _named_form(named), named, {}, {}, rules, is_prompt=is_prompt, templates=templates, kinds=_kinds(sources)
+        _named_form(named),
+        named,
+        {},
+        {},
+        rules,
+        is_prompt=is_prompt,
+        templates=templates,
+        kinds=_kinds(sources),
+        selection=selection,
     )
     # Rows without a form are read as instructions, and the error says which column they lack.
     return undecided.of_form(undecided.form or "instruction")._replace(form=undecided.form)
@@ -114,7 +124,16 @@ def columns_of_row(
 
 
 def match_columns(columns: Columns, known: Collection[str], *, name: str) -> Columns:
-    """`columns` without unknown optional columns; raises `SourceError` for a required column that is not `known`."""
+    """`columns` without unknown optional columns; if a function changes the rows, it gives the columns.
+
+    Raises:
+        SourceError: a required column, or one of a condition, is not `known`.
+    """
+    for column in columns.selection.where:
+        if path_in(column, known) is None:
+            raise SourceError(f"{name}: {unknown_condition(column, known)}")
+    if columns.selection.map is not None:
+        return columns
     matched = columns.with_form_of(known, name=name)
     for field, column in matched.required.items():
         if path_in(column, known) is None:
@@ -124,6 +143,27 @@ def match_columns(columns: Columns, known: Collection[str], *, name: str) -> Col
         for field, candidates in matched.optional.items()
     }
     return matched._replace(form=matched.form or "instruction", optional=optional)
+
+
+def require_all_columns(columns: Columns, known: Collection[str], of_first: Collection[str], *, where: str) -> None:
+    """Raise `SourceError` if a function, which sees all columns, would see others in this file than in the first one.
+
+    Args:
+        columns: The columns that are read.
+        known: The columns of the file.
+        of_first: The columns of the first file.
+        where: The start of the message, which names both files.
+    """
+    if columns.selection.has_functions and (others := sorted({*known} ^ {*of_first})):
+        raise SourceError(
+            f"{where} must have the same columns, because a function reads all of them (`map`, `filter`); only one of "
+            f"them has {', '.join(map(repr, others))}; write both alike"
+        )
+
+
+def unknown_condition(column: str, known: Collection[str]) -> str:
+    """The message for a condition on a column that no row has."""
+    return f"`where` names {column!r}, and there is no such column; {did_you_mean(column, [*map(str, known)])}"
 
 
 def missing_column(field: str, column: str, known: Collection[str]) -> str:

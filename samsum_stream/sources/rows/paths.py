@@ -29,7 +29,7 @@ def value_at(row: Mapping[str, Any], name: str) -> Any:
     path = path_in(name, row)
     if path is None:
         raise KeyError(name)
-    return _below(row[path[0]], path[1:])
+    return value_below(row[path[0]], path[1:])
 
 
 def has(row: Mapping[str, Any], name: str) -> bool:
@@ -57,10 +57,11 @@ def column_of(batch: Mapping[str, Sequence[Any]], name: str) -> list[Any]:
     if path is None:
         raise KeyError(name)
     values = batch[path[0]]
-    return list(values) if len(path) == 1 else [_below(value, path[1:]) for value in values]
+    return list(values) if len(path) == 1 else [value_below(value, path[1:]) for value in values]
 
 
-def _below(value: Any, path: Sequence[str]) -> Any:
+def value_below(value: Any, path: Sequence[str]) -> Any:
+    """The value of a field below a value; a field of null is null; raises `KeyError` if there is no such field."""
     for field in path:
         if value is None:
             return None

@@ -1,6 +1,7 @@
 """Rows or batches to validated rows: texts are checked as whole columns, and searched only if the check fails."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
@@ -14,6 +15,7 @@ from samsum_stream.sources.rows.forms import EXTRAS, WITHOUT_PROMPTS, placeholde
 from samsum_stream.sources.rows.gather import RawColumns, from_batch, from_rows
 from samsum_stream.sources.rows.locator import Locator
 from samsum_stream.sources.rows.ready_ids import ready_ids
+from samsum_stream.sources.rows.selecting import Kept, matching, rows_of, selected, values_of_batch
 from samsum_stream.sources.rows.texts import (
     NOT_BLANK,
     NOT_BLANK_TEXT,
@@ -49,15 +51,50 @@ def rows_from_mappings(rows: Sequence[Any], *, columns: Columns, locate: Locator
     if not locate.source.known_columns:
         mappings = [row for row in rows if isinstance(row, Mapping)]
         locate.source.known_columns = tuple(dict.fromkeys(str(name) for row in mappings for name in row))
-    if columns.form is None:
-        columns = _with_form(columns, (row for row in rows if isinstance(row, Mapping)), locate)
-    return _validated(from_rows(rows, columns=columns, locate=locate), columns, locate)
+    selection = columns.selection
+    if selection.is_empty:
+        return _rows_from_mappings(rows, columns, locate)
+    chosen, kept = selected(rows, selection, locate)
+    note = "" if selection.map is None else f"after `map: {selection.map.name}`, "
+    return _with_dropped(
+        kept, lambda: _rows_from_mappings(chosen, columns, locate.of(kept.indices)._replace(note=note))
+    )
 
 
 def rows_from_batch(
     batch: Mapping[str, Sequence[Any]], *, columns: Columns, locate: Locator, is_unicode: bool = False
 ) -> Rows:
     """Like `rows_from_mappings`, from columns by name; `is_unicode` promises that no text has a lone surrogate."""
+    selection = columns.selection
+    if selection.has_functions:
+        return rows_from_mappings(rows_of(batch), columns=columns, locate=locate)
+    if selection.is_empty:
+        return _rows_from_batch(batch, columns, locate, is_unicode=is_unicode)
+    kept = matching(selection, lambda column: values_of_batch(batch, column, len(locate.rows)), locate)
+    chosen, indices = batch, kept.indices.tolist()
+    if kept.dropped:
+        chosen = {name: [values[index] for index in indices] for name, values in batch.items()}
+    return _with_dropped(
+        kept, lambda: _rows_from_batch(chosen, columns, locate.of(kept.indices), is_unicode=is_unicode)
+    )
+
+
+def _with_dropped(kept: Kept, read: Callable[[], Rows]) -> Rows:
+    """The rows that are kept, as `read` returns them, with those that are left out."""
+    if not len(kept.indices):
+        return Rows.none(*(row for _, row in kept.dropped))
+    return replace(read(), skipped=kept.dropped)
+
+
+def _rows_from_mappings(rows: Sequence[Any], columns: Columns, locate: Locator) -> Rows:
+    if columns.form is None:
+        columns = _with_form(columns, (row for row in rows if isinstance(row, Mapping)), locate)
+    return _validated(from_rows(rows, columns=columns, locate=locate), columns, locate)
+
+
+def _rows_from_batch(
+    batch: Mapping[str, Sequence[Any]], columns: Columns, locate: Locator, *, is_unicode: bool
+) -> Rows:
     if columns.form is None:
         columns = _with_form(columns, [batch], locate)
     return _validated(from_batch(batch, columns=columns, locate=locate), columns, locate, is_unicode=is_unicode)
