@@ -19,6 +19,10 @@ def renamed(row: Row) -> Row:
     return {"question": row["input"], "answer": f"{row.get('response')} {row['input']}"}
 
 
+def with_title(row: Row) -> Row:
+    return {**row, "input": f"{row.get('title')}: {row['input']}"}
+
+
 def as_conversation(row: Row) -> Row:
     return {
         "messages": [

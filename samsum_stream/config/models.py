@@ -118,7 +118,7 @@ class StreamConfig(Section):
 
     source_config: SourceConfig = Field(default=SourceConfig(), description="the source of the rows")
     base_model: Name | None = Field(default=None, description="the model of the tokenizer: a Hub id or a folder")
-    prompt_config: PromptConfig = Field(default=PromptConfig(), description="the task: the texts of a prompt")
+    prompt_config: PromptConfig = Field(default=PromptConfig(), description="the texts of a prompt")
     prompt_format_config: PromptFormatConfig | None = Field(
         default=None, description="the prompt format of the model; null: the format that belongs to base_model"
     )

@@ -104,7 +104,9 @@ class TruncationConfig(Section):
 class OwnTask(Section):
     """The sections of a task in which a child of a mixture differs from the stream, each as a whole."""
 
-    prompt_config: PromptConfig | None = Field(default=None, description="the task of this child; null: of the stream")
+    prompt_config: PromptConfig | None = Field(
+        default=None, description="the texts of a prompt of this child; null: of the stream"
+    )
     prompt_format_config: PromptFormatConfig | None = Field(
         default=None, description="the prompt format of this child; null: of the stream"
     )
