@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tests.streams import make_rows
+
 Row = dict[str, Any]
 
 
@@ -75,3 +77,7 @@ def blank_at_7(row: Row) -> Row:
 
 
 NOT_A_FUNCTION = 3
+
+
+def sixty_rows() -> list[Row]:
+    return make_rows(60)

@@ -11,9 +11,12 @@ from samsum_stream.config.rules import several
 from samsum_stream.config.section import Section
 from samsum_stream.errors.wording import did_you_mean
 
+MAX_TOKENS = 2**31
+"""More tokens than an example can have."""
+
 
 class PromptConfig(Section):
-    """The task: the texts of a prompt."""
+    """The texts of a prompt."""
 
     method: Name = Field(default="Prompt", description="the prompt: a registered name, or path.to.module::name")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="the arguments of the prompt")
@@ -82,12 +85,28 @@ class TruncationKwargs(Section):
 
 
 class TruncationConfig(Section):
-    """How to treat an example that is longer than a pack."""
+    """Which examples are kept by their lengths, and how to treat an example that is longer than a pack."""
 
     method: Literal["drop", "contexts", "input", "turns", "last_turns", "right", "split", "error"] = Field(
         default="drop", description="the part to cut from an example that is too long, or split (text), drop, or error"
     )
     kwargs: TruncationKwargs = Field(default=TruncationKwargs(), description="the arguments of the method split")
+    min_tokens: PositiveInt = Field(default=1, description="an example with fewer tokens is dropped")
+    max_tokens: PositiveInt | None = Field(
+        default=None, description="an example with more tokens is dropped, and not cut; null: no limit"
+    )
+
+    @property
+    def lengths(self) -> range:
+        """The lengths of the examples that are kept, in tokens before truncation."""
+        return range(self.min_tokens, MAX_TOKENS if self.max_tokens is None else self.max_tokens + 1)
+
+    @model_validator(mode="after")
+    def _some_length_is_kept(self) -> "TruncationConfig":
+        if not self.lengths:
+            text = f"must not be less than min_tokens, which is {self.min_tokens:,}, got {self.max_tokens:,}"
+            raise several([(("max_tokens",), text)])
+        return self
 
     @model_validator(mode="after")
     def _kwargs_belong_to_split(self) -> "TruncationConfig":

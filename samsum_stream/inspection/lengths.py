@@ -8,10 +8,11 @@ import numpy as np
 
 from samsum_stream.loader.epochs.lengths import Lengths, Measured
 from samsum_stream.pipeline.encoder import Encoder, RowEncoder
+from samsum_stream.tokenization.example_tokenizer import ANY_LENGTH
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, offsets_of, sums_of
 from samsum_stream.values.counts import COUNTED, LEFT_OUT, SPLITS, UNTRAINED_TURNS, Counts
 from samsum_stream.values.examples import Chunk
-from samsum_stream.values.rows import Rows
+from samsum_stream.values.rows import Rows, Texts
 
 WHOLE, KEPT, MASKED, OUTCOMES = range(4)
 """Columns of the values of `RowMeasure`: the tokens of an example before truncation, its tokens after truncation, its
@@ -39,7 +40,9 @@ _NO_LIMIT = 1 << 30
 
 
 class RowMeasure:
-    """Measures the examples of rows, int32, `[indices, NUM_COLUMNS]`. Only long examples are encoded twice. It pickles.
+    """Measures the examples of rows, int32, `[indices, NUM_COLUMNS]`. It pickles.
+
+    Only examples that are truncated or dropped are encoded twice.
 
     Args:
         encoder: Encodes the rows. The `max_length` and the truncation of its tokenizers decide what is kept.
@@ -51,18 +54,19 @@ class RowMeasure:
     def __call__(self, rows: Rows) -> Measured:
         """Raises `RowError` if a row cannot be encoded, or is too long with truncation `error`."""
         encoder = self._encoder.of_rows(rows)
-        chunk, indices, offsets, outcomes = _without_limit(encoder).encode(rows, epoch=0)
+        is_split = encoder.tokenizer.splitter is not None and isinstance(rows.content, Texts)  # into the final pieces
+        without_limit = encoder if is_split else _without_limit(encoder)
+        chunk, indices, offsets, outcomes = without_limit.encode(rows, epoch=0)
         values = np.zeros((int(offsets[-1]), NUM_COLUMNS), np.int32)
         values[indices, WHOLE] = chunk.records["length"]
         values[indices, KEPT:OUTCOMES] = _kept_and_masked(chunk)
         names = [(outcome.example, outcome.name) for outcome in outcomes]
-        too_long = np.flatnonzero(chunk.records["length"] > encoder.tokenizer.max_length)
-        if too_long.size:
-            fitted, too_long_indices = _fitted(encoder, rows, chunk, too_long), indices[too_long]
-            values[too_long_indices, KEPT:OUTCOMES] = 0
-            values[too_long_indices[fitted.rows], KEPT:OUTCOMES] = _kept_and_masked(fitted)
+        if not is_split and (changed := _changed(encoder, chunk)).size:
+            fitted, changed_indices = _fitted(encoder, rows, chunk, changed), indices[changed]
+            values[changed_indices, KEPT:OUTCOMES] = 0
+            values[changed_indices[fitted.rows], KEPT:OUTCOMES] = _kept_and_masked(fitted)
             events = [event for event in fitted.events if event.name != "special_tokens_in_rows"]
-            names += [(int(too_long_indices[event.row]), event.name) for event in events]
+            names += [(int(changed_indices[event.row]), event.name) for event in events]
         for index, name in names:
             column, bit = BITS.get(name, (OUTCOMES, 0))
             values[index, column] |= bit
@@ -71,14 +75,20 @@ class RowMeasure:
 
 def _without_limit(encoder: RowEncoder) -> RowEncoder:
     tokenizer = copy.copy(encoder.tokenizer)
-    tokenizer.max_length = _NO_LIMIT
+    tokenizer.max_length, tokenizer.lengths = _NO_LIMIT, ANY_LENGTH
     return replace(encoder, tokenizer=tokenizer)
 
 
-def _fitted(encoder: RowEncoder, rows: Rows, chunk: Chunk, too_long: Int64Array) -> Chunk:
+def _changed(encoder: RowEncoder, chunk: Chunk) -> Int64Array:
+    """The examples of a chunk that are truncated or dropped for their length."""
+    lengths, kept = chunk.records["length"], encoder.tokenizer.lengths
+    return np.flatnonzero((lengths > encoder.tokenizer.max_length) | (lengths < kept.start) | (lengths >= kept.stop))
+
+
+def _fitted(encoder: RowEncoder, rows: Rows, chunk: Chunk, chosen: Int64Array) -> Chunk:
     """The chosen examples of a chunk after truncation, each as the only example of a row."""
-    renderings, row_of = encoder.renderer.render(rows), chunk.rows[too_long]
-    chosen = np.searchsorted(renderings.rows, row_of) + chunk.records["part"][too_long]
+    renderings, row_of = encoder.renderer.render(rows), chunk.rows[chosen]
+    chosen = np.searchsorted(renderings.rows, row_of) + chunk.records["part"][chosen]
     return encoder.tokenizer.encode(renderings.select(chosen), epoch=0)
 
 

@@ -146,6 +146,7 @@ def _example_tokenizer(
         eos_token_id=int(tokenizer.eos_token_id),
         max_length=config.packing_config.kwargs.max_length,
         truncation=config.truncation_config.method,
+        lengths=config.truncation_config.lengths,
         trains_prompts=config.loss_config.prompts,
         splitter=_splitter(config, tokenizer),
     )

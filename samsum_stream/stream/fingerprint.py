@@ -95,7 +95,10 @@ def _format(task: BuiltTask) -> str:
 
 def _truncation(task: BuiltTask) -> str:
     section = task.config.truncation_config
-    return f"split {section.kwargs.overlap} {section.kwargs.at}" if section.method == "split" else section.method
+    split = f" {section.kwargs.overlap} {section.kwargs.at}" if section.method == "split" else ""
+    keeps_all = section.min_tokens == 1 and section.max_tokens is None
+    kept = "" if keeps_all else f" of {section.min_tokens} to {section.max_tokens} tokens"
+    return f"{section.method}{split}{kept}"
 
 
 _OF_TASK: dict[str, Callable[[BuiltTask], str | None]] = {

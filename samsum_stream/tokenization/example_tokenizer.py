@@ -20,6 +20,8 @@ from samsum_stream.values.examples import EXAMPLE_RECORD, Chunk, Event, Records
 from samsum_stream.values.renderings import Fit, Renderings
 from samsum_stream.values.runs import RunLayout
 
+ANY_LENGTH = range(1 << 31)
+
 MARGIN = 1000
 """More tokens than a spelling at the end of a start can change."""
 
@@ -58,6 +60,7 @@ class ExampleTokenizer:
         max_length: The maximum number of tokens of an example.
         truncation: What happens to longer examples: `drop`, `last_turns`, `right`, `error`, or a method of the
             renderer.
+        lengths: The lengths of the examples that are kept, in tokens before truncation.
         trains_prompts: Whether all tokens are trained (`loss_config.prompts`).
         splitter: Splits long texts; None if they are treated like other examples.
     """
@@ -70,12 +73,13 @@ class ExampleTokenizer:
         eos_token_id: int,
         max_length: int,
         truncation: str,
+        lengths: range = ANY_LENGTH,
         trains_prompts: bool = False,
         splitter: Splitter | None = None,
     ) -> None:
         self.runs, self.reference, self.trains_prompts = runs, reference, trains_prompts
         self.eos_token_id, self.max_length, self.truncation = eos_token_id, max_length, truncation
-        self.splitter = splitter
+        self.lengths, self.splitter = lengths, splitter
 
     def encode(self, renderings: Renderings, *, epoch: int) -> Chunk:
         """The examples in order, and what was dropped, truncated or noticed.
@@ -90,9 +94,10 @@ class ExampleTokenizer:
         run_ids, spelled = self.runs.encode(renderings)
         renderings.release_texts()
         events = [*renderings.events, *(_spelling_events(renderings, spelled) if spelled.any() else ())]
-        examples, kept = _examples(run_ids, renderings.layout), np.ones(len(renderings), np.bool_)
+        examples = _examples(run_ids, renderings.layout)
+        kept = self._kept(renderings, examples, events)
         splitter = self.splitter if renderings.is_text else None
-        if splitter is None and (too_long := np.flatnonzero(examples.lengths > self._room(renderings))).size:
+        if splitter is None and (too_long := np.flatnonzero(kept & (examples.lengths > self._room(renderings)))).size:
             examples = self._truncate(renderings, examples, too_long, kept, events)
         chunk = self._chunk(renderings, examples, epoch)
         if _may_be_untrained(examples):
@@ -102,6 +107,14 @@ class ExampleTokenizer:
         chunk = Chunk(chunk.ids, chunk.spans, chunk.records, chunk.rows, chunk.num_rendered, tuple(events))
         chunk = chunk if kept.all() else chunk.select(kept)
         return chunk if splitter is None else splitter.split(chunk)
+
+    def _kept(self, renderings: Renderings, examples: _Examples, events: list[Event]) -> BoolArray:
+        """Whether each example has one of the lengths that are kept, shape `[n]`; `events` gets those that have not."""
+        lengths = examples.lengths + len(self.runs.added(renderings))
+        is_short, is_long = lengths < self.lengths.start, lengths >= self.lengths.stop
+        events += _events(renderings, is_short, "dropped.shorter_than_min_tokens")
+        events += _events(renderings, is_long, "dropped.longer_than_max_tokens")
+        return ~(is_short | is_long)
 
     def _room(self, renderings: Renderings) -> int:
         """The maximum number of tokens of an example, without those that the tokenizer adds at the start."""

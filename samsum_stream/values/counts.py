@@ -85,6 +85,8 @@ COUNTED = (
     "dropped.filter",
     "skipped.map_failed",
     "skipped.filter_failed",
+    "dropped.shorter_than_min_tokens",
+    "dropped.longer_than_max_tokens",
 )
 """All names, in the order in which a state lists their numbers. New names go to the end.
 
@@ -160,6 +162,8 @@ def why_none_is_left(counts: Mapping[str, int]) -> str:
 
 _REMEDIES = {
     **dict.fromkeys(NOT_SELECTED, "check `where` and `filter` of the source, or lower lanes if few rows are selected"),
+    "dropped.shorter_than_min_tokens": "lower truncation_config.min_tokens",
+    "dropped.longer_than_max_tokens": "raise truncation_config.max_tokens",
     "dropped": "raise packing_config.kwargs.max_length, or choose another truncation_config.method",
     "skipped": "fix the rows, or name their columns under `columns:`",
 }
