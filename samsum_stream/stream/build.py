@@ -13,6 +13,8 @@ from samsum_stream.config import StreamConfig
 from samsum_stream.errors import ConfigError, TokenizerError
 from samsum_stream.pipeline.pipeline import Pipeline
 from samsum_stream.stream.encoders import BuiltTask, build_tasks, encoder_of
+from samsum_stream.stream.fingerprint import digest_of_rows, source_identity
+from samsum_stream.stream.first_rows import first_rows_of
 from samsum_stream.stream.opening import OpenedRows, faults_of
 from samsum_stream.stream.tasks import Tasks, tasks_of
 from samsum_stream.tokenization import load_tokenizer, pad_token_id, require_fast
@@ -31,6 +33,7 @@ class Parts:
         tokenizer: The tokenizer.
         pipeline: Rows to batches.
         collator: Batches to tensors.
+        source_identity: What tells the rows from other rows, for the fingerprint.
     """
 
     tasks: Mapping[str, BuiltTask]
@@ -38,6 +41,7 @@ class Parts:
     tokenizer: PreTrainedTokenizerBase
     pipeline: Pipeline
     collator: Collator
+    source_identity: str
 
 
 def build_parts(
@@ -63,7 +67,7 @@ def build_parts(
     opened = open_rows(tasks)
     tokenizer = require_fast(_load_tokenizer(config) if tokenizer is None else tokenizer)
     packing = config.packing_config
-    built = build_tasks(tasks, opened, tokenizer)
+    built, first_digest = _build_on_first_rows(config, tasks, opened, tokenizer)
     pipeline = Pipeline(
         source=opened.source,
         encoder=encoder_of(built, opened.leaves),
@@ -77,7 +81,15 @@ def build_parts(
         fills_batches=COLLATORS[config.collator_config.method].has_fixed_shape,
     )
     collator = build_collator(config, tokenizer)
-    return Parts(built, opened, tokenizer, pipeline, collator)
+    return Parts(built, opened, tokenizer, pipeline, collator, source_identity(opened.whole, first_digest))
+
+
+def _build_on_first_rows(
+    config: StreamConfig, tasks: Tasks, opened: OpenedRows, tokenizer: PreTrainedTokenizerBase
+) -> tuple[dict[str, BuiltTask], str]:
+    """The tasks, and a digest of the first rows, which are not kept: one of them can be as large as a book."""
+    first_rows = first_rows_of(config, opened.whole, faults_of(config))
+    return build_tasks(tasks, opened, first_rows, tokenizer), digest_of_rows(first_rows)
 
 
 def build_collator(config: StreamConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:

@@ -48,14 +48,22 @@ class BuiltTask(NamedTuple):
     encoder: RowEncoder
 
 
-def build_tasks(tasks: Tasks, opened: OpenedRows, tokenizer: PreTrainedTokenizerBase) -> dict[str, BuiltTask]:
+def build_tasks(
+    tasks: Tasks, opened: OpenedRows, first_rows: Sequence[Rows], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, BuiltTask]:
     """The task of each source, by its name as in `stats.children`.
+
+    Args:
+        tasks: The tasks of the config.
+        opened: The rows.
+        first_rows: The first rows of each source.
+        tokenizer: The tokenizer.
 
     Raises:
         ConfigError: the settings of a task do not suit its rows, or the tokenizer cannot encode them.
     """
     leaves, rows_of = [leaf.name for leaf in opened.whole.leaves], dict[Task, list[Rows]]()
-    for leaf, rows in zip(leaves, opened.first_rows, strict=True):
+    for leaf, rows in zip(leaves, first_rows, strict=True):
         rows_of.setdefault(tasks.of(leaf), []).append(rows)
     formats = {task: _formats(task, rows, tokenizer) for task, rows in rows_of.items()}
     built = dict[Task, BuiltTask]()

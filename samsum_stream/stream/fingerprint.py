@@ -5,7 +5,7 @@ A fingerprint contains no path, no time and no URL. Therefore data can move betw
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -155,15 +155,23 @@ def _function(function: Function) -> str:
         return function.name
 
 
-def source_identity(source: Source, first_rows: Sequence[Rows]) -> str:
-    """The name of the source, the number of its rows if known, and a digest of its shards and of some rows."""
+def digest_of_rows(rows: Iterable[Rows]) -> str:
+    """A digest of the texts of rows."""
+    return _digest(text for part in rows for text in part.texts)
+
+
+def source_identity(source: Source, first_digest: str) -> str:
+    """The name of the source, the number of its rows if known, and a digest of its shards and of some rows.
+
+    Args:
+        source: The source.
+        first_digest: The result of `digest_of_rows` for its first rows.
+    """
     shards = [f"{shard.name}\0{shard.num_rows}" for shard in source.shards]
     parts = [source.name]
     if source.num_rows is not None:
         parts.append(f"{source.num_rows} rows")
-    return " ".join(
-        [*parts, _digest([*shards, *(text for rows in first_rows for text in rows.texts), *_sample(source)])]
-    )
+    return " ".join([*parts, _digest([*shards, first_digest, *_sample(source)])])
 
 
 def _sample(source: Source) -> list[str]:

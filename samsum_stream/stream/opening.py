@@ -19,11 +19,9 @@ from samsum_stream.sources import (
 from samsum_stream.sources.faults import Faults
 from samsum_stream.sources.mixture import Mix
 from samsum_stream.sources.views import Joined
-from samsum_stream.stream.first_rows import first_rows_of
 from samsum_stream.stream.holdout import training_rows
 from samsum_stream.stream.selection import selected, selection_of
 from samsum_stream.stream.tasks import Tasks
-from samsum_stream.values.rows import Rows
 
 Where = Callable[..., str]
 """Returns the location of a key of a section, for messages."""
@@ -35,13 +33,11 @@ class OpenedRows(NamedTuple):
     Attributes:
         whole: The source with all rows, those that are held out included.
         source: The rows that the stream reads.
-        first_rows: The first rows of each leaf of `whole`.
         are_held_out: Whether the stream reads the held-out rows.
     """
 
     whole: Source
     source: Source
-    first_rows: list[Rows]
     are_held_out: bool = False
 
     @property
@@ -60,11 +56,10 @@ def open_rows(config: StreamConfig, tasks: Tasks, *, rows: object, trust: Sequen
         trust: The modules that the config may import.
 
     Raises:
-        SamsumStreamError: the source cannot be opened or split, or one of the first rows is bad.
+        SamsumStreamError: the source cannot be opened or split.
     """
     whole = build_source(config, tasks, rows=rows, trust=trust)
-    first_rows = first_rows_of(config, whole, faults_of(config))
-    return OpenedRows(whole, training_rows(whole, config.holdout, where=config.where("holdout")), first_rows)
+    return OpenedRows(whole, training_rows(whole, config.holdout, where=config.where("holdout")))
 
 
 def faults_of(config: StreamConfig) -> Faults:

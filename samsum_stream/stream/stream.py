@@ -28,7 +28,7 @@ from samsum_stream.prompts.segments import text_of
 from samsum_stream.sources.rows.selection import Selection
 from samsum_stream.stream.build import Parts, build_parts
 from samsum_stream.stream.encoders import BuiltTask
-from samsum_stream.stream.fingerprint import fingerprint_of, source_identity
+from samsum_stream.stream.fingerprint import fingerprint_of
 from samsum_stream.stream.holdout import held_out_rows, holdout_config
 from samsum_stream.stream.opening import open_rows
 from samsum_stream.stream.preview import Preview, preview
@@ -93,7 +93,7 @@ class SFTStream(IterableDataset[Pack]):
         self.tokenizer, self.collator, self.pipeline = parts.tokenizer, parts.collator, parts.pipeline
         self.stats = Stats(self.pipeline.source.leaves)
         self.tasks, self._opened = parts.tasks, parts.opened
-        self._source_identity = source_identity(parts.opened.whole, parts.opened.first_rows)
+        self._source_identity = parts.source_identity
         uses_template = any(task.formats.uses_tokenizer for task in parts.tasks.values())
         self._tokenizer_record = TokenizerRecord.of(self.tokenizer, uses_template=uses_template)
         self._first_epoch = 0

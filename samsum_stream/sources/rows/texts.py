@@ -80,7 +80,9 @@ def fail_first(values: list[Any], field: FieldCheck, *, rule: Rule, is_good: Cal
 def check_unicode(texts: list[str], field: FieldCheck) -> None:
     """Raise `RowError` for the first text with a lone surrogate."""
     try:
-        "".join([text for text in texts if not text.isascii()]).encode()
+        for text in texts:
+            if not text.isascii():
+                text.encode()  # one by one: a copy of all texts of a long row would be large
     except UnicodeEncodeError:
         fail_first(texts, field, rule=_UNICODE, is_good=_is_unicode)
 
