@@ -52,7 +52,7 @@ class Parts:
 
     Attributes:
         formats: The formats in which rows are written.
-        opened: The rows.
+        opened: The rows, without the first ones.
         tokenizer: The tokenizer.
         pipeline: Rows to batches.
         collator: Batches to tensors.
@@ -113,7 +113,7 @@ def build_parts(
         fills_batches=COLLATORS[config.collator_config.method].has_fixed_shape,
     )
     collator = build_collator(config, tokenizer)
-    return Parts(formats, opened, tokenizer, pipeline, collator)
+    return Parts(formats, opened.without_rows(), tokenizer, pipeline, collator)
 
 
 def build_collator(config: StreamConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
@@ -200,7 +200,7 @@ def build_encoder(
         joints=special_tokens.cuts.joints,
         vocabulary=Vocabulary(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id),
     )
-    texts = [text[:MAX_PROBED] for rows in first_rows for text in renderer.render(rows).texts]
+    texts = [text[:MAX_PROBED] for rows in first_rows if len(rows) for text in renderer.render(rows).texts]
     require_same_calls(tokenizer, reference, first_rows=texts)
     backend = choose_backend(section.backend, reference, first_rows=texts, verify_every=section.verify_every)
     runs = RunEncoder(

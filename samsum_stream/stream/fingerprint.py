@@ -4,8 +4,9 @@ A fingerprint contains no path, no time and no URL. Therefore data can move betw
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -107,24 +108,38 @@ def _selections(section: SourceConfig, name: str = "") -> list[str]:
 
 
 def source_identity(source: Source, first_rows: Sequence[Rows]) -> str:
-    """The name of the source, the number of its rows if known, and a digest of its shards and of some rows."""
+    """The name of the source, the number of its rows if known, and a digest of its shards and of some rows.
+
+    Args:
+        source: The source.
+        first_rows: The first rows of each of its leaves.
+    """
     shards = [f"{shard.name}\0{shard.num_rows}" for shard in source.shards]
     parts = [source.name]
     if source.num_rows is not None:
         parts.append(f"{source.num_rows} rows")
     return " ".join(
-        [*parts, _digest([*shards, *(text for rows in first_rows for text in rows.texts), *_sample(source)])]
+        [
+            *parts,
+            _digest(
+                chain(shards, (text for rows in first_rows for text in rows.texts), _sample(source, iter(first_rows)))
+            ),
+        ]
     )
 
 
-def _sample(source: Source) -> list[str]:
+def _sample(source: Source, first_rows: Iterator[Rows]) -> Iterable[str]:
     """The texts of rows that are spread over an indexed source. A bad row is reported only when training reads it."""
     if isinstance(source, Mixture):
-        return [repr(source.mix), *(text for child in source.children for text in _sample(child.source))]
+        return [repr(source.mix), *(text for child in source.children for text in _sample(child.source, first_rows))]
+    first = next(first_rows)
     if not isinstance(source, IndexedSource):
         return []
+    indices = np.linspace(0, source.num_rows - 1, NUM_SAMPLED).astype(np.int64)
+    known = 0 if first.skipped else int(np.searchsorted(indices, len(first)))  # a very long row is not read again
+    rows = first.picked(indices[:known])
     try:
-        return [*source.take(np.linspace(0, source.num_rows - 1, NUM_SAMPLED).astype(np.int64)).texts]
+        return (Rows.joined(rows, source.take(indices[known:])) if known < len(indices) else rows).texts
     except RowError as error:
         return [f"{error.position} {error.field} {error.reason}"]
 

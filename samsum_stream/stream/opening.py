@@ -27,6 +27,7 @@ from samsum_stream.sources import (
 from samsum_stream.sources.faults import SKIP, Faults
 from samsum_stream.sources.mixture import Mix
 from samsum_stream.sources.rows.gather import FIX_OR_SKIP, FIX_THE_ROW
+from samsum_stream.stream.fingerprint import source_identity
 from samsum_stream.stream.holdout import training_rows
 from samsum_stream.stream.selection import selected
 from samsum_stream.values.rows import Rows
@@ -41,14 +42,20 @@ class OpenedRows(NamedTuple):
     Attributes:
         whole: The source with all rows, those that are held out included.
         source: The rows that the stream reads.
-        first_rows: The first rows of each leaf of `whole`.
+        first_rows: The first rows of each leaf of `whole`; none, but of the same kinds, when the parts are built.
+        identity: The identity of `whole`.
         are_held_out: Whether the stream reads the held-out rows.
     """
 
     whole: Source
     source: Source
     first_rows: list[Rows]
+    identity: str
     are_held_out: bool = False
+
+    def without_rows(self) -> "OpenedRows":
+        """The same without the first rows, which can be very long."""
+        return self._replace(first_rows=[rows.picked(np.empty(0, np.int64)) for rows in self.first_rows])
 
 
 def open_rows(config: StreamConfig, prompt: Prompt, *, rows: object, trust: Sequence[str]) -> OpenedRows:
@@ -65,7 +72,8 @@ def open_rows(config: StreamConfig, prompt: Prompt, *, rows: object, trust: Sequ
     """
     whole = build_source(config, prompt, rows=rows, trust=trust)
     first_rows = first_rows_of(config, whole, faults_of(config))
-    return OpenedRows(whole, training_rows(whole, config.holdout, where=config.where("holdout")), first_rows)
+    source = training_rows(whole, config.holdout, where=config.where("holdout"))
+    return OpenedRows(whole, source, first_rows, source_identity(whole, first_rows))
 
 
 def faults_of(config: StreamConfig) -> Faults:

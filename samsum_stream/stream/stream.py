@@ -27,7 +27,7 @@ from samsum_stream.loader.stats import Stats
 from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.stream.build import Parts, build_parts
-from samsum_stream.stream.fingerprint import fingerprint_of, source_identity
+from samsum_stream.stream.fingerprint import fingerprint_of
 from samsum_stream.stream.holdout import held_out_rows, holdout_config
 from samsum_stream.stream.opening import names_in_templates, open_rows, rules_of_conversations
 from samsum_stream.stream.preview import Preview, preview
@@ -90,7 +90,6 @@ class SFTStream(IterableDataset[Pack]):
         self.tokenizer, self.collator, self.pipeline = parts.tokenizer, parts.collator, parts.pipeline
         self.stats = Stats(self.pipeline.source.leaves)
         self._formats, self._opened = parts.formats, parts.opened
-        self._source_identity = source_identity(parts.opened.whole, parts.opened.first_rows)
         self._tokenizer_record = TokenizerRecord.of(self.tokenizer, uses_template=parts.formats.uses_tokenizer)
         self._first_epoch = 0
         self._writes_quarantine = True
@@ -358,7 +357,7 @@ class SFTStream(IterableDataset[Pack]):
         return fingerprint_of(
             self.config,
             reads_holdout=self._opened.are_held_out,
-            source=self._source_identity,
+            source=self._opened.identity,
             formats=self._formats,
             tokenizer=self._encoder.tokenizer.reference.serialized,
             eos=str(self.tokenizer.eos_token),

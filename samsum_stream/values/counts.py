@@ -78,6 +78,7 @@ COUNTED = (
     "skipped.bad_ids",
     "skipped.bad_labels",
     "skipped.no_borders",
+    "skipped.no_place_for_a_cut",
 )
 """All names, in the order in which a state lists their numbers. New names go to the end.
 

@@ -11,10 +11,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from samsum_stream import RowError, SFTStream
 from samsum_stream.prompts import shortening
-from samsum_stream.tokenization import HFBackend, backends, cuts, example_tokenizer, find_border, runs
+from samsum_stream.tokenization import HFBackend, cuts, example_tokenizer, find_border, runs
 from samsum_stream.tokenization.cuts import Cuts
 from samsum_stream.tokenization.joints import Joints
-from samsum_stream.values.arrays import Ragged
+from samsum_stream.values.arrays import BoolArray, Int32Array, Ragged
 from samsum_stream.values.rows import Rows
 from tests.conftest import SMALL_TOKENIZER
 from tests.real_data import TOKENIZERS, load_tokenizer, needs_real_data, sample_rows
@@ -46,7 +46,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat ordinary texts like long ones."""
     monkeypatch.setattr(cuts, "PART", 30)
     monkeypatch.setattr(runs, "PART", 30)
-    monkeypatch.setattr(backends, "MAX_CHARACTERS", 100)
+    monkeypatch.setattr(cuts, "MAX_CHARACTERS", 100)
     monkeypatch.setattr(example_tokenizer, "MARGIN", 20)
     monkeypatch.setattr(shortening, "WINDOW", 60)
     monkeypatch.setattr(shortening, "MARGIN", 20)
@@ -61,10 +61,15 @@ def in_parts(tokenizer: PreTrainedTokenizerBase, text: str, *, continues: bool) 
     """The ids of a text that is encoded in parts, and the number of its parts."""
     backend = HFBackend(tokenizer.backend_tokenizer.to_str())
     border = find_border(backend)
-    parts = Cuts(Joints(backend, border)).split([text], np.array([continues]))
-    encoded = border.unmark(backend.encode(border.mark(parts.texts, parts.continues)), parts.continues)
-    assert "".join(parts.texts) == text
-    return parts.joined(encoded).split()[0].tolist(), len(parts.texts)
+    encoded_parts: list[str] = []
+
+    def encode(texts: list[str], flags: BoolArray) -> Ragged:
+        encoded_parts.extend(texts)
+        return border.unmark(backend.encode(border.mark(texts, flags)), flags)
+
+    [ids] = Cuts(Joints(backend, border)).encode([text], np.array([continues]), encode).split()
+    assert "".join(encoded_parts) == text
+    return [*ids.tolist()], len(encoded_parts)
 
 
 def whole(tokenizer: PreTrainedTokenizerBase, text: str, *, continues: bool) -> list[int]:
@@ -158,7 +163,7 @@ class Counter:
         self.lengths.append(len(text))
         return self.backend.token_ends(text)
 
-    def encode_ordinary(self, text: str) -> list[int]:
+    def encode_ordinary(self, text: str) -> Int32Array:
         self.lengths.append(len(text))
         return self.backend.encode_ordinary(text)
 
@@ -191,11 +196,21 @@ def test_a_long_text_is_encoded_about_once(method: str, long: str) -> None:
 
 
 def test_the_characters_that_are_encoded_at_a_time_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuts, "PART", 10)
     backend = HFBackend(AutoTokenizer.from_pretrained(SMALL_TOKENIZER).backend_tokenizer.to_str())
-    texts = ["one", "", "two three", "four " * 20, "five"]
+    of_tokenizer = Cuts(Joints(backend, find_border(backend)))
+    texts, flags = ["one", "", "two three", "four five " * 20, "six"], np.array([True, False, False, True, False])
+    sizes: list[int] = []
+
+    def encode(parts: list[str], starts_inside: BoolArray) -> Ragged:
+        sizes.append(sum(map(len, parts)))
+        assert len(starts_inside) == len(parts)
+        return backend.encode(parts)
+
+    monkeypatch.setattr(cuts, "MAX_CHARACTERS", 60)
+    encoded = of_tokenizer.encode(texts, flags, encode)
     expected = backend.encode(texts)
-    monkeypatch.setattr(backends, "MAX_CHARACTERS", 8)
-    encoded = backend.encode(texts)
     assert encoded.ids.tolist() == expected.ids.tolist()
     assert encoded.offsets.tolist() == expected.offsets.tolist()
-    assert backend.encode([]).offsets.tolist() == [0]
+    assert max(sizes) <= 60 < sum(sizes)
+    assert of_tokenizer.encode([], flags[:0], encode).offsets.tolist() == [0]
