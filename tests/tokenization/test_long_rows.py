@@ -1,5 +1,6 @@
 """A very long text is encoded in parts: the ids stay the same, and the cost is proportional to its length."""
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,6 +89,38 @@ def test_parts_have_the_ids_of_the_whole_text(name: str, continues: bool, small_
     ids, number = in_parts(load_tokenizer(name), text, continues=continues)
     assert ids == whole(load_tokenizer(name), text, continues=continues)
     assert number > len(text) / 80
+
+
+CHINESE = (
+    "我们今天去公园散步",
+    "天气很好",
+    "，",
+    "。",
+    "！",
+    "她说：“好的”",
+    "3月5日",
+    "Python语言",
+    "、",
+    "？",
+    "日本語のテキスト",
+)
+
+
+@needs_real_data
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_texts_without_spaces_are_cut_before_punctuation(name: str, small_parts: None) -> None:
+    text = "".join(random.Random(0).choices(CHINESE, k=4000))
+    ids, number = in_parts(load_tokenizer(name), text, continues=False)
+    assert ids == whole(load_tokenizer(name), text, continues=False)
+    assert number > len(text) / 100
+
+
+def test_a_cut_is_looked_for_again_after_a_stretch_without_one(small_parts: None) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(SMALL_TOKENIZER)
+    text = "Ann said hello to Bo. " * 10 + "a" * 400 + " and Bo said hello to Ann. " * 10
+    ids, number = in_parts(tokenizer, text, continues=False)
+    assert ids == whole(tokenizer, text, continues=False)
+    assert number > 10
 
 
 @pytest.mark.parametrize("text", ["a" * 500, " " * 500, "日本語" * 100, ""])
