@@ -111,7 +111,26 @@ class RowEncoder(Encoder):
             if not self.skips:
                 raise RowError(f"{position}: {text}", position=position, field=field, reason=reason)
             bad_rows.append((index, BadRow(position, field, reason)))
-        return self.tokenizer.encode(renderings, epoch=epoch), bad_rows
+        try:
+            return self.tokenizer.encode(renderings, epoch=epoch), bad_rows
+        except RowError as error:
+            if not self.skips or not error.reason:
+                raise
+            return self._encoded_without(error, rows, epoch)
+
+    def _encoded_without(self, error: RowError, rows: Rows, epoch: int) -> tuple[Chunk, list[tuple[int, BadRow]]]:
+        """The same without the row of an error."""
+        locate = self.tokenizer.runs.locate
+        positions = map(locate, rows.shards.tolist(), rows.rows.tolist())
+        index = next(index for index, position in enumerate(positions) if position == error.position)
+        others = np.delete(np.arange(len(rows)), index)
+        chunk, bad_rows = self._encoded(rows.picked(rows.indices[others]), epoch) if len(others) else (Chunk.none(), [])
+        bad_rows = [(int(others[number]), bad) for number, bad in bad_rows]
+        return chunk.of_rows(others, num_rows=len(rows)), [*bad_rows, (index, _bad_row(error))]
+
+
+def _bad_row(error: RowError) -> BadRow:
+    return BadRow(error.position, error.field, error.reason)
 
 
 class TaskEncoder(Encoder):

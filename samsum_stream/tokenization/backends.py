@@ -12,8 +12,12 @@ import tokenizers
 from samsum_stream.errors import TokenizerError
 from samsum_stream.values.arrays import Int32Array, Ragged, offsets_of
 
-MAX_CHARACTERS = 1 << 21
-"""The characters that `tokenizers` encodes at a time: it holds about 140 bytes for each of them."""
+MAX_WHOLE = 1 << 23
+"""The characters of the longest text that `tokenizers` encodes: it holds up to 240 bytes for each of them."""
+
+
+class WholeTextError(Exception):
+    """A text of more than `MAX_WHOLE` characters was not cut into parts."""
 
 
 class Backend(Protocol):
@@ -33,6 +37,7 @@ class HFBackend:
     """Encodes with the `tokenizers` library, on a copy of the tokenizer.
 
     The copy is needed because transformers turns padding and truncation of its own tokenizer on and off.
+    Texts of more than `MAX_WHOLE` characters raise `WholeTextError`.
 
     Args:
         serialized: The tokenizer as JSON.
@@ -57,20 +62,16 @@ class HFBackend:
         return self.tokenizer.to_str()
 
     def encode(self, texts: Sequence[str]) -> Ragged:
-        groups = [*map(self._encode_group, _groups(texts))]
-        flat = groups[0][0] if len(groups) == 1 else np.concatenate([ids for ids, _ in groups])
-        return Ragged(flat, offsets_of([length for _, lengths in groups for length in lengths]))
-
-    def _encode_group(self, texts: list[str]) -> tuple[Int32Array, list[int]]:
-        """The ids of texts, and the number of ids of each text."""
+        _require_parts(texts)
         encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ids = [encoding.ids for encoding in encodings]
-        lengths = [len(sequence) for sequence in ids]
-        return np.fromiter(itertools.chain.from_iterable(ids), np.int32, sum(lengths)), lengths
+        offsets = offsets_of([len(sequence) for sequence in ids])
+        return Ragged(np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(offsets[-1])), offsets)
 
-    def encode_ordinary(self, text: str) -> list[int]:
+    def encode_ordinary(self, text: str) -> Int32Array:
         """The ids of `text`; a special token that the text spells is encoded as ordinary text."""
-        return list(self._ordinary.encode(text, add_special_tokens=False).ids)
+        _require_parts([text])
+        return np.array(self._ordinary.encode(text, add_special_tokens=False).ids, np.int32)
 
     def probe_ordinary(self, texts: Sequence[str]) -> list[list[int]]:
         """The same for many texts. Call it only while no other thread encodes.
@@ -95,17 +96,9 @@ class HFBackend:
         return [end for _, end in self.tokenizer.encode(text, add_special_tokens=False).offsets]
 
 
-def _groups(texts: Sequence[str]) -> list[list[str]]:
-    """The texts in groups that are encoded at a time: all of them, if they are not very long."""
-    groups: list[list[str]] = [[]]
-    size = 0
-    for text in texts:
-        if groups[-1] and size + len(text) > MAX_CHARACTERS:
-            groups.append([])
-            size = 0
-        groups[-1].append(text)
-        size += len(text)
-    return groups
+def _require_parts(texts: Sequence[str]) -> None:
+    if max(map(len, texts), default=0) > MAX_WHOLE:
+        raise WholeTextError
 
 
 class FastokensBackend:

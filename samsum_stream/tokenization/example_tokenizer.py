@@ -91,13 +91,18 @@ class ExampleTokenizer:
         Raises:
             RowError: a row cannot be encoded, or breaks a rule that is set to `error`.
         """
+        splitter = self.splitter if renderings.is_text else None
+        chunk = self._whole(renderings, epoch, is_split=splitter is not None)
+        return chunk if splitter is None else splitter.split(chunk)
+
+    def _whole(self, renderings: Renderings, epoch: int, *, is_split: bool) -> Chunk:
+        """The examples before they are split; if they are not, long ones are truncated or dropped."""
         run_ids, spelled = self.runs.encode(renderings)
         renderings.release_texts()
         events = [*renderings.events, *(_spelling_events(renderings, spelled) if spelled.any() else ())]
         examples = _examples(run_ids, renderings.layout)
         kept = self._kept(renderings, examples, events)
-        splitter = self.splitter if renderings.is_text else None
-        if splitter is None and (too_long := np.flatnonzero(kept & (examples.lengths > self._room(renderings)))).size:
+        if not is_split and (too_long := np.flatnonzero(kept & (examples.lengths > self._room(renderings)))).size:
             examples = self._truncate(renderings, examples, too_long, kept, events)
         chunk = self._chunk(renderings, examples, epoch)
         if _may_be_untrained(examples):
@@ -105,8 +110,7 @@ class ExampleTokenizer:
             events += _events(renderings, untrained, "dropped.no_trained_token")
             kept &= ~untrained
         chunk = Chunk(chunk.ids, chunk.spans, chunk.records, chunk.rows, chunk.num_rendered, tuple(events))
-        chunk = chunk if kept.all() else chunk.select(kept)
-        return chunk if splitter is None else splitter.split(chunk)
+        return chunk if kept.all() else chunk.select(kept)
 
     def _kept(self, renderings: Renderings, examples: _Examples, events: list[Event]) -> BoolArray:
         """Whether each example has one of the lengths that are kept, shape `[n]`; `events` gets those that have not."""

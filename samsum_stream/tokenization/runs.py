@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from samsum_stream.errors import RowError
-from samsum_stream.tokenization.backends import Backend
+from samsum_stream.tokenization.backends import MAX_WHOLE, Backend, WholeTextError
 from samsum_stream.tokenization.border import Border
 from samsum_stream.tokenization.cuts import PART
 from samsum_stream.tokenization.restarts import runs_that_restart, texts_of
@@ -55,11 +55,17 @@ class RunEncoder:
             The ids of each run, and whether a row spells a special token in each run, shape `[m]`.
 
         Raises:
-            RowError: a row spells a special token, and the policy is `error`.
+            RowError: a row spells a special token, and the policy is `error`; or a long text cannot be cut into parts.
             TokenizerError: the tokenizer merged a completion with the text before it.
         """
         if renderings.ids is not None:
             return renderings.ids, np.zeros(len(renderings.ids.lengths), np.bool_)
+        try:
+            return self._encoded_texts(renderings)
+        except WholeTextError:
+            raise self._cannot_be_cut(renderings) from None
+
+    def _encoded_texts(self, renderings: Renderings) -> tuple[Ragged, BoolArray]:
         runs = self._encoded(renderings)
         differs = self.special_tokens.weigh(runs) != renderings.per_run(self._format_weights)
         spelled = differs if renderings.pieces is None else differs | renderings.pieces.has_ordinary
@@ -86,13 +92,14 @@ class RunEncoder:
     def _encoded(self, renderings: Renderings) -> Ragged:
         """The ids of each run; only pieces that are marked as ordinary are encoded as ordinary text."""
         texts, continues, pieces = texts_of(renderings, self.border.restarting)
-        parts = self.special_tokens.cuts.split(texts, continues)
-        marked = self.border.mark(parts.texts, parts.continues)
-        encoded = parts.joined(self.border.unmark(self.backend.encode(marked), parts.continues))
+        encoded = self.special_tokens.cuts.encode(texts, continues, self._encoded_parts)
         if pieces is None:
             return encoded
         ordinary = {piece: self._ordinary_ids([_spelled(texts[piece])], continues=True) for piece in pieces.ordinary}
         return encoded.replace(ordinary).joined(pieces.of_runs)
+
+    def _encoded_parts(self, texts: list[str], continues: BoolArray) -> Ragged:
+        return self.border.unmark(self.backend.encode(self.border.mark(texts, continues)), continues)
 
     def added(self, renderings: Renderings) -> Int32Array:
         """The tokens that the tokenizer adds at the start of each example, shape `[a]`."""
@@ -121,12 +128,29 @@ class RunEncoder:
         return ids
 
     def _ordinary_ids(self, segments: Sequence[Segment], *, continues: bool) -> Int32Array:
-        return np.array(self.special_tokens.encode(segments, continues=continues), np.int32)
+        return self.special_tokens.encode(segments, continues=continues)
 
     def position(self, renderings: Renderings, index: int) -> RowPosition:
         """The position of the row of the example at `index`."""
         row = renderings.rows[index]
         return self.locate(int(renderings.shards[row]), int(renderings.numbers[row]))
+
+    def _cannot_be_cut(self, renderings: Renderings) -> RowError:
+        """The error of the text with the longest part."""
+        longest = [max(map(len, self.special_tokens.cuts.parts(text))) for text in renderings.texts]
+        run = index = longest.index(max(longest))
+        if renderings.pieces is not None:
+            of_runs = renderings.pieces.of_runs
+            run = int(np.searchsorted(of_runs.offsets, np.argmax(of_runs.ids == index), side="right")) - 1
+        position = self.position(renderings, int(renderings.layout.example_of_run[run]))
+        return RowError(
+            f"{position}: the row has {longest[index]:,} characters in succession without a place where the text can "
+            f"be cut, and the tokenizers library encodes at most {MAX_WHOLE:,} at a time; skip bad rows by "
+            "fault_config, add spaces or newlines, or write tokenizer_config: {backend: fastokens} (with "
+            "special_tokens_in_rows: parse if the row spells a special token)",
+            position=position,
+            reason="no_place_for_a_cut",
+        )
 
     def _spells(self, renderings: Renderings, index: int) -> RowError:
         texts = [segment.text for segment in renderings.segments(index) if segment.from_row]

@@ -18,7 +18,7 @@ from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.border import LINE, Border
 from samsum_stream.tokenization.cuts import Cuts
 from samsum_stream.tokenization.joints import Joints
-from samsum_stream.values.arrays import Int64Array, Ragged
+from samsum_stream.values.arrays import Int32Array, Int64Array, Ragged
 from samsum_stream.values.renderings import Segment
 
 RARE = "\U000f1234"
@@ -74,24 +74,24 @@ class SpecialTokens:
             self._require_read(content)
         return int(self._weights[np.array([self.ids[content] for content in contents], np.int64)].sum())
 
-    def encode(self, segments: Sequence[Segment], *, continues: bool) -> list[int]:
+    def encode(self, segments: Sequence[Segment], *, continues: bool) -> Int32Array:
         """The ids of segments; a special token that the row spells is encoded as ordinary text.
 
         Args:
             segments: The segments of a run.
             continues: Whether the run continues another text, as a completion continues its prompt.
         """
-        ids: list[int] = []
+        ids: list[Int32Array] = [np.empty(0, np.int32)]
         ordinary = ""
         for text, from_row, _ in segments:
             start = 0
             for match in () if from_row else self.pattern.finditer(text):
                 ids += self._ordinary(ordinary + text[start : match.start()], continues=continues)
                 content = self._content(match)
-                ids.append(self.ids[content])
+                ids.append(np.array([self.ids[content]], np.int32))
                 ordinary, start, continues = "", match.end(), content not in self.border.restarting
             ordinary += text[start:]
-        return ids + self._ordinary(ordinary, continues=continues)
+        return np.concatenate(ids + self._ordinary(ordinary, continues=continues))
 
     def require_ordinary_text(self) -> None:
         """Raise `TokenizerError` if the tokenizer gives the id of a special token for ordinary text."""
@@ -107,17 +107,12 @@ class SpecialTokens:
         assert match.lastindex is not None
         return self._contents[match.lastindex - 1]
 
-    def _ordinary(self, text: str, *, continues: bool) -> list[int]:
-        """The ids of ordinary text."""
-        if not text:
-            return []
-        first, *others = self.cuts.parts(text)
-        ids = self._ordinary_part(first, continues=continues)
-        for part in others:
-            ids += self._ordinary_part(part, continues=True)
-        return ids
+    def _ordinary(self, text: str, *, continues: bool) -> list[Int32Array]:
+        """The ids of the parts of ordinary text."""
+        parts = self.cuts.parts(text) if text else ()
+        return [self._ordinary_part(part, continues=continues or number > 0) for number, part in enumerate(parts)]
 
-    def _ordinary_part(self, text: str, *, continues: bool) -> list[int]:
+    def _ordinary_part(self, text: str, *, continues: bool) -> Int32Array:
         if not continues:
             return self.backend.encode_ordinary(text)
         [marked] = self.border.mark([text], np.ones(1, np.bool_))
@@ -147,7 +142,7 @@ class SpecialTokens:
             return
         content, number = next(iter(self.ids.items()))
         ids = self.backend.encode([content + "Yes sir"]).ids.tolist()
-        if any(ids == [number, *self._ordinary("Yes sir", continues=continues)] for continues in (False, True)):
+        if any(ids == [number, *self._ordinary_part("Yes sir", continues=middle)] for middle in (False, True)):
             return
         raise TokenizerError(
             f"this tokenizer encodes text after {content!r} neither like the start of a text nor like its middle, so "

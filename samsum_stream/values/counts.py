@@ -87,6 +87,7 @@ COUNTED = (
     "skipped.filter_failed",
     "dropped.shorter_than_min_tokens",
     "dropped.longer_than_max_tokens",
+    "skipped.no_place_for_a_cut",
 )
 """All names, in the order in which a state lists their numbers. New names go to the end.
 

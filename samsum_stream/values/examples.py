@@ -4,7 +4,7 @@ input_ids   <s>  Summarize  this  :  A  B  </s>  Next  :  C  </s>
 spans                                [4    7)             [9   11)       the tokens that have a label
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress, pairwise
 from typing import NamedTuple
 
@@ -149,6 +149,13 @@ class Chunk:
         spans = self.spans[np.repeat(kept, self.records["num_spans"])]
         ids = [*compress(self.ids, kept.tolist())]
         return Chunk(ids, spans, self.records[kept], self.rows[kept], self.num_rendered, self.events)
+
+    def of_rows(self, indices: Int64Array, *, num_rows: int) -> "Chunk":
+        """The same examples, of the rows at `indices` of `num_rows` rows; the other rows have no example."""
+        num_rendered = np.zeros(num_rows, np.int64)
+        num_rendered[indices] = self.num_rendered
+        events = tuple(event._replace(row=int(indices[event.row])) for event in self.events)
+        return replace(self, rows=indices[self.rows], num_rendered=num_rendered, events=events)
 
 
 Item = tuple[int, int, bytes, bytes, bytes, int]

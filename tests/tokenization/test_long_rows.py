@@ -1,5 +1,6 @@
 """A very long text is encoded in parts: the ids stay the same, and the cost is proportional to its length."""
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +12,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from samsum_stream import RowError, SFTStream
 from samsum_stream.prompts import shortening
-from samsum_stream.tokenization import HFBackend, backends, cuts, example_tokenizer, find_border, runs
+from samsum_stream.tokenization import HFBackend, cuts, example_tokenizer, find_border, runs
 from samsum_stream.tokenization.cuts import Cuts
 from samsum_stream.tokenization.joints import Joints
-from samsum_stream.values.arrays import Ragged
+from samsum_stream.values.arrays import BoolArray, Int32Array, Ragged
 from samsum_stream.values.rows import Rows
 from tests.conftest import SMALL_TOKENIZER
 from tests.real_data import TOKENIZERS, load_tokenizer, needs_real_data, sample_rows
@@ -46,7 +47,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat ordinary texts like long ones."""
     monkeypatch.setattr(cuts, "PART", 30)
     monkeypatch.setattr(runs, "PART", 30)
-    monkeypatch.setattr(backends, "MAX_CHARACTERS", 100)
+    monkeypatch.setattr(cuts, "MAX_CHARACTERS", 100)
     monkeypatch.setattr(example_tokenizer, "MARGIN", 20)
     monkeypatch.setattr(shortening, "WINDOW", 60)
     monkeypatch.setattr(shortening, "MARGIN", 20)
@@ -61,10 +62,15 @@ def in_parts(tokenizer: PreTrainedTokenizerBase, text: str, *, continues: bool) 
     """The ids of a text that is encoded in parts, and the number of its parts."""
     backend = HFBackend(tokenizer.backend_tokenizer.to_str())
     border = find_border(backend)
-    parts = Cuts(Joints(backend, border)).split([text], np.array([continues]))
-    encoded = border.unmark(backend.encode(border.mark(parts.texts, parts.continues)), parts.continues)
-    assert "".join(parts.texts) == text
-    return parts.joined(encoded).split()[0].tolist(), len(parts.texts)
+    encoded_parts: list[str] = []
+
+    def encode(texts: list[str], flags: BoolArray) -> Ragged:
+        encoded_parts.extend(texts)
+        return border.unmark(backend.encode(border.mark(texts, flags)), flags)
+
+    [ids] = Cuts(Joints(backend, border)).encode([text], np.array([continues]), encode).split()
+    assert "".join(encoded_parts) == text
+    return [*ids.tolist()], len(encoded_parts)
 
 
 def whole(tokenizer: PreTrainedTokenizerBase, text: str, *, continues: bool) -> list[int]:
@@ -83,6 +89,38 @@ def test_parts_have_the_ids_of_the_whole_text(name: str, continues: bool, small_
     ids, number = in_parts(load_tokenizer(name), text, continues=continues)
     assert ids == whole(load_tokenizer(name), text, continues=continues)
     assert number > len(text) / 80
+
+
+CHINESE = (
+    "我们今天去公园散步",
+    "天气很好",
+    "，",
+    "。",
+    "！",
+    "她说：“好的”",
+    "3月5日",
+    "Python语言",
+    "、",
+    "？",
+    "日本語のテキスト",
+)
+
+
+@needs_real_data
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_texts_without_spaces_are_cut_before_punctuation(name: str, small_parts: None) -> None:
+    text = "".join(random.Random(0).choices(CHINESE, k=4000))
+    ids, number = in_parts(load_tokenizer(name), text, continues=False)
+    assert ids == whole(load_tokenizer(name), text, continues=False)
+    assert number > len(text) / 100
+
+
+def test_a_cut_is_looked_for_again_after_a_stretch_without_one(small_parts: None) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(SMALL_TOKENIZER)
+    text = "Ann said hello to Bo. " * 10 + "a" * 400 + " and Bo said hello to Ann. " * 10
+    ids, number = in_parts(tokenizer, text, continues=False)
+    assert ids == whole(tokenizer, text, continues=False)
+    assert number > 10
 
 
 @pytest.mark.parametrize("text", ["a" * 500, " " * 500, "日本語" * 100, ""])
@@ -158,7 +196,7 @@ class Counter:
         self.lengths.append(len(text))
         return self.backend.token_ends(text)
 
-    def encode_ordinary(self, text: str) -> list[int]:
+    def encode_ordinary(self, text: str) -> Int32Array:
         self.lengths.append(len(text))
         return self.backend.encode_ordinary(text)
 
@@ -191,11 +229,21 @@ def test_a_long_text_is_encoded_about_once(method: str, long: str) -> None:
 
 
 def test_the_characters_that_are_encoded_at_a_time_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuts, "PART", 10)
     backend = HFBackend(AutoTokenizer.from_pretrained(SMALL_TOKENIZER).backend_tokenizer.to_str())
-    texts = ["one", "", "two three", "four " * 20, "five"]
+    of_tokenizer = Cuts(Joints(backend, find_border(backend)))
+    texts, flags = ["one", "", "two three", "four five " * 20, "six"], np.array([True, False, False, True, False])
+    sizes: list[int] = []
+
+    def encode(parts: list[str], starts_inside: BoolArray) -> Ragged:
+        sizes.append(sum(map(len, parts)))
+        assert len(starts_inside) == len(parts)
+        return backend.encode(parts)
+
+    monkeypatch.setattr(cuts, "MAX_CHARACTERS", 60)
+    encoded = of_tokenizer.encode(texts, flags, encode)
     expected = backend.encode(texts)
-    monkeypatch.setattr(backends, "MAX_CHARACTERS", 8)
-    encoded = backend.encode(texts)
     assert encoded.ids.tolist() == expected.ids.tolist()
     assert encoded.offsets.tolist() == expected.offsets.tolist()
-    assert backend.encode([]).offsets.tolist() == [0]
+    assert max(sizes) <= 60 < sum(sizes)
+    assert of_tokenizer.encode([], flags[:0], encode).offsets.tolist() == [0]

@@ -326,7 +326,7 @@ class TestSpecialTokensOfFormats:
     @given(st.lists(st.text(max_size=8) | st.sampled_from(CHAT_TOKENS)).map("".join))
     def test_text_around_them_is_encoded_as_in_the_whole_text(self, text: str) -> None:
         special = SpecialTokens(CHAT_BACKEND, find_border(CHAT_BACKEND))
-        assert special.encode([fixed(text)], continues=False) == CHAT_BACKEND.encode([text]).ids.tolist()
+        assert special.encode([fixed(text)], continues=False).tolist() == CHAT_BACKEND.encode([text]).ids.tolist()
 
     @needs_real_data
     @pytest.mark.parametrize("name", TOKENIZERS)
@@ -339,8 +339,8 @@ class TestSpecialTokensOfFormats:
                 prompt = prompt_of(segments)
                 runs, _ = runs_of(stream).encode(of_one_example(segment_runs(segments), [segments].__getitem__))
                 prompt_ids, completion_ids = [ids.tolist() for ids in runs.split()]
-                assert special.encode(prompt, continues=False) == prompt_ids
-                assert special.encode(segments[len(prompt) :], continues=True) == completion_ids
+                assert special.encode(prompt, continues=False).tolist() == prompt_ids
+                assert special.encode(segments[len(prompt) :], continues=True).tolist() == completion_ids
 
 
 class Breaks:
