@@ -104,7 +104,7 @@ class SourceConfig(Section):
         raise several((("kwargs", *problem.path), problem.text) for problem in problems)
 
 
-class MixtureChild(SourceConfig, OwnTask):
+class MixtureChild(OwnTask, SourceConfig):
     """A child of a mixture."""
 
     method: Name = Field(description="the source: a registered name, or path.to.module::name")
