@@ -20,6 +20,14 @@ _NOT_CUT: dict[type, tuple[str, tuple[str, ...], str]] = {
 """The rows of a kind, the truncation methods that cut what they do not have, and the methods that suit them."""
 
 
+_AS_THEY_ARE: dict[type, str] = {
+    Completions: "a prompt and its completion without a prompt_format_config",
+    Texts: "texts",
+    TokenIds: "ids",
+}
+"""The rows that are written without a prompt and a format."""
+
+
 def require_suitable(config: StreamConfig, formats: Formats, kinds: set[type]) -> None:
     """Raise `ConfigError` for settings that have no meaning for any row of a task, or a wrong one.
 
@@ -45,7 +53,16 @@ def require_suitable(config: StreamConfig, formats: Formats, kinds: set[type]) -
 
 
 def warn_of_prompt(config: StreamConfig, formats: Formats, kinds: set[type]) -> None:
-    """Warn of braces without a meaning, and of a prompt in which nothing marks the start of the response."""
+    """Warn of a prompt that no row has, of braces without a meaning, and of a response whose start nothing marks."""
+    as_they_are = kinds & {Texts, TokenIds, *({Completions} if formats.completes_prompts else ())}
+    if config.prompt_config.kwargs and kinds and as_they_are == kinds:
+        remedy = "; for its templates, write `columns: {input: prompt, response: completion}`"
+        logger.warning(
+            "%s: no row is written with this prompt: %s are trained as they are; remove this key%s",
+            config.where("prompt_config", "kwargs"),
+            " and ".join(sorted(_AS_THEY_ARE[kind] for kind in kinds)),
+            remedy if Completions in kinds else "",
+        )
     for name, rest in formats.prompt.loose_braces.items():
         logger.warning(
             "%s: braces have no meaning from %s on, and are written as they are; double them to say so, or write the "

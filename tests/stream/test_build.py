@@ -1,6 +1,7 @@
 """From a config to the parts of a stream, with their errors and warnings."""
 
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,35 @@ def test_rows_are_named_after_their_source() -> None:
     stream = make_stream(make_rows(3), shuffle=False)
     assert rows_of_packs(stream) == [0, 1, 2]
     assert str(stream.pipeline.source.position(0, 1, 0)) == "rows:1 (epoch 0)"
+
+
+PROMPT = {"kwargs": {"system_message": "Be brief.", "input_template": "Q: {text}"}}
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"prompt": "11 12", "completion": "13"}, "a prompt and its completion .*columns: {input: prompt, response"),
+        ({"text": "11 12 13"}, "texts are trained as they are; remove this key$"),
+        ({"input_ids": [11, 12, 13]}, "ids are trained as they are; remove this key$"),
+    ],
+)
+def test_a_prompt_that_no_row_has_is_a_warning(
+    row: dict[str, Any], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_stream([row] * 8)
+    assert not caplog.records
+    make_stream([row] * 8, prompt_config=PROMPT)
+    [record] = caplog.records
+    message = record.getMessage()
+    assert message.startswith("config: prompt_config.kwargs: no row is written with this prompt: ")
+    assert re.search(words, message)
+
+
+def test_a_prompt_of_other_rows_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    row = {"prompt": "11 12", "completion": "13"}
+    source = {"columns": {"input": "prompt", "response": "completion"}}
+    make_stream([row] * 8, prompt_config={"kwargs": {"response_template": "A: {text}"}}, source_config=source)
+    chat = {"method": "UserAssistantFormat"}
+    make_stream([row] * 8, prompt_config=PROMPT, prompt_format_config=chat)
+    assert "no row is written" not in caplog.text

@@ -36,6 +36,7 @@ Advice = Callable[[Facts], Iterator[Finding]]
 
 WARNED: dict[str, tuple[str, Level]] = {
     "nothing separates the input from the response": ("no_border", "warning"),
+    "no row is written with this prompt": ("unused_prompt", "warning"),
     "braces have no meaning": ("loose_braces", "warning"),
     "special tokens of this tokenizer": ("unknown_special_tokens", "warning"),
     "with full attention": ("full_attention", "warning"),
