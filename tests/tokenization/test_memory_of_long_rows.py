@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
@@ -99,6 +100,11 @@ def test_such_a_row_is_skipped_and_counted_like_other_bad_rows(small_limits: Non
     assert [example.position.row for pack in stream for example in pack.examples] == [0, 4]
     assert stream.stats.skipped == {"no_place_for_a_cut": 2, "empty_text": 1}
     assert stream.stats.rows == 5
+    pipeline = stream.pipeline
+    encoded = pipeline.encoder.encode(pipeline.faults.take(pipeline.source.take, np.arange(5)), epoch=0)
+    assert encoded.indices.tolist() == [0, 4]
+    names = {1: "skipped.no_place_for_a_cut", 2: "skipped.empty_text", 3: "skipped.no_place_for_a_cut"}
+    assert {outcome.example: outcome.name for outcome in encoded.outcomes} == names
     assert ids_of(stream_of([GOOD, *bad, SHORT], fault_config=faults)) == ids_of(stream_of([GOOD, SHORT]))
 
 
