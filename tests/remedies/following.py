@@ -20,6 +20,9 @@ from samsum_stream import IGNORE_INDEX, RowError, SamsumStreamError, SFTStream
 from tests.contracts.conversations import small_tokenizer
 
 GOOD = {"input": "one", "response": "two"}
+REMOVED: Any = object()
+"""The value of a key that a remedy removes."""
+
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|observation|>", "<think>", "</think>")
 
 
@@ -30,11 +33,13 @@ class Remedy(NamedTuple):
         text: The part of the message that names the remedy.
         fails: A config that causes the error.
         works: What the remedy changes in it.
+        is_of_row: Whether only the last row is bad, so that it can also be left out, or skipped by `fault_config`.
     """
 
     text: str
     fails: Mapping[str, Any]
     works: Mapping[str, Any]
+    is_of_row: bool = False
 
 
 def source(method: str, path: Any = "", columns: Mapping[str, Any] | None = None, **kwargs: Any) -> dict[str, Any]:
@@ -49,14 +54,13 @@ def columns(**named: Any) -> dict[str, Any]:
 
 
 def row(text: str, bad: Mapping[str, Any], fixed: Any, *, good: Mapping[str, Any] = GOOD, **config: Any) -> Remedy:
-    """A bad row after a good one; the remedy changes it to `fixed`, or changes the config if `fixed` is a function."""
-    works = {"rows": [good, fixed]} if isinstance(fixed, Mapping) and "_config" not in fixed else fixed["_config"]
-    return Remedy(text, {"rows": [good, bad], **config}, works)
+    """A bad row after a good one; the remedy changes the row to `fixed`."""
+    return Remedy(text, {"rows": [good, bad], **config}, {"rows": [good, fixed]}, is_of_row=True)
 
 
-def config(**changes: Any) -> dict[str, Any]:
-    """A remedy that changes the config, and not the row."""
-    return {"_config": changes}
+def setting(text: str, bad: Mapping[str, Any], works: Any, *, good: Mapping[str, Any] = GOOD, **config: Any) -> Remedy:
+    """A bad row after a good one; the remedy changes the config."""
+    return Remedy(text, {"rows": [good, bad], **config}, works, is_of_row=True)
 
 
 def parametrized(remedies: Mapping[str, Remedy]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -65,19 +69,17 @@ def parametrized(remedies: Mapping[str, Remedy]) -> Callable[[Callable[..., None
 
 
 def follow(remedy: Remedy) -> None:
-    """Check that the config fails with the remedy, and gives batches with trained tokens after the remedy.
-
-    If one row is bad, the remedies of all rows work, too: it can be left out or skipped.
-    """
+    """Check that the config fails with the remedy, and gives batches with trained tokens after the remedy."""
     with pytest.raises(SamsumStreamError) as caught:
         num_trained(remedy.fails)
     assert remedy.text in str(caught.value), str(caught.value)
-    assert num_trained({**remedy.fails, **remedy.works})
-    rows = remedy.fails.get("rows")
-    is_one_row = isinstance(rows, list) and len(rows) > 1 and "all of the first" not in str(caught.value)
-    if isinstance(caught.value, RowError) and is_one_row:
+    works = {**remedy.fails, **remedy.works}
+    assert num_trained({key: value for key, value in works.items() if value is not REMOVED})
+    if remedy.is_of_row:
+        assert isinstance(caught.value, RowError)
         skips = {"fault_config": {"on_bad_row": "skip", "max_bad_rows": 1}}
-        assert num_trained({**remedy.fails, **skips}) == num_trained({**remedy.fails, "rows": rows[:-1]}) > 0
+        without = {"rows": remedy.fails["rows"][:-1]}
+        assert num_trained({**remedy.fails, **skips}) == num_trained({**remedy.fails, **without}) > 0
 
 
 def num_trained(config: Mapping[str, Any]) -> int:

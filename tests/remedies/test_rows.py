@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 from datasets.distributed import split_dataset_by_node
 
-from tests.remedies.following import GOOD, Remedy, columns, config, follow, parametrized, row
+from tests.prompts.chat.templates import CHATML
+from tests.remedies.following import GOOD, Remedy, columns, follow, parametrized, row, setting
 
 GOODS = [GOOD, {"input": "three", "response": "four"}]
 
@@ -21,13 +22,12 @@ def rows_with(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"rows": [*rows], **more}
 
 
-CHATML = {"prompt_format_config": {"method": "ChatMLFormat"}}
 QA = {"question": "one", "answer": "two"}
 ALPACA = {"instruction": "one", "input": "a", "output": "two"}
 BOTH = {"prompt": "one", "completion": "two", **GOOD}
 MESSAGES = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
-CHAT = {"template": "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"}
-CHAT["template"] += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+CHAT = {"template": CHATML}
+CHATML_FORMAT = {"prompt_format_config": {"method": "ChatMLFormat"}}
 TOPIC = {**GOOD, "topic": "sea"}
 LABELS = pa.table({"input": ["one"], "response": ["two"], "label": [1]})
 PREFERENCE = {"prompt": "one", "chosen": "two", "rejected": "three"}
@@ -100,10 +100,11 @@ COLUMNS = {
     "context twice": Remedy(
         "keep one of them", rows_with(*GOODS, **columns(contexts="input", context="input")), columns(contexts="input")
     ),
-    "two contexts": row(
+    "two contexts": setting(
         "name one of them, as in `columns: {contexts: contexts}`",
         {**GOOD, "contexts": ["a"], "context": ["b"]},
-        config(**columns(contexts="contexts"), rows=[{**GOOD, "contexts": ["a"], "context": ["b"]}]),
+        columns(contexts="contexts"),
+        good={**GOOD, "contexts": ["a"]},
     ),
     "input not read": Remedy(
         "put {text} there",
@@ -135,12 +136,14 @@ COLUMNS = {
     ),
     "names and conversations": Remedy(
         "write {text} alone",
-        rows_with({"messages": MESSAGES, "topic": "sea"}, **template("{text} {topic}"), **CHATML),
+        rows_with({"messages": MESSAGES, "topic": "sea"}, **template("{text} {topic}"), **CHATML_FORMAT),
         template("{text}"),
     ),
     "names and completions": Remedy(
         "write `columns: {input: prompt, response: completion}`",
-        rows_with({"prompt": "one", "completion": "two", "topic": "sea"}, **template("{text} {topic}"), **CHATML),
+        rows_with(
+            {"prompt": "one", "completion": "two", "topic": "sea"}, **template("{text} {topic}"), **CHATML_FORMAT
+        ),
         columns(input="prompt", response="completion"),
     ),
 }
@@ -278,26 +281,21 @@ READY = {
     "labels": ids("write them unshifted", {"labels": [-100, 6, 7, 8]}, labels=[6, 7, 8, -100]),
     "length": ids("write one for each id", {"loss_mask": [0, 1, 1, 1]}, loss_mask=[0, 1, 1]),
     "mask": ids("must be 0 or 1 for each token; fix the row", {"loss_mask": [0, 1, 1, 1]}, loss_mask=[0, 2, 1, 1]),
-    "hole": row(
-        "give position_ids or seq_lengths",
-        {**IDS, "attention_mask": [1, 0, 1, 1]},
-        config(rows=[{**IDS, "attention_mask": [1, 1, 1, 1], "seq_lengths": [1, 3]}]),
-        good={**IDS, "attention_mask": [1, 1, 1, 1]},
-    ),
+    "hole": ids("give position_ids or seq_lengths", {"seq_lengths": [1, 3]}, attention_mask=[1, 0, 1, 1]),
     "sum": ids("fix the row", {"seq_lengths": [2, 2]}, seq_lengths=[2, 3]),
     "restarts": ids("remove one of them", {"seq_lengths": [2, 2]}, seq_lengths=[2, 2], position_ids=[0, 1, 2, 3]),
     "positions": ids("fix the row, or give seq_lengths", {"seq_lengths": [2, 2]}, position_ids=[0, 1, 1, 2]),
     "padding": ids("leave the row out", {"attention_mask": [1, 1, 1, 0]}, attention_mask=[0, 0, 0, 0]),
-    "eos inside": row(
+    "eos inside": setting(
         "tokenizer_config: {ids_without_borders: one_document}",
         {"input_ids": [5, 1, 7, 8]},
-        config(tokenizer_config={"ids_without_borders": "one_document"}),
+        {"tokenizer_config": {"ids_without_borders": "one_document"}},
         good=IDS,
     ),
-    "eos inside, borders": row(
+    "eos inside, borders": setting(
         "name position_ids or seq_lengths (or attention_mask) under `columns:`",
         {"input_ids": [5, 1, 7, 8], "lengths": [2, 2]},
-        config(**columns(input_ids="input_ids", seq_lengths="lengths")),
+        columns(input_ids="input_ids", seq_lengths="lengths"),
         good={**IDS, "lengths": [2, 2]},
     ),
     "prompts": Remedy("remove this key", {"rows": [IDS], "loss_config": {"prompts": True}}, {"loss_config": {}}),

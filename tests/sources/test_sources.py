@@ -1070,11 +1070,10 @@ class TestJsonlPaths:
                 "memory://data/{0,1}/a*.jsonl",
                 "write a glob, as in `path: memory://data/*/a*.jsonl`, or a list of files",
             ),
-            ("memory://data/chat/", "for a folder, name its files, as in `path: memory://data/chat/*.jsonl`"),
-            ("memory://data/chat", "for a folder, name its files, as in `path: memory://data/chat/*.jsonl`"),
+            ("memory://data/chat", "there is no file memory://data/chat; check the path, its folder and suffix"),
         ],
     )
-    def test_the_error_for_braces_or_a_folder_shows_a_glob(self, path: str, remedy: str) -> None:
+    def test_the_error_for_a_path_without_files_gives_a_remedy(self, path: str, remedy: str) -> None:
         with pytest.raises(SourceError, match=re.escape(remedy)):
             read_jsonl(path)
 

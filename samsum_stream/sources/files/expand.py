@@ -121,7 +121,7 @@ def _matches(pattern: str, *, name: str, options: Mapping[str, Any]) -> Sequence
     if files := find_remote(pattern, options):
         return files
     shown_url = redact(pattern)
-    remedy = _remedy(shown_url, name=name) or "check the path, its folder and suffix"
+    remedy = _remedy_for_braces(shown_url) or "check the path, its folder and suffix"
     raise SourceError(f"{name}: there is no file {shown_url}; {remedy}")
 
 
@@ -138,7 +138,7 @@ def _local_matches(pattern: str, *, name: str) -> list[Path]:
     if not glob.has_magic(pattern):
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         near = closest(path.name, siblings)
-        remedy = _remedy(pattern, name=name) or ("check the path" if near is None else f"did you mean {near}?")
+        remedy = _remedy_for_braces(pattern) or ("check the path" if near is None else f"did you mean {near}?")
         raise SourceError(f"{name}: there is no file {pattern} (working directory: {Path.cwd()}); {remedy}")
     # The working directory and the home directory are not part of the glob: their names may have brackets or stars.
     parts = Path(pattern).parts[Path(pattern).is_absolute() or pattern.startswith("~") :]
@@ -148,7 +148,7 @@ def _local_matches(pattern: str, *, name: str) -> list[Path]:
     paths = visible([str(match) for match in matches if match.is_file()], pattern=str(root / relative))
     files = sorted(map(Path, paths))
     if not files:
-        remedy = _remedy(pattern, name=name) or "check its folder and suffix"
+        remedy = _remedy_for_braces(pattern) or "check its folder and suffix"
         raise SourceError(f"{name}: the glob {pattern} matches no file (working directory: {Path.cwd()}); {remedy}")
     return files
 
@@ -161,16 +161,9 @@ def _files_below(folder: Path, pattern: str, *, name: str) -> list[Path]:
     raise SourceError(f"{name}: the folder {pattern} has no files, or only hidden ones; check the path")
 
 
-def _remedy(pattern: str, *, name: str) -> str:
-    """The remedy for a path that seems to mean several files and matches none; else empty."""
-    if _BRACES.search(pattern):
-        with_star = _BRACES.sub("*", pattern)
-        return f"braces are for the `urls` of webdataset; write a glob, as in `path: {with_star}`, or a list of files"
-    if _is_url(pattern) and "." not in pattern.rpartition("/")[2]:
-        return f"check the path; for a folder, name its files, as in {_files_in(pattern, name=name)}"
-    return ""
-
-
-def _files_in(folder: str, *, name: str) -> str:
-    key, suffix = ("urls", "tar") if name == "webdataset" else ("path", name)
-    return f"`{key}: {folder.rstrip('/')}/*.{suffix}`"
+def _remedy_for_braces(pattern: str) -> str:
+    """The remedy for a path whose braces seem to mean several files; else empty."""
+    if not _BRACES.search(pattern):
+        return ""
+    with_star = _BRACES.sub("*", pattern)
+    return f"braces are for the `urls` of webdataset; write a glob, as in `path: {with_star}`, or a list of files"

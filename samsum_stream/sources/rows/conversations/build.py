@@ -36,7 +36,9 @@ def plain_conversation(messages: Any, rules: ConversationRules) -> Conversation 
     """The conversation of messages with only a role and a text each; None if only a closer look can tell."""
     if type(messages) is not list or set(map(type, messages)) != {dict} or set(map(len, messages)) != {2}:
         return None
-    names = next((names for names in rules.plain_names if names[0] in messages[0]), _OURS)
+    names = next((names for names in rules.plain_names if names[0] in messages[0]), None)
+    if names is None:
+        return None
     try:
         theirs, contents = tuple(map(itemgetter(names[0]), messages)), [*map(itemgetter(names[1]), messages)]
         if set(map(type, theirs)) != {str} or set(map(type, contents)) != {str}:
