@@ -11,8 +11,8 @@ from samsum_stream.config.rules import several
 from samsum_stream.config.section import Section
 from samsum_stream.errors.wording import did_you_mean
 
-MAX_TOKENS = 2**31
-"""More tokens than an example can have."""
+ANY_LENGTH = range(1, 2**31)
+"""The lengths that an example can have, in tokens."""
 
 
 class PromptConfig(Section):
@@ -99,7 +99,7 @@ class TruncationConfig(Section):
     @property
     def lengths(self) -> range:
         """The lengths of the examples that are kept, in tokens before truncation."""
-        return range(self.min_tokens, MAX_TOKENS if self.max_tokens is None else self.max_tokens + 1)
+        return range(self.min_tokens, ANY_LENGTH.stop if self.max_tokens is None else self.max_tokens + 1)
 
     @model_validator(mode="after")
     def _some_length_is_kept(self) -> "TruncationConfig":

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from samsum_stream.config.task import ANY_LENGTH
 from samsum_stream.loader.epochs.lengths import Lengths, Measured
 from samsum_stream.pipeline.encoder import Encoder, RowEncoder
-from samsum_stream.tokenization.example_tokenizer import ANY_LENGTH
 from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, offsets_of, sums_of
 from samsum_stream.values.counts import COUNTED, LEFT_OUT, SPLITS, UNTRAINED_TURNS, Counts
 from samsum_stream.values.examples import Chunk

@@ -126,11 +126,8 @@ class RowEncoder(Encoder):
         others = np.delete(np.arange(len(rows)), index)
         chunk, bad_rows = self._encoded(rows.picked(rows.indices[others]), epoch) if len(others) else (Chunk.none(), [])
         bad_rows = [(int(others[number]), bad) for number, bad in bad_rows]
-        return chunk.of_rows(others, num_rows=len(rows)), [*bad_rows, (index, _bad_row(error))]
-
-
-def _bad_row(error: RowError) -> BadRow:
-    return BadRow(error.position, error.field, error.reason)
+        bad_rows.append((index, BadRow(error.position, error.field, error.reason)))
+        return chunk.of_rows(others, num_rows=len(rows)), bad_rows
 
 
 class TaskEncoder(Encoder):

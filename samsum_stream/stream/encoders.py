@@ -38,14 +38,19 @@ class BuiltTask(NamedTuple):
     """A task with everything that its rows need.
 
     Attributes:
-        config: The config, with the sections of the source.
+        task: The task.
         formats: The formats in which rows are written.
         encoder: Rows to examples.
     """
 
-    config: StreamConfig
+    task: Task
     formats: Formats
     encoder: RowEncoder
+
+    @property
+    def config(self) -> StreamConfig:
+        """The config, with the sections of the source."""
+        return self.task.config
 
 
 def build_tasks(
@@ -70,7 +75,7 @@ def build_tasks(
     for control_tokens in dict.fromkeys(chosen.control_tokens for chosen in formats.values()):
         same = {task: rows for task, rows in rows_of.items() if formats[task].control_tokens == control_tokens}
         encoders = _encoders(same, formats, control_tokens, tokenizer, opened.source)
-        built |= {task: BuiltTask(task.config, formats[task], encoder) for task, encoder in encoders.items()}
+        built |= {task: BuiltTask(task, formats[task], encoder) for task, encoder in encoders.items()}
     return {leaf: built[tasks.of(leaf)] for leaf in leaves}
 
 

@@ -11,11 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from samsum_stream.config import LeafSection, StreamConfig, leaf_sections
+from samsum_stream.config.task import ANY_LENGTH
 from samsum_stream.errors import RowError
 from samsum_stream.prompts import Message, Prompt, PromptFormat
 from samsum_stream.sources import IndexedSource, Mixture, Source
 from samsum_stream.sources.rows.selection import Function, Selection
 from samsum_stream.stream.encoders import BuiltTask
+from samsum_stream.stream.first_rows import NUM_PROBED_ROWS
 from samsum_stream.values.rows import Rows
 
 NUM_SAMPLED = 16
@@ -96,8 +98,7 @@ def _format(task: BuiltTask) -> str:
 def _truncation(task: BuiltTask) -> str:
     section = task.config.truncation_config
     split = f" {section.kwargs.overlap} {section.kwargs.at}" if section.method == "split" else ""
-    keeps_all = section.min_tokens == 1 and section.max_tokens is None
-    kept = "" if keeps_all else f" of {section.min_tokens} to {section.max_tokens} tokens"
+    kept = "" if section.lengths == ANY_LENGTH else f" of {section.min_tokens} to {section.max_tokens} tokens"
     return f"{section.method}{split}{kept}"
 
 
@@ -175,13 +176,16 @@ def source_identity(source: Source, first_digest: str) -> str:
 
 
 def _sample(source: Source) -> list[str]:
-    """The texts of rows that are spread over an indexed source. A bad row is reported only when training reads it."""
+    """The texts of rows that are spread over an indexed source, after its first rows, whose digest is known.
+
+    A bad row is reported only when training reads it.
+    """
     if isinstance(source, Mixture):
         return [repr(source.mix), *(text for child in source.children for text in _sample(child.source))]
-    if not isinstance(source, IndexedSource):
+    if not isinstance(source, IndexedSource) or source.num_rows <= NUM_PROBED_ROWS:
         return []
     try:
-        return [*source.take(np.linspace(0, source.num_rows - 1, NUM_SAMPLED).astype(np.int64)).texts]
+        return [*source.take(np.linspace(NUM_PROBED_ROWS, source.num_rows - 1, NUM_SAMPLED).astype(np.int64)).texts]
     except RowError as error:
         return [f"{error.position} {error.field} {error.reason}"]
 

@@ -24,17 +24,16 @@ from samsum_stream.loader.processes.ranks import Ranks, find_ranks, require_one_
 from samsum_stream.loader.quarantine.quarantine import Quarantine
 from samsum_stream.loader.state.state import Fingerprint
 from samsum_stream.loader.stats import Stats
+from samsum_stream.pipeline.encoder import RowEncoder
 from samsum_stream.prompts.segments import text_of
 from samsum_stream.sources.rows.selection import Selection
 from samsum_stream.stream.build import Parts, build_parts
-from samsum_stream.stream.encoders import BuiltTask
 from samsum_stream.stream.fingerprint import fingerprint_of
 from samsum_stream.stream.holdout import held_out_rows, holdout_config
 from samsum_stream.stream.opening import open_rows
 from samsum_stream.stream.preview import Preview, preview
 from samsum_stream.stream.rows import columns_of, rows_of_caller, selections_of, task_of
 from samsum_stream.stream.run import UNCHANGED, with_settings
-from samsum_stream.stream.tasks import names_in_templates, rules_of_conversations
 from samsum_stream.tokenization.changes import TokenizerRecord
 from samsum_stream.tokenization.settings import require_no_settings
 from samsum_stream.training.choosing import check, fit, prepare_to_train
@@ -344,14 +343,14 @@ class SFTStream(IterableDataset[Pack]):
         Args:
             row: A row, with the columns of the config or our field names.
             source: The child of a mixture that the row belongs to, named as in `stats.children`; it must be given if
-                the children have columns or sections of their own.
+                the children write rows in different ways, and gives the columns of the child.
 
         Raises:
             RowError: the row is bad.
             ConfigError: no child has this name, or the row could belong to several children.
         """
-        rows = self._rows(row, source, training=True)
-        return self._task(source).encoder.renderer.full_text(rows, 0)
+        encoder, rows = self._read(row, source, training=True)
+        return encoder.renderer.full_text(rows, 0)
 
     def inference_prompt(self, row: Mapping[str, Any], *, source: str | None = None) -> str:
         """The text to give to the model at inference: the training text of a row, up to the response.
@@ -359,13 +358,13 @@ class SFTStream(IterableDataset[Pack]):
         Encode it with `stream.tokenizer(text)`, which adds special tokens at the start as in training. Remove the eos
         if the tokenizer appends one. The arguments and errors are those of `render`.
         """
-        rows = self._rows(row, source, training=False)
-        return text_of(self._task(source).encoder.renderer.prompt_segments(rows, 0))
+        encoder, rows = self._read(row, source, training=False)
+        return text_of(encoder.renderer.prompt_segments(rows, 0))
 
     def inference_ids(self, row: Mapping[str, Any], *, source: str | None = None) -> list[int]:
         """The token ids of `inference_prompt`, as in training."""
-        rows = self._rows(row, source, training=False)
-        return self._task(source).encoder.prompt_ids(rows, 0)
+        encoder, rows = self._read(row, source, training=False)
+        return encoder.prompt_ids(rows, 0)
 
     def _require_same_tokenizer(self) -> None:
         self._tokenizer_record.require_unchanged(self.tokenizer)
@@ -403,24 +402,22 @@ class SFTStream(IterableDataset[Pack]):
     def _selections(self) -> dict[str, Selection]:
         return selections_of(self._opened.whole)
 
-    def _task(self, source: str | None) -> BuiltTask:
-        return task_of(self.tasks, self._selections, source)
-
-    def _rows(self, row: Mapping[str, Any], source: str | None, *, training: bool) -> Rows:
-        """A row of a caller as rows of a source; raises `ConfigError` as `_task` does."""
-        task = self._task(source)
+    def _read(self, row: Mapping[str, Any], source: str | None, *, training: bool) -> tuple[RowEncoder, Rows]:
+        """A row of a caller as rows of a source, and their encoder; the errors are those of `render`."""
+        built = task_of(self.tasks, self._selections, source)
         sections = {leaf.name: leaf.section for leaf in leaf_sections(self.config.source_config)}
         sources = {leaf.name: columns_of(leaf.source) for leaf in self._opened.whole.leaves}
         section, of_source = sections.get(source or ""), sources.get(source or "")
-        return rows_of_caller(
+        rows = rows_of_caller(
             row,
             columns=section.columns if section else {},
             training=training,
-            rules=rules_of_conversations(task.config),
-            templates=names_in_templates(task.formats.prompt),
+            rules=built.task.rules,
+            templates=built.task.names,
             labels=of_source.labels if of_source else {},
             function=of_source.selection.map if of_source else None,
         )
+        return built.encoder, rows
 
     def __repr__(self) -> str:
         pipeline = self.pipeline

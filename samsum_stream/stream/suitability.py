@@ -20,12 +20,19 @@ _NOT_CUT: dict[type, tuple[str, tuple[str, ...], str]] = {
 """The rows of a kind, the truncation methods that cut what they do not have, and the methods that suit them."""
 
 
-_AS_THEY_ARE: dict[type, str] = {
-    Completions: "a prompt and its completion without a prompt_format_config",
-    Texts: "texts",
-    TokenIds: "ids",
+_WITHOUT_PROMPT: dict[type, tuple[str, str]] = {
+    Completions: (
+        "a prompt and its completion without a prompt_format_config",
+        ", or write `columns: {input: prompt, response: completion}`",
+    ),
+    Conversations: (
+        "conversations with a chat template",
+        ", or choose a format such as prompt_format_config: {method: ChatMLFormat}",
+    ),
+    Texts: ("texts", ""),
+    TokenIds: ("ids", ""),
 }
-"""The rows that are written without a prompt and a format."""
+"""The rows that can be written without the prompt of the config, and what gives them this prompt."""
 
 
 def require_suitable(config: StreamConfig, formats: Formats, kinds: set[type]) -> None:
@@ -54,14 +61,15 @@ def require_suitable(config: StreamConfig, formats: Formats, kinds: set[type]) -
 
 def warn_of_prompt(config: StreamConfig, formats: Formats, kinds: set[type]) -> None:
     """Warn of a prompt that no row has, of braces without a meaning, and of a response whose start nothing marks."""
-    as_they_are = kinds & {Texts, TokenIds, *({Completions} if formats.completes_prompts else ())}
-    if config.prompt_config.kwargs and kinds and as_they_are == kinds:
-        remedy = "; for its templates, write `columns: {input: prompt, response: completion}`"
+    written = kinds - {Texts, TokenIds} - ({Conversations} & {*formats.chat_kinds})
+    written -= {Completions} if formats.completes_prompts else set()
+    if config.prompt_config.kwargs and kinds and not written:
+        known = [(rows, remedy) for kind, (rows, remedy) in _WITHOUT_PROMPT.items() if kind in kinds]
         logger.warning(
-            "%s: no row is written with this prompt: %s are trained as they are; remove this key%s",
+            "%s: no row is written with this prompt: the rows are %s; remove this key%s",
             config.where("prompt_config", "kwargs"),
-            " and ".join(sorted(_AS_THEY_ARE[kind] for kind in kinds)),
-            remedy if Completions in kinds else "",
+            " and ".join(rows for rows, _ in known),
+            "".join(remedy for _, remedy in known),
         )
     for name, rest in formats.prompt.loose_braces.items():
         logger.warning(

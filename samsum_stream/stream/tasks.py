@@ -31,12 +31,22 @@ class Task:
     @property
     def names(self) -> TemplateNames:
         """What the templates of the prompt read."""
-        return names_in_templates(self.prompt)
+        in_prompt = self.prompt.names_in_prompt
+        in_answer = tuple(name for name in self.prompt.names if name not in in_prompt)
+        return TemplateNames(in_prompt, in_answer, self.prompt.reads_input)
 
     @property
     def rules(self) -> ConversationRules:
         """How conversations are read."""
-        return rules_of_conversations(self.config)
+        section = self.config.conversation_config
+        return ConversationRules(
+            fields=section.fields,
+            roles=section.roles,
+            consecutive=section.consecutive,
+            system=section.system,
+            turns=self.config.loss_config.turns,
+            keeps_reasoning=section.reasoning != "drop",
+        )
 
 
 class Tasks(NamedTuple):
@@ -75,25 +85,6 @@ def tasks_of(config: StreamConfig, *, base_model: str, trust: Sequence[str]) -> 
             tasks.append(_task(own, base_model=base_model, trust=trust))
         of_leaves[leaf.name] = next(task for task in tasks if task.config == own)
     return Tasks(tasks[0], of_leaves)
-
-
-def names_in_templates(prompt: Prompt) -> TemplateNames:
-    """What the templates of a prompt read."""
-    in_prompt = prompt.names_in_prompt
-    return TemplateNames(in_prompt, tuple(name for name in prompt.names if name not in in_prompt), prompt.reads_input)
-
-
-def rules_of_conversations(config: StreamConfig) -> ConversationRules:
-    """How the conversations of a config's sources are read."""
-    section = config.conversation_config
-    return ConversationRules(
-        fields=section.fields,
-        roles=section.roles,
-        consecutive=section.consecutive,
-        system=section.system,
-        turns=config.loss_config.turns,
-        keeps_reasoning=section.reasoning != "drop",
-    )
 
 
 def _task(config: StreamConfig, *, base_model: str, trust: Sequence[str]) -> Task:

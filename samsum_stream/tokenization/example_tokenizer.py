@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from samsum_stream.config.task import ANY_LENGTH
 from samsum_stream.errors import RowError
 from samsum_stream.tokenization.backends import HFBackend
 from samsum_stream.tokenization.runs import RunEncoder
@@ -19,8 +20,6 @@ from samsum_stream.values.arrays import BoolArray, Int32Array, Int64Array, Ragge
 from samsum_stream.values.examples import EXAMPLE_RECORD, Chunk, Event, Records
 from samsum_stream.values.renderings import Fit, Renderings
 from samsum_stream.values.runs import RunLayout
-
-ANY_LENGTH = range(1 << 31)
 
 MARGIN = 1000
 """More tokens than a spelling at the end of a start can change."""

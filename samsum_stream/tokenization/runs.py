@@ -95,7 +95,8 @@ class RunEncoder:
         encoded = self.special_tokens.cuts.encode(texts, continues, self._encoded_parts)
         if pieces is None:
             return encoded
-        ordinary = {piece: self._ordinary_ids([_spelled(texts[piece])], continues=True) for piece in pieces.ordinary}
+        encode = self.special_tokens.encode
+        ordinary = {piece: encode([_spelled(texts[piece])], continues=True) for piece in pieces.ordinary}
         return encoded.replace(ordinary).joined(pieces.of_runs)
 
     def _encoded_parts(self, texts: list[str], continues: BoolArray) -> Ragged:
@@ -124,11 +125,9 @@ class RunEncoder:
         restarting = {*runs_that_restart(renderings, self.border.restarting).tolist()}
         for run in runs.tolist():
             segments = _segments_by_run(renderings.segments(int(examples[run])))[run - int(firsts[run])]
-            ids[run] = self._ordinary_ids(segments, continues=run > firsts[run] and run not in restarting)
+            continues = run > firsts[run] and run not in restarting
+            ids[run] = self.special_tokens.encode(segments, continues=continues)
         return ids
-
-    def _ordinary_ids(self, segments: Sequence[Segment], *, continues: bool) -> Int32Array:
-        return self.special_tokens.encode(segments, continues=continues)
 
     def position(self, renderings: Renderings, index: int) -> RowPosition:
         """The position of the row of the example at `index`."""

@@ -29,8 +29,13 @@ CHILD_COUNTED = ("examples", "tokens", "rows")
 
 LEFT_OUT = ("dropped", "truncated", "skipped")
 
-NOT_SELECTED = ("dropped.where", "dropped.filter")
-"""The rows that the section of their source does not select."""
+NOT_SELECTED = {
+    "dropped.where": "where",
+    "dropped.filter": "filter",
+    "dropped.shorter_than_min_tokens": "min_tokens",
+    "dropped.longer_than_max_tokens": "max_tokens",
+}
+"""The outcomes of rows and examples that the config does not select, and the key of the config that decides."""
 
 UNTRAINED_TURNS = ("turns.prompt_is_no_prefix", "turns.no_stop_token", "turns.template_refuses")
 """The turns of conversations that are not trained, by reason."""
@@ -162,7 +167,10 @@ def why_none_is_left(counts: Mapping[str, int]) -> str:
 
 
 _REMEDIES = {
-    **dict.fromkeys(NOT_SELECTED, "check `where` and `filter` of the source, or lower lanes if few rows are selected"),
+    **dict.fromkeys(
+        ("dropped.where", "dropped.filter"),
+        "check `where` and `filter` of the source, or lower lanes if few rows are selected",
+    ),
     "dropped.shorter_than_min_tokens": "lower truncation_config.min_tokens",
     "dropped.longer_than_max_tokens": "raise truncation_config.max_tokens",
     "dropped": "raise packing_config.kwargs.max_length, or choose another truncation_config.method",

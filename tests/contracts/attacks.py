@@ -24,7 +24,6 @@ import numpy as np
 from samsum_stream import SFTStream
 from samsum_stream.errors import ConfigError
 from samsum_stream.sources import as_source
-from samsum_stream.stream.tasks import rules_of_conversations
 from tests.contracts.conversations import TWELVE, Row, all_templates, stream_of, tokenizer_for
 
 CHUNK = 64
@@ -252,7 +251,7 @@ def _filled(value: Any, texts: Sequence[str]) -> Any:
 def with_rows(stream: SFTStream, rows: Sequence[Row]) -> SFTStream:
     """The stream with other rows."""
     other = object.__new__(SFTStream)
-    source = as_source(list(rows), name="rows", columns={}, rules=rules_of_conversations(stream.config))
+    source = as_source(list(rows), name="rows", columns={}, rules=stream.tasks[""].task.rules)
     other.__dict__.update(stream.__dict__, pipeline=replace(stream.pipeline, source=source))
     return other
 

@@ -16,7 +16,6 @@ from samsum_stream import SFTStream
 from samsum_stream.errors import RowError
 from samsum_stream.sources import as_source
 from samsum_stream.stream.rows import rows_of_caller
-from samsum_stream.stream.tasks import rules_of_conversations
 from samsum_stream.values.examples import Chunk
 from tests.contracts.conversation_proof import Report, examples_by_row, prove
 from tests.contracts.conversations import (
@@ -41,7 +40,7 @@ pytestmark = needs_templates
 def with_rows(stream: SFTStream, rows: list[Row]) -> SFTStream:
     """The stream with other rows."""
     other = object.__new__(SFTStream)
-    source = as_source(rows, name="rows", columns={}, rules=rules_of_conversations(stream.config))
+    source = as_source(rows, name="rows", columns={}, rules=stream.tasks[""].task.rules)
     other.__dict__.update(stream.__dict__, pipeline=replace(stream.pipeline, source=source))
     return other
 
@@ -227,7 +226,7 @@ def require_exact_or_counted_or_bad(template: str, rows: list[Row]) -> None:
 def require_words(stream: SFTStream, row: Row) -> None:
     """A bad row has a message with a remedy."""
     try:
-        taken = rows_of_caller(row, columns={}, training=True, rules=rules_of_conversations(stream.config))
+        taken = rows_of_caller(row, columns={}, training=True, rules=stream.tasks[""].task.rules)
         words = [problem.text for problem in stream.pipeline.encoder.renderer.render(taken).problems.values()]
     except RowError as error:
         words = [str(error)]

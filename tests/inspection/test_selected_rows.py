@@ -69,7 +69,7 @@ def test_the_survey_and_the_report_list_them(num_workers: int, tmp_path: Path) -
         "dropped.filter": 25,
     }
     where, by_filter = outcomes_of(found)
-    assert (where.name, where.effect, where.num_rows) == ("where", "not selected by the source", 25)
+    assert (where.name, where.effect, where.num_rows) == ("where", "not selected by the config", 25)
     assert [example.position.partition(":")[2] for example in where.examples] == [f"{n} (epoch 0)" for n in (3, 7, 11)]
     assert [example.position.partition(":")[2] for example in by_filter.examples] == [
         f"{n} (epoch 0)" for n in (1, 5, 9)

@@ -188,6 +188,11 @@ def test_rows_are_named_after_their_source() -> None:
     assert str(stream.pipeline.source.position(0, 1, 0)) == "rows:1 (epoch 0)"
 
 
+MESSAGES = [{"role": "user", "content": "11"}, {"role": "assistant", "content": "12"}]
+CHAT = (
+    "{% for m in messages %}{{ m.role }} {{ m.content }}{% if m.role == 'assistant' %} <|im_end|>{% endif %} "
+    "{% endfor %}{% if add_generation_prompt %}assistant {% endif %}"
+)
 PROMPT = {"kwargs": {"system_message": "Be brief.", "input_template": "Q: {text}"}}
 
 
@@ -195,16 +200,19 @@ PROMPT = {"kwargs": {"system_message": "Be brief.", "input_template": "Q: {text}
     ("row", "words"),
     [
         ({"prompt": "11 12", "completion": "13"}, "a prompt and its completion .*columns: {input: prompt, response"),
-        ({"text": "11 12 13"}, "texts are trained as they are; remove this key$"),
-        ({"input_ids": [11, 12, 13]}, "ids are trained as they are; remove this key$"),
+        ({"text": "11 12 13"}, "the rows are texts; remove this key$"),
+        ({"input_ids": [11, 12, 13]}, "the rows are ids; remove this key$"),
+        ({"messages": MESSAGES}, "conversations with a chat template; .*ChatMLFormat"),
     ],
 )
 def test_a_prompt_that_no_row_has_is_a_warning(
     row: dict[str, Any], words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    make_stream([row] * 8)
+    format_of = {"prompt_format_config": {"method": "ChatTemplate", "kwargs": {"template": CHAT}}}
+    config = format_of if "messages" in row else {}
+    make_stream([row] * 8, **config)
     assert not caplog.records
-    make_stream([row] * 8, prompt_config=PROMPT)
+    make_stream([row] * 8, prompt_config=PROMPT, **config)
     [record] = caplog.records
     message = record.getMessage()
     assert message.startswith("config: prompt_config.kwargs: no row is written with this prompt: ")
@@ -215,6 +223,7 @@ def test_a_prompt_of_other_rows_is_no_warning(caplog: pytest.LogCaptureFixture) 
     row = {"prompt": "11 12", "completion": "13"}
     source = {"columns": {"input": "prompt", "response": "completion"}}
     make_stream([row] * 8, prompt_config={"kwargs": {"response_template": "A: {text}"}}, source_config=source)
-    chat = {"method": "UserAssistantFormat"}
-    make_stream([row] * 8, prompt_config=PROMPT, prompt_format_config=chat)
+    chat = {"method": "ChatMLFormat"}
+    for rows in ([row] * 8, [{"messages": MESSAGES}] * 8):
+        make_stream(rows, prompt_config=PROMPT, prompt_format_config=chat)
     assert "no row is written" not in caplog.text

@@ -1,17 +1,30 @@
 """`min_tokens` and `max_tokens` keep examples by their length before truncation, whatever truncation does."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from samsum_stream import ConfigError, SFTStream, SourceError, StateError
+from samsum_stream.cli import app
 from samsum_stream.inspection.lengths import KEPT, WHOLE, RowMeasure
 from samsum_stream.loader.loader import StreamLoader
 from tests.resuming import assert_resumes_exactly, in_process
-from tests.streams import make_rows, make_stream, rows_of_packs, tokens_of_row, word
+from tests.streams import (
+    make_config,
+    make_rows,
+    make_stream,
+    rows_of_packs,
+    tokens_of_row,
+    word,
+    word_tokenizer,
+    write_lines,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
@@ -30,9 +43,8 @@ def stream_of(**section: Any) -> SFTStream:
 def test_the_rows_of_a_range_of_lengths_are_kept(one: int, other: int) -> None:
     low, high = sorted((one, other))
     expected = [row for row, length in enumerate(LENGTHS) if low <= length <= high]
+    assume(expected)
     stream = stream_of(min_tokens=low, max_tokens=high)
-    if len(expected) < 2:
-        return
     assert sorted(rows_of_packs(stream)) == expected
     counted = {SHORT: sum(length < low for length in LENGTHS), LONG: sum(length > high for length in LENGTHS)}
     assert {key: stream.stats.dropped[key] for key in counted} == counted
@@ -135,6 +147,24 @@ def test_a_state_of_other_limits_is_refused(section: dict[str, int]) -> None:
 def test_wrong_limits(section: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         stream_of(**section)
+
+
+def test_a_check_says_what_each_limit_leaves_out_and_what_is_cut(tmp_path: Path) -> None:
+    word_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    rows = write_lines(tmp_path / "rows.jsonl", make_rows(NUM_ROWS))
+    config = make_config(
+        base_model=str(tmp_path / "tokenizer"),
+        source_config={"method": "jsonl", "kwargs": {"path": str(rows)}},
+        truncation_config={"method": "right", "min_tokens": 6, "max_tokens": 12},
+        max_length=10,
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    words = " ".join(CliRunner().invoke(app, ["check", str(path)]).output.split())
+    assert f"{sum(n < 6 for n in LENGTHS) / NUM_ROWS:.0%} of the rows by `min_tokens`" in words
+    assert f"{sum(n > 12 for n in LENGTHS) / NUM_ROWS:.0%} of the rows by `max_tokens`" in words
+    cut = f"{sum(10 < n <= 12 for n in LENGTHS) / NUM_ROWS:.0%} of the rows"
+    assert f"{cut} have examples that are longer than max_length 10, which are cut (right)" in words
 
 
 def test_without_an_example_the_error_names_the_limit() -> None:

@@ -9,13 +9,14 @@ from samsum_stream.batching.packing import BestFit
 from samsum_stream.errors.wording import counted
 from samsum_stream.inspection.check.columns import stripped_rows, unread_fields
 from samsum_stream.inspection.check.conversations import ON_CONVERSATIONS
-from samsum_stream.inspection.check.facts import Facts, Sample
+from samsum_stream.inspection.check.facts import Facts
 from samsum_stream.inspection.check.findings import Finding, Level, split_message
+from samsum_stream.inspection.check.sampling import Sample
 from samsum_stream.inspection.lengths import KEPT, WHOLE, quantile
 from samsum_stream.inspection.simulation import packing_efficiency
 from samsum_stream.lanes.share import fitting_workers
 from samsum_stream.sources import SequentialSource
-from samsum_stream.values.counts import COUNTED, by_reason
+from samsum_stream.values.counts import COUNTED, NOT_SELECTED, by_reason
 from samsum_stream.values.rows import Conversations, Instructions
 
 MANY = 0.01
@@ -77,7 +78,7 @@ def long_rows(facts: Facts) -> Iterator[Finding]:
     for sample in facts.samples:
         method = facts.task_of(sample).config.truncation_config.method
         outcome = "dropped" if method == "drop" else f"cut ({method})"
-        lengths = sample.measured.lengths[:, WHOLE]
+        lengths = sample.measured.lengths[:, WHOLE] * ~sample.measured.has_outcome(*NOT_SELECTED)
         number = sample.measured.num_rows_with(lengths > limit)
         if number:
             is_many = number >= MANY * sample.num_rows

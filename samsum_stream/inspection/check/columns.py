@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from samsum_stream.inspection.check.facts import Facts, Sample
+from samsum_stream.inspection.check.facts import Facts
 from samsum_stream.inspection.check.findings import Finding
 from samsum_stream.inspection.check.noticed import STRIPPED
+from samsum_stream.inspection.check.sampling import Sample
 from samsum_stream.sources.rows.forms import USUAL_NAMES
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 
 from samsum_stream.errors.wording import counted, quoted
-from samsum_stream.inspection.check.facts import Facts, Sample
+from samsum_stream.inspection.check.facts import Facts
 from samsum_stream.inspection.check.findings import Finding
 from samsum_stream.inspection.check.formats import other_format, texts_of
 from samsum_stream.inspection.check.noticed import BOS_AT_START, BOS_INSIDE, CALLS_WITHOUT_TOOLS, DECIDES, LOST
+from samsum_stream.inspection.check.sampling import Sample
 from samsum_stream.prompts.chat.chat_template import SPLIT
 from samsum_stream.prompts.chat.forms import switch_name
 from samsum_stream.tokenization.loading import generation_stop_ids

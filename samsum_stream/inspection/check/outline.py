@@ -7,8 +7,9 @@ from typing import Any
 from samsum_stream.config import leaf_sections
 from samsum_stream.errors.wording import counted
 from samsum_stream.inspection.check.columns import unread_columns
-from samsum_stream.inspection.check.facts import Facts, Sample
+from samsum_stream.inspection.check.facts import Facts
 from samsum_stream.inspection.check.formats import described
+from samsum_stream.inspection.check.sampling import Sample
 from samsum_stream.inspection.lengths import quantile
 from samsum_stream.sources import IndexedSource, SequentialSource, Source
 from samsum_stream.sources.huggingface.table import TableSource
@@ -53,7 +54,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
     return {
         "rows": {sample.title: sample.leaf.source.num_rows for sample in facts.samples},
         "rows_looked_at": measured.num_rows,
-        "rows_left_out": sum(measured.counts[name] for name in NOT_SELECTED),
+        "rows_left_out": measured.num_rows_with(measured.has_outcome(*NOT_SELECTED)),
         "examples_per_row": measured.num_examples / max(measured.num_rows, 1),
         "length_quantiles": {str(share): quantile(measured.whole, share) for share in QUANTILES},
         "trained_share": measured.trained_share,
@@ -77,9 +78,10 @@ def _rows(sample: Sample, *, shuffle: bool) -> str:
 
 
 def _left_out(sample: Sample) -> list[str]:
-    """The share of the rows that each key of the section does not select."""
-    counts = {name.partition(".")[2]: sample.measured.counts[name] for name in NOT_SELECTED}
-    return [f"{sample.share(number)} by `{key}`" for key, number in counts.items() if number]
+    """The share of the rows that each key does not select; of a row with several examples, perhaps only one."""
+    measured = sample.measured
+    numbers = {key: measured.num_rows_with(measured.has_outcome(name)) for name, key in NOT_SELECTED.items()}
+    return [f"{sample.share(number)} by `{key}`" for key, number in numbers.items() if number]
 
 
 def _tokenizer(facts: Facts) -> str:

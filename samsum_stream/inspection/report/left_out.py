@@ -22,7 +22,7 @@ MAX_START, MAX_END = 360, 160
 """Characters of a long text that are shown from its start and from its end."""
 
 EFFECTS = {
-    **dict.fromkeys(NOT_SELECTED, "not selected by the source"),
+    **dict.fromkeys(NOT_SELECTED, "not selected by the config"),
     "dropped": "dropped",
     "truncated": "shortened",
     "skipped": "skipped as bad",
